@@ -1,0 +1,77 @@
+# Everything here needs git, make and a Python 3.11 to 3.14; the rest is installed into .venv from constraints.txt.
+# `make PYTHON=/path/to/python ...` names the Python, `make test TESTS="-k store"` the tests.
+
+SHELL := /bin/sh
+VENV := .venv
+RUN := $(VENV)/bin/python
+TESTS ?=
+# What every run of the suite leaves out: `slow` has its own target, `peers` needs other simulators.
+FAST := -m "not slow and not peers"
+
+.PHONY: help demo test test-slow test-pythons lint format bench check-peers bench-peers venv pins clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+
+demo: ## import a worm's connectome, touch it, restore it; leaves a picture and the engram in demo-out
+	@.ci/venv $(VENV)
+	@$(VENV)/bin/engramdb demo --out demo-out
+
+test: ## run the test suite
+	@.ci/venv $(VENV) test
+	@$(RUN) -m pytest $(FAST) $(TESTS)
+
+test-slow: ## run the long tests too, with many more random examples
+	@.ci/venv $(VENV) test
+	@HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -m "not peers" $(TESTS)
+
+test-pythons: ## run the suite on every Python 3.11 to 3.14 on this machine, pyenv's included
+	@.ci/test-pythons $(FAST) $(TESTS)
+
+lint: ## check style, format, types and the direction of imports
+	@.ci/venv $(VENV) lint
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: ## bring the code into the one format that lint accepts
+	@.ci/venv $(VENV) lint
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+bench: ## measure the workloads and print each figure with its bound
+	@.ci/venv $(VENV)
+	@$(RUN) -m engramdb.sizing.bench
+
+check-peers: .venv-peers/ready ## compare runs, spike for spike, with another simulator
+	@.ci/venv $(VENV) test
+	@$(RUN) tests/peers/check_brian2.py .venv-peers/bin/python
+
+bench-peers: .venv-peers/ready ## run the workloads here and in the other simulators, in turn
+	@.ci/venv $(VENV) test
+	@$(RUN) tests/benchmarks/bench_brian2.py .venv-peers/bin/python
+
+# The peers live apart: they are never dependencies.
+.venv-peers/ready: constraints-peers.txt
+	@.ci/venv $(VENV) test
+	@$(RUN) -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install -r constraints-peers.txt
+	@touch $@
+
+venv: ## set up .venv with everything that test and lint need
+	@.ci/venv $(VENV) test
+	@.ci/venv $(VENV) lint
+
+# Brian2 2.9, the newest for Python 3.11, uses ndarray.ptp, which NumPy 2.4 took away.
+pins: ## resolve the newest versions again and write constraints.txt and constraints-peers.txt
+	@.ci/venv $(VENV)
+	@$(RUN) .ci/pin.py constraints.txt
+	@$(RUN) .ci/pin.py constraints-peers.txt brian2 cython setuptools "numpy<2.4"
+
+clean: ## remove the environments, caches and what the demo and the build left behind
+	rm -rf .venv .venvs .venv-peers demo-out bench-out build dist engramdb.egg-info
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,91 @@
+"""EngramDB: a storage-centric database for large, sparse, learning neural networks.
+
+>>> import engramdb
+>>> spec = engramdb.Spec(seed=7, layers=[engramdb.Layer("cortex", segments=[1_000_000],
+...     wiring=engramdb.SmallWorld(k=12, long_fraction=0.1, span=50, weight=(0.5, 1.5)))])
+>>> with engramdb.create("brain.engram", spec) as e:  # doctest: +SKIP
+...     e.stimulate("0/0/42", amplitude=20.0)
+...     run = e.run(100, record=("spikes",))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "address": "engramdb.address",
+    "Bernoulli": "engramdb.rules",
+    "create": "engramdb.opening",
+    "Engram": "engramdb.engram",
+    "EngramError": "engramdb.errors",
+    "errors": "engramdb.errors",
+    "Explicit": "engramdb.rules",
+    "FixedIndegree": "engramdb.rules",
+    "FixedOutdegree": "engramdb.rules",
+    "import_edges": "engramdb.interchange.edges",
+    "Layer": "engramdb.spec",
+    "LogNormal": "engramdb.distribution",
+    "Normal": "engramdb.distribution",
+    "OneToOne": "engramdb.rules",
+    "open": "engramdb.opening",
+    "Projection": "engramdb.spec",
+    "Run": "engramdb.run",
+    "Segment": "engramdb.spec",
+    "SmallWorld": "engramdb.rules",
+    "Spec": "engramdb.spec",
+    "Uniform": "engramdb.distribution",
+    "verify": "engramdb.store.verify",
+}
+__all__ = [
+    "Bernoulli",
+    "Engram",
+    "EngramError",
+    "Explicit",
+    "FixedIndegree",
+    "FixedOutdegree",
+    "Layer",
+    "LogNormal",
+    "Normal",
+    "OneToOne",
+    "Projection",
+    "Run",
+    "Segment",
+    "SmallWorld",
+    "Spec",
+    "Uniform",
+    "__version__",
+    "address",
+    "create",
+    "errors",
+    "import_edges",
+    "open",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from engramdb import address, errors
+    from engramdb.distribution import LogNormal, Normal, Uniform
+    from engramdb.engram import Engram
+    from engramdb.errors import EngramError
+    from engramdb.interchange.edges import import_edges
+    from engramdb.opening import create, open
+    from engramdb.rules import Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, SmallWorld
+    from engramdb.run import Run
+    from engramdb.spec import Layer, Projection, Segment, Spec
+    from engramdb.store.verify import verify
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'engramdb' has no attribute {name!r}")
+    module = import_module(_HOME[name])
+    value = getattr(module, name, module)  # a module that has no such name is what is meant
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
