@@ -1,0 +1,1 @@
+"""How an engram grows: bundles of neurons that came into being together."""

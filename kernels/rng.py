@@ -1,0 +1,88 @@
+"""Random numbers as functions: of (seed, who, which), never of a shared stream, so order and threads cannot matter.
+
+All are built from the 64-bit finalizer of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
+number generators", with Stafford's variant 13). Arguments are uint64: mixed with int64, Numba would compute in float64.
+
+Stored engrams depend on every bit of this file. It never changes; another generator gets other names.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engramdb.kernels.compiled import njit
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+_START = np.uint64(0x456E6772616D4442)  # "EngramDB" in ASCII
+_ONE = np.uint64(1)
+_2_53 = 2.0**-53
+
+# Purposes: what a random number is for, so that no two uses share one. A number is never given to another use.
+TARGET = np.uint64(1)  # permutations of long targets
+OFFSET = np.uint64(2)  # offsets of local targets
+LONG_COUNT = np.uint64(3)  # how many synapses of a row are long
+WEIGHT = np.uint64(4)  # weights of virtual synapses
+BIAS = np.uint64(5)  # per-neuron bias
+V_INIT = np.uint64(6)  # per-neuron initial potential
+BUILT_TARGET = np.uint64(7)  # partners chosen by rules that are built
+BUILT_WEIGHT = np.uint64(8)  # weights of synapses that are built
+
+
+@njit(cache=True, nogil=True)
+def mix64(z):
+    """A bijection of uint64 in which every output bit depends on every input bit; 0 stays 0."""
+    z = (z ^ (z >> np.uint64(30))) * _FIRST
+    z = (z ^ (z >> np.uint64(27))) * _SECOND
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def absorb(state, word):
+    """The state after one more word (both uint64); for a fixed state a bijection of the word."""
+    return mix64(state + (word + _ONE) * GOLDEN)
+
+
+@njit(cache=True, nogil=True)
+def hash_u64(seed, a, b, c):
+    """A uint64 that depends on all four uint64 and on their order. By custom ``c`` is a purpose."""
+    return absorb(absorb(absorb(absorb(_START, seed), a), b), c)
+
+
+@njit(cache=True, nogil=True)
+def unit(h):
+    """A float64 in [0, 1), one of 2^53 equally spaced values, from the upper bits of a uint64."""
+    return np.float64(h >> np.uint64(11)) * _2_53
+
+
+@njit(cache=True, nogil=True)
+def below(h, n):
+    """A uint64 in 0..n-1 from a uint64; 1 <= n < 2^32, each value within n / 2^32 of equally likely."""
+    return ((h >> np.uint64(32)) * n) >> np.uint64(32)
+
+
+@njit(cache=True, nogil=True)
+def sample(table, start, stop, u):
+    """The quantile table ``table[start:stop]`` (float64) at ``u`` in [0, 1), linearly interpolated, as float32."""
+    last = stop - start - 1
+    if last == 0:
+        return np.float32(table[start])
+    at = u * last
+    cell = np.int64(at)
+    low = table[start + cell]
+    return np.float32(low + (at - cell) * (table[start + cell + 1] - low))
+
+
+@njit(cache=True, nogil=True)
+def fill_hashes(seed, ids, b, c, out):
+    """``out[i] = hash_u64(seed, ids[i], b, c)``; all uint64."""
+    for i in range(ids.shape[0]):
+        out[i] = hash_u64(seed, ids[i], b, c)
+
+
+@njit(cache=True, nogil=True)
+def fill_samples(table, hashes, out):
+    """``out[i]`` (float32) = the quantile table (float64) at ``unit(hashes[i])``."""
+    for i in range(hashes.shape[0]):
+        out[i] = sample(table, 0, table.shape[0], unit(hashes[i]))
