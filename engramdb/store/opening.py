@@ -1,0 +1,60 @@
+"""What a handle needs before it stands somewhere: the lock or a pin, and where the branch's head is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engramdb.errors import CatalogDamaged, NotFound, ReadOnly
+from engramdb.store.catalog import Catalog
+from engramdb.store.files import Files
+from engramdb.store.history import Branch, History
+from engramdb.store.lock import Pin, WriterLock
+
+
+def take_lock(files: Files, engram: Path) -> WriterLock:
+    """Raises Locked, and ReadOnly where the folder cannot be written to."""
+    try:
+        return WriterLock(files, engram)
+    except OSError as error:
+        raise ReadOnly(f"{engram} cannot be written to: {error.strerror}; open it for reading") from error
+
+
+def head_of(catalog: Catalog, name: str) -> Branch:
+    """The branch, whose head is there. Raises NotFound, CatalogDamaged."""
+    history = History(catalog)
+    branch = history.branch(name)
+    try:
+        history.commit(branch.head)
+    except NotFound as error:
+        raise CatalogDamaged(
+            f"{catalog.path} is damaged: the head of branch {name} is missing; restore it from a copy"
+        ) from error
+    return branch
+
+
+def pinned(files: Files, engram: Path, catalog: Catalog, at: str | int | None, branch: str) -> tuple[int, int, Pin]:
+    """``(line, commit, pin)`` of a snapshot, a commit or a branch's head.
+
+    Pin first, then look whether the commit is there: then it stays there. Raises NotFound.
+    """
+    history = History(catalog)
+    while True:
+        if at is None:
+            head = head_of(catalog, branch)
+            line, number = head.line, head.head
+        else:
+            number = history.resolve(at)
+            line = history.commit(number).line
+        pin = Pin(files, engram, number)
+        if catalog.rows("SELECT 1 FROM commits WHERE number = ?", (number,)):
+            return line, number, pin
+        pin.close()  # thinned out between the two: look again where the head or the snapshot is now
+
+
+def pack_name(catalog: Catalog, pack: int) -> str:
+    """The file name of a pack without its ending. Raises CatalogDamaged."""
+    rows = catalog.select("packs", "WHERE pack = ?", (pack,))
+    if not rows:
+        raise CatalogDamaged(f"{catalog.path} is damaged: it does not know pack {pack}; restore it from a copy")
+    name: str = rows[0][1]
+    return name

@@ -1,0 +1,280 @@
+"""Packs: append-only files of records, each a header and columns side by side, read with one call.
+
+A pack is private to the writer until a commit names it, and immutable from then on. ``FORMAT.md`` gives
+the layout byte by byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.store import column
+from engramdb.store.files import Files, disk_full
+
+MAGIC = b"ENGRAMRC"
+FORMAT_VERSION = 1
+LEAF, DELTA, STATE, LABELS = 1, 2, 3, 4
+"""Record kinds. DELTA is reserved: changed neurons and changed columns of the version at commit ``base``."""
+
+_FIXED = struct.Struct("<8sHBxIQ11QI")
+_ENTRY = struct.Struct("<BBBBQQI")
+_CRC = struct.Struct("<I")
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_OPEN_PACKS = 64
+
+Array = npt.NDArray[Any]
+
+
+class BadRecord(Exception):
+    """Bytes in a pack that are not the record they should be; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a record is a version of. All but ``kind``, ``line`` and ``commit`` are 0 unless it is a leaf.
+
+    ``low`` is the smallest id the leaf may hold, ``first`` and ``last`` those it does hold. ``base`` is the
+    commit of the version beneath a delta. ``content`` is the commit at which this content first appeared.
+    """
+
+    kind: int
+    line: int
+    commit: int
+    leaf: int = 0
+    base: int = 0
+    content: int = 0
+    low: int = 0
+    first: int = 0
+    last: int = 0
+    rows: int = 0
+    synapses: int = 0
+
+
+@dataclass(frozen=True)
+class Column:
+    """An entry of a record's column table; ``offset`` counts from where the record begins."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    codec: int
+    offset: int
+    nbytes: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as read: its identity, its column table, and its bytes (header included)."""
+
+    identity: Identity
+    columns: Mapping[str, Column]
+    data: bytes
+
+    def column(self, name: str) -> Array:
+        """One column decoded, after its CRC was checked. Raises :class:`BadRecord`."""
+        entry = self.columns.get(name)
+        if entry is None:
+            raise BadRecord(f"column {name} is missing")
+        raw = self.data[entry.offset : entry.offset + entry.nbytes]
+        if crc32c(raw) != entry.crc:
+            raise BadRecord(f"column {name} fails its checksum")
+        try:
+            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
+        except column.BadColumn as error:
+            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (Castagnoli)."""
+    value: int = google_crc32c.value(data)
+    return value
+
+
+def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[bytes, int]:
+    """``(bytes of the record, CRC of its header)``. Raises InvalidInput for arrays that are no numbers."""
+    entries: list[bytes] = []
+    bodies: list[bytes] = []
+    header_bytes = _FIXED.size + _CRC.size
+    prepared = []
+    for name, array in arrays.items():
+        little = column.storable(name, array)
+        prepared.append((name.encode(), little.dtype.str.encode(), little, *column.encode(name, little)))
+        header_bytes += _ENTRY.size + 8 * array.ndim + len(prepared[-1][0]) + len(prepared[-1][1])
+    offset = header_bytes
+    for name_bytes, dtype_bytes, little, codec, body in prepared:
+        fixed = _ENTRY.pack(len(name_bytes), len(dtype_bytes), codec, little.ndim, offset, len(body), crc32c(body))
+        entries.append(fixed + struct.pack(f"<{little.ndim}Q", *little.shape) + name_bytes + dtype_bytes)
+        bodies.append(body)
+        offset += len(body)
+    i = identity
+    head = _FIXED.pack(
+        MAGIC, FORMAT_VERSION, i.kind, header_bytes, offset, i.line, i.commit, i.leaf, i.base, i.content,
+        i.low, i.first, i.last, i.rows, i.synapses, 0, len(prepared),
+    )  # fmt: skip
+    header = head + b"".join(entries)
+    crc = crc32c(header)
+    return b"".join([header, _CRC.pack(crc), *bodies]), crc
+
+
+def parse_record(data: bytes, header_crc: int | None = None) -> Record:
+    """The record in ``data``, which must be exactly its bytes. Columns are checked when they are decoded.
+
+    ``header_crc``: what the catalog says it is. Raises :class:`BadRecord`.
+    """
+    if len(data) < _FIXED.size + _CRC.size:
+        raise BadRecord(f"the file ends after {len(data)} bytes of it")
+    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data)
+    if magic != MAGIC:
+        raise BadRecord("no record begins here")
+    if not _FIXED.size + _CRC.size <= header_bytes <= len(data):
+        raise BadRecord("its header fails its checksum")
+    (crc,) = _CRC.unpack_from(data, header_bytes - _CRC.size)
+    if crc32c(data[: header_bytes - _CRC.size]) != crc:
+        raise BadRecord("its header fails its checksum")
+    if version > FORMAT_VERSION:
+        raise BadRecord(f"it has format {version}, and this EngramDB reads up to {FORMAT_VERSION}")
+    if header_crc is not None and crc != header_crc:
+        raise BadRecord("it is another record than the one the catalog names")
+    if record_bytes != len(data):
+        raise BadRecord(f"it has {len(data)} bytes of {record_bytes}")
+    columns: dict[str, Column] = {}
+    at = _FIXED.size
+    try:
+        for _ in range(count):
+            name_len, dtype_len, codec, ndim, offset, nbytes, column_crc = _ENTRY.unpack_from(data, at)
+            at += _ENTRY.size
+            shape = struct.unpack_from(f"<{ndim}Q", data, at)
+            at += 8 * ndim
+            name = data[at : at + name_len].decode()
+            dtype = np.dtype(data[at + name_len : at + name_len + dtype_len].decode())
+            at += name_len + dtype_len
+            if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > len(data):
+                raise BadRecord(f"column {name} lies outside it")
+            columns[name] = Column(name, dtype, shape, codec, offset, nbytes, column_crc)
+    except (struct.error, UnicodeDecodeError, TypeError) as error:
+        raise BadRecord(f"its column table is malformed: {error}") from error
+    return Record(Identity(kind, *fields), columns, data)
+
+
+def new_name() -> str:
+    """A ULID: 48 bits of milliseconds and 80 random bits in 26 characters, so that names sort by age."""
+    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+class PackWriter:
+    """The writer's private pack: created empty, appended to, and finished before a commit names it."""
+
+    def __init__(self, files: Files, folder: Path) -> None:
+        self._files, self._folder = files, folder
+        self.name = new_name()
+        self.path = folder / f"{self.name}.pack"
+        with disk_full(folder, 1):
+            self.handle = files.create(self.path)
+        self.end = 0
+
+    def append(self, data: bytes) -> int:
+        """Offset at which ``data`` now lies. After DiskFull the pack is as it was."""
+        offset = self.end
+        try:
+            with disk_full(self._folder, len(data)):
+                self._files.write(self.handle, data, offset)
+        except BaseException:
+            self.rewind(offset)
+            raise
+        self.end = offset + len(data)
+        return offset
+
+    def rewind(self, end: int) -> None:
+        """Forget what was appended after ``end``; the space is given back where the file system can."""
+        self.end = end
+        with contextlib.suppress(OSError):  # what lies behind the end is overwritten or never named
+            self._files.truncate(self.handle, end)
+
+    def finish(self) -> None:
+        """Make content and name durable; appending may go on."""
+        self._files.fsync(self.handle)
+        self._files.fsync_dir(self._folder)
+
+    def close(self) -> None:
+        self._files.close(self.handle)
+
+    def discard(self) -> None:
+        """Close and delete; no commit names it."""
+        self._files.close(self.handle)
+        with contextlib.suppress(OSError):  # the next opening deletes left-overs
+            self._files.unlink(self.path)
+
+
+@dataclass
+class _OpenPack:
+    handle: int
+    readers: int = 0  # threads that are reading from it now; it is not closed before they are done
+
+
+class Packs:
+    """Reads records of any pack. ``name_of`` gives the file name of a pack number (without ``.pack``)."""
+
+    def __init__(self, files: Files, folder: Path, name_of: Callable[[int], str]) -> None:
+        self._files, self._folder, self._name_of = files, folder, name_of
+        self._open: OrderedDict[int, _OpenPack] = OrderedDict()
+        self._lock = Lock()
+        self.private: tuple[int, PackWriter] | None = None
+        """Number and file of the pack that is being written, if there is one."""
+
+    def path(self, pack: int) -> Path:
+        if self.private is not None and self.private[0] == pack:
+            return self.private[1].path
+        return self._folder / f"{self._name_of(pack)}.pack"
+
+    def read(self, pack: int, offset: int, length: int, header_crc: int) -> Record:
+        """The record there, by one pread; raises :class:`BadRecord`, also where the file is missing."""
+        try:
+            entry = self._enter(pack)
+        except FileNotFoundError:
+            raise BadRecord("the file is missing") from None
+        try:
+            size = self._files.size(entry.handle)
+            if offset < 0 or length < 0 or offset + length > size:
+                raise BadRecord(f"it lies outside the file, which ends after {size} bytes")
+            data = self._files.pread(entry.handle, length, offset)
+        finally:
+            with self._lock:
+                entry.readers -= 1
+        return parse_record(data, header_crc)
+
+    def _enter(self, pack: int) -> _OpenPack:
+        with self._lock:
+            if self.private is not None and self.private[0] == pack:
+                return _OpenPack(self.private[1].handle, 1)
+            entry = self._open.get(pack)
+            if entry is None:
+                entry = self._open[pack] = _OpenPack(self._files.open(self.path(pack)))
+                self._close_idle()
+            self._open.move_to_end(pack)
+            entry.readers += 1
+            return entry
+
+    def _close_idle(self) -> None:
+        excess = len(self._open) - _OPEN_PACKS
+        for pack in [pack for pack, entry in self._open.items() if entry.readers == 0][: max(excess, 0)]:
+            self._files.close(self._open.pop(pack).handle)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._open:
+                self._files.close(self._open.popitem()[1].handle)

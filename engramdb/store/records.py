@@ -1,0 +1,236 @@
+"""Records: materialized neurons of one layer as arrays, the store's only currency.
+
+A record is a neuron's id, its state columns, and its row of outgoing synapses in CSR form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.address import IdArray, format_id
+from engramdb.errors import InvalidInput
+
+KEEP, STORED, GENERATED = 0, 1, 2
+"""Row kinds. KEEP: leave the stored row as it is (in changes only; a neuron not yet stored becomes GENERATED).
+STORED: the row given here. GENERATED: the row that the layer's wiring rule generates; no synapse is stored."""
+
+Array = npt.NDArray[Any]
+IndexArray = npt.NDArray[np.int64]
+
+
+@dataclass
+class Records:
+    """``n`` neurons of one layer with ``nnz`` synapses.
+
+    - ``ids``: uint64 (n,), strictly increasing
+    - ``state``: columns (n, ...) of the layer's model; {} where there are no neurons
+    - ``row_kind``: uint8 (n,), one of KEEP, STORED, GENERATED
+    - ``indptr``: int64 (n + 1,), non-decreasing from 0; rows that are not STORED have length zero
+    - ``projection``: uint16 (nnz,); ``target``: uint64 (nnz,); ``weight``: float32 (nnz,), finite.
+      Within a row the order is the caller's, and is kept.
+    """
+
+    ids: IdArray
+    state: dict[str, Array]
+    row_kind: npt.NDArray[np.uint8]
+    indptr: IndexArray
+    projection: npt.NDArray[np.uint16]
+    target: IdArray
+    weight: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return int(self.ids.size)
+
+    @property
+    def synapses(self) -> int:
+        return int(self.indptr[-1] - self.indptr[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays together."""
+        own = (self.ids, self.row_kind, self.indptr, self.projection, self.target, self.weight)
+        return sum(a.nbytes for a in own) + sum(a.nbytes for a in self.state.values())
+
+    @classmethod
+    def empty(cls) -> Records:
+        return cls.of_state(np.empty(0, np.uint64), {})
+
+    @classmethod
+    def of_state(cls, ids: IdArray, state: Mapping[str, Array], row_kind: int = KEEP) -> Records:
+        """Records without synapses, such as a change of state columns only."""
+        return cls(
+            ids=ids,
+            state=dict(state),
+            row_kind=np.full(ids.size, row_kind, np.uint8),
+            indptr=np.zeros(ids.size + 1, np.int64),
+            projection=np.empty(0, np.uint16),
+            target=np.empty(0, np.uint64),
+            weight=np.empty(0, np.float32),
+        )
+
+    def part(self, start: int, stop: int) -> Records:
+        """Neurons ``start`` (included) to ``stop`` (excluded); shares memory except ``indptr``."""
+        low, high = int(self.indptr[start]), int(self.indptr[stop])
+        return Records(
+            ids=self.ids[start:stop],
+            state={name: column[start:stop] for name, column in self.state.items()},
+            row_kind=self.row_kind[start:stop],
+            indptr=self.indptr[start : stop + 1] - low,
+            projection=self.projection[low:high],
+            target=self.target[low:high],
+            weight=self.weight[low:high],
+        )
+
+    def take(self, index: IndexArray) -> Records:
+        """The neurons at ``index`` (int64 (m,), increasing), copied."""
+        indptr, synapse = gather(self.indptr, index)
+        return Records(
+            ids=self.ids[index],
+            state={name: column[index] for name, column in self.state.items()},
+            row_kind=self.row_kind[index],
+            indptr=indptr,
+            projection=self.projection[synapse],
+            target=self.target[synapse],
+            weight=self.weight[synapse],
+        )
+
+
+def gather(indptr: IndexArray, index: IndexArray) -> tuple[IndexArray, IndexArray]:
+    """CSR row selection: ``(indptr of the rows at index, position of each of their synapses)``."""
+    lengths = indptr[index + 1] - indptr[index]
+    chosen = np.zeros(index.size + 1, np.int64)
+    np.cumsum(lengths, out=chosen[1:])
+    return chosen, np.repeat(indptr[index] - chosen[:-1], lengths) + np.arange(chosen[-1], dtype=np.int64)
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """The records of ``parts`` one after the other; ids must increase over all of them."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return Records.empty()
+    if len(parts) == 1:
+        return parts[0]
+    for part in parts[1:]:
+        check_same_columns(parts[0], part)
+    starts = np.cumsum([0] + [part.synapses for part in parts])
+    return Records(
+        ids=np.concatenate([part.ids for part in parts]),
+        state={name: np.concatenate([part.state[name] for part in parts]) for name in parts[0].state},
+        row_kind=np.concatenate([part.row_kind for part in parts]),
+        indptr=np.concatenate(
+            [parts[0].indptr[:1], *(part.indptr[1:] + start for part, start in zip(parts, starts[:-1], strict=True))]
+        ),
+        projection=np.concatenate([part.projection for part in parts]),
+        target=np.concatenate([part.target for part in parts]),
+        weight=np.concatenate([part.weight for part in parts]),
+    )
+
+
+def settle(changes: Records) -> Records:
+    """``changes`` to neurons that are not stored yet, as records: KEEP becomes GENERATED."""
+    if not np.any(changes.row_kind == KEEP):
+        return changes
+    settled = changes.part(0, len(changes))
+    settled.row_kind = np.where(changes.row_kind == KEEP, np.uint8(GENERATED), changes.row_kind)
+    return settled
+
+
+def merge(stored: Records, changes: Records) -> Records:
+    """``stored`` with ``changes`` applied: state columns replaced, rows too unless KEEP, new neurons added."""
+    if not len(stored):
+        return settle(changes)
+    check_same_columns(stored, changes)
+    place = np.searchsorted(stored.ids, changes.ids)
+    known = stored.ids[np.minimum(place, len(stored) - 1)] == changes.ids
+    if known.all() and not np.any(changes.row_kind != KEEP):
+        state = {name: column.copy() for name, column in stored.state.items()}
+        for name, column in changes.state.items():
+            state[name][place] = column
+        return Records(
+            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight
+        )
+    ids = np.concatenate([stored.ids, changes.ids[~known]])
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    # for each merged neuron: where its state and where its row come from, in (stored, changes) laid end to end
+    source = np.concatenate([np.arange(len(stored)), len(stored) + np.flatnonzero(~known)])
+    state_from, row_from = source.copy(), source
+    changed = np.flatnonzero(known)
+    state_from[place[changed]] = len(stored) + changed
+    rewritten = changed[changes.row_kind[changed] != KEEP]
+    row_from[place[rewritten]] = len(stored) + rewritten
+    state_from, row_from = state_from[order], row_from[order]
+    both = concatenate([stored, settle(changes)])
+    indptr, synapse = gather(both.indptr, row_from)
+    return Records(
+        ids=ids,
+        state={name: column[state_from] for name, column in both.state.items()},
+        row_kind=both.row_kind[row_from],
+        indptr=indptr,
+        projection=both.projection[synapse],
+        target=both.target[synapse],
+        weight=both.weight[synapse],
+    )
+
+
+def check_same_columns(one: Records, other: Records) -> None:
+    """Raise InvalidInput unless both have the same state columns, dtypes and widths."""
+    left, right = (
+        {name: (column.dtype.str, column.shape[1:]) for name, column in records.state.items()}
+        for records in (one, other)
+    )
+    if left != right:
+        raise InvalidInput(f"state columns differ within one layer: {left} and {right}")
+
+
+def validate(changes: Records, projections: int) -> None:
+    """Raise InvalidInput, naming the first neuron that is wrong, unless every promise of :class:`Records` holds.
+
+    ``projections``: how many the engram has; projection numbers lie in 0..projections - 1.
+    """
+    n, nnz = len(changes), int(changes.target.size)
+    for name, array, dtype, shape in (
+        ("ids", changes.ids, np.uint64, (n,)),
+        ("row_kind", changes.row_kind, np.uint8, (n,)),
+        ("indptr", changes.indptr, np.int64, (n + 1,)),
+        ("projection", changes.projection, np.uint16, (nnz,)),
+        ("target", changes.target, np.uint64, (nnz,)),
+        ("weight", changes.weight, np.float32, (nnz,)),
+    ):
+        if array.dtype != dtype or array.shape != shape:
+            raise InvalidInput(f"{name} must be {np.dtype(dtype)} {shape}, not {array.dtype} {array.shape}")
+    for name, column in changes.state.items():
+        if column.shape[:1] != (n,) or column.dtype.kind not in "biufc" or not column.dtype.isnative:
+            raise InvalidInput(
+                f"state column {name} must be a numeric array of {n} neurons, not {column.dtype} {column.shape}"
+            )
+    if n == 0:
+        return
+    _refuse(changes, changes.ids[1:] <= changes.ids[:-1], "ids must increase strictly", offset=1)
+    if changes.ids[0] >> np.uint64(48) != changes.ids[-1] >> np.uint64(48):
+        raise InvalidInput(
+            f"ids of two layers in one write: {format_id(int(changes.ids[0]))} and {format_id(int(changes.ids[-1]))}"
+        )
+    lengths = np.diff(changes.indptr)
+    _refuse(changes, lengths < 0, "indptr must not decrease")
+    if changes.indptr[0] != 0 or changes.indptr[-1] != nnz:
+        raise InvalidInput(f"indptr must run from 0 to {nnz}, not from {changes.indptr[0]} to {changes.indptr[-1]}")
+    _refuse(changes, changes.row_kind > GENERATED, "row_kind must be 0, 1 or 2")
+    _refuse(changes, (lengths > 0) & (changes.row_kind != STORED), "only a STORED row has synapses")
+    _refuse(changes, lengths >= 1 << 32, "a row holds fewer than 2^32 synapses")
+    if nnz and int(changes.projection.max()) >= projections:
+        raise InvalidInput(f"projection {int(changes.projection.max())} is not one of the engram's {projections}")
+    if not np.isfinite(changes.weight).all():
+        at = int(np.flatnonzero(~np.isfinite(changes.weight))[0])
+        neuron = int(changes.ids[np.searchsorted(changes.indptr, at, side="right") - 1])
+        raise InvalidInput(f"weight {changes.weight[at]} of neuron {format_id(neuron)} is not finite")
+
+
+def _refuse(changes: Records, wrong: npt.NDArray[np.bool_], problem: str, offset: int = 0) -> None:
+    if wrong.any():
+        raise InvalidInput(f"{problem}: neuron {format_id(int(changes.ids[int(np.argmax(wrong)) + offset]))}")
