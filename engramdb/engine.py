@@ -1,0 +1,261 @@
+"""The tick engine: deliver, stimulate, step, fire.
+
+Results are a function of the spec, the stored state and the stimuli alone: not of the memory budget, not of the
+number of threads, and not of how a run is cut into calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.errors import EngramError
+from engramdb.growth.bundle import Bundles
+from engramdb.kernels import deliver, lif, slots
+from engramdb.spec import Spec
+from engramdb.store import Store
+from engramdb.workers import Workers
+from engramdb.workingset import IdArray, Int64Array, WorkingSet
+
+_FIRED_BUFFER = 1 << 15
+
+
+@dataclass
+class Stimulus:
+    """``amplitude`` (int64, 2^-32 mV) into ``ids`` (uint64) at each tick from ``start`` to ``stop``, both included."""
+
+    ids: IdArray
+    amplitude: Int64Array
+    start: int
+    stop: int
+    held: Int64Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    epoch: int = -1
+
+
+class Engine:
+    """Runs ticks over a working set; ``tick`` is the last one completed."""
+
+    # a part shorter than this costs more to hand to another thread than to do
+    least_rows_a_part = 256
+    least_blocks_a_part = 256
+
+    def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
+        self.tick = 0
+        self.events = 0
+        self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
+        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
+        self.working_set.in_flight = self._in_flight
+        self._workers = Workers(threads)
+        self._stimuli: list[Stimulus] = []
+        self._ring: dict[int, Int64Array] = {}  # tick -> slots that fired in it and whose spikes still travel
+        self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
+        self._broken_at: int | None = None
+
+    def close(self) -> None:
+        self._workers.close()
+
+    def _in_flight(self) -> Int64Array:
+        held = [*self._ring.values(), *(s.held for s in self._stimuli if s.epoch == self._epoch)]
+        return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
+
+    @property
+    def _epoch(self) -> int:
+        return int(self.working_set.slots.counters[slots.EPOCH])
+
+    @property
+    def longest_delay(self) -> int:
+        return int(self.working_set.delays[-1]) if len(self.working_set.delays) else 0
+
+    # ---- stimuli
+
+    def stimulate(self, ids: IdArray, amplitude_mv: npt.NDArray[np.float32], start: int, duration: int) -> None:
+        """Add input to ``ids`` at ticks ``start`` .. ``start + duration - 1``, all after the present one."""
+        fixed = np.rint(amplitude_mv.astype(np.float64) * deliver.UNIT).astype(np.int64)
+        self._stimuli.append(Stimulus(ids, fixed, start, start + duration - 1))
+
+    def _apply_stimuli(self, tick: int) -> None:
+        working_set = self.working_set
+        for stimulus in self._stimuli:
+            if not stimulus.start <= tick <= stimulus.stop:
+                continue
+            if stimulus.epoch != self._epoch:
+                stimulus.held = working_set.hold(stimulus.ids)
+                stimulus.epoch = self._epoch
+            slots.add_input(working_set.slots, stimulus.held, stimulus.amplitude)
+
+    # ---- one tick
+
+    def step(self) -> Int64Array:
+        """Run one tick; returns the slots that fired, valid until the next call.
+
+        :class:`BudgetExceeded` leaves the engine at a tick boundary: at the one before when raised in delivery, at
+        the one after when raised behind it (``tick`` tells). After any other error the engine refuses to go on.
+        """
+        if self._broken_at is not None:
+            raise EngramError(
+                f"tick {self._broken_at + 1} could not be completed; close and open the engram again: the journal "
+                f"has everything up to tick {self._broken_at}"
+            )
+        tick = self.tick + 1
+        try:
+            for delay in self.working_set.delays:
+                fired = self._ring.get(tick - int(delay))
+                if fired is not None and len(fired):
+                    self._deliver(fired, int(delay))
+            self._apply_stimuli(tick)
+        except BaseException:
+            self._take_back()
+            raise
+        self._broken_at = self.tick
+        fired = self._step_neurons()
+        if len(fired) and self.longest_delay:
+            self._ring[tick] = fired
+        self._ring.pop(tick - self.longest_delay, None)
+        self.last_fired = fired
+        self._fire(fired, tick)
+        self._stimuli = [s for s in self._stimuli if s.stop > tick]
+        self.tick = tick
+        self._broken_at = None
+        self.working_set.check_budget()
+        return fired
+
+    def _take_back(self) -> None:
+        slots.clear_input(self.working_set.slots)
+        self.working_set.unpin()
+
+    def _deliver(self, fired: Int64Array, delay: int) -> None:
+        """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
+        working_set = self.working_set
+        waiting = fired
+        while len(waiting):
+            chunk, waiting = waiting[: self._chunk], waiting[self._chunk :]
+            missing = np.empty(len(chunk), dtype=np.int64)
+            n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+            if n:
+                working_set.pin(chunk)
+                working_set.load(missing[:n], evict=True)
+                n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+                if n:
+                    ready = np.setdiff1d(chunk, missing[:n], assume_unique=True)
+                    if len(ready) == 0:
+                        raise working_set.too_small("one row of synapses")
+                    chunk, waiting = ready, np.concatenate([missing[:n], waiting])
+                working_set.unpin()
+            self._deliver_chunk(chunk, delay)
+
+    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> None:
+        working_set = self.working_set
+        offsets = np.empty(len(chunk), dtype=np.int64)
+        lengths = np.empty(len(chunk), dtype=np.int64)
+        done, attempt = 0, -1
+        while done < len(chunk):
+            count = np.zeros(1, dtype=np.int64)
+            reached = deliver.gather(
+                working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
+                chunk, delay, done, offsets, lengths, count,
+            )  # fmt: skip
+            self._add_weights(offsets[: count[0]], lengths[: count[0]])
+            if reached == len(chunk):
+                return
+            # The rows gathered so far are delivered, so their targets have input and stay; those of the chunk still
+            # to come must keep their records.
+            working_set.pin(chunk[reached:])
+            attempt = 0 if reached > done else attempt + 1
+            working_set.more_slots(attempt, chunk[reached:])
+            working_set.unpin()
+            done = reached
+
+    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
+        link, held = self.working_set.arena.link, self.working_set.slots
+
+        def part(thread: int, start: int, stop: int) -> int:
+            rows = offsets[start:stop], lengths[start:stop]
+            return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
+
+        self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
+
+    def _step_neurons(self) -> Int64Array:
+        held = self.working_set.slots
+        constants, refractory = self.working_set.layers.constants, self.working_set.layers.refractory_ticks
+
+        def part(_: int, start: int, stop: int) -> list[Int64Array]:
+            fired = []
+            while start < stop:
+                buffer = np.empty(min(_FIRED_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
+                count = np.zeros(1, dtype=np.int64)
+                start = lif.step(held, constants, refractory, start, stop, buffer, count)
+                fired.append(buffer[: count[0]])
+            return fired
+
+        n_blocks = int(held.counters[slots.N_BLOCKS])
+        parts = [piece for fired in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in fired]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _fire(self, fired: Int64Array, tick: int) -> None:
+        working_set = self.working_set
+        missing = np.empty(len(fired), dtype=np.int64)
+        n = deliver.fire(working_set.slots, working_set.records, fired, tick, missing)
+        for start in range(0, n, self._chunk):
+            chunk = missing[start : min(n, start + self._chunk)]
+            working_set.load(chunk, evict=False)
+            left = deliver.fire(
+                working_set.slots, working_set.records, chunk, tick, np.empty(len(chunk), dtype=np.int64)
+            )
+            assert left == 0, "load gives every slot a record"
+
+    # ---- the whole state, for the store
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What the store keeps of the present beside the records, in one canonical order.
+
+        ``charged_id`` uint64 sorted, ``charged_u`` float32, ``charged_refractory`` int32: all neurons not at rest;
+        ``flight_tick`` int64, ``flight_id`` uint64: spikes under way; ``stimulus_start``, ``_stop`` int64, ``_id``
+        uint64, ``_amplitude`` int64 (2^-32 mV): input still to come.
+        """
+        held, ring, stimuli = self.working_set, self._ring, self._stimuli
+        return {
+            **dict(zip(("charged_id", "charged_u", "charged_refractory"), held.charged(), strict=True)),
+            "flight_tick": _joined(np.int64, (np.full(len(ring[tick]), tick) for tick in sorted(ring))),
+            "flight_id": _joined(np.uint64, (np.sort(held.slots.id[ring[tick]]) for tick in sorted(ring))),
+            "stimulus_start": _joined(np.int64, (np.full(len(s.ids), s.start) for s in stimuli)),
+            "stimulus_stop": _joined(np.int64, (np.full(len(s.ids), s.stop) for s in stimuli)),
+            "stimulus_id": _joined(np.uint64, (s.ids for s in stimuli)),
+            "stimulus_amplitude": _joined(np.int64, (s.amplitude for s in stimuli)),
+        }
+
+    def load_state(self, tick: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Stand at ``tick`` with what :meth:`state` gave then; the working set must be fresh."""
+        self.tick = tick
+        if not state:
+            return
+        self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
+        for fired_tick in np.unique(state["flight_tick"]):
+            fired_ids = state["flight_id"][state["flight_tick"] == fired_tick]
+            self._ring[int(fired_tick)] = self.working_set.hold(fired_ids)
+        start, stop = state["stimulus_start"], state["stimulus_stop"]
+        cuts = np.flatnonzero((np.diff(start) != 0) | (np.diff(stop) != 0)) + 1
+        for part in np.split(np.arange(len(start)), cuts):
+            if len(part):
+                arrays = state["stimulus_id"][part], state["stimulus_amplitude"][part]
+                self._stimuli.append(Stimulus(*arrays, int(start[part[0]]), int(stop[part[0]])))
+
+
+def awake_state(ids: IdArray, u: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """The state of an engram in which ``ids`` (sorted) have potentials ``u`` (mV relative to V_inf); others rest."""
+    refractory = np.zeros(len(ids), dtype=np.int32)
+    return {**_empty_state(), "charged_id": ids, "charged_u": u, "charged_refractory": refractory}
+
+
+def _empty_state() -> dict[str, npt.NDArray[Any]]:
+    ticks = dict.fromkeys(("flight_tick", "stimulus_start", "stimulus_stop", "stimulus_amplitude"), np.int64)
+    ids = dict.fromkeys(("charged_id", "flight_id", "stimulus_id"), np.uint64)
+    columns = {**ids, "charged_u": np.float32, "charged_refractory": np.int32, **ticks}
+    return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
+
+
+def _joined(dtype: npt.DTypeLike, parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=dtype), *parts]).astype(dtype, copy=False)

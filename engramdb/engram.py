@@ -1,0 +1,450 @@
+"""``Engram``: one open engram. It validates, journals and delegates; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.address import format_id
+from engramdb.birth import born_awake
+from engramdb.budget import memory_bytes
+from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
+from engramdb.growth.bundle import Bundle, Bundles
+from engramdb.naming import Ids, resolve
+from engramdb.query.neurons import Neuron, Neurons, Present, look_up
+from engramdb.query.synapses import Synapses, incoming, outgoing
+from engramdb.run import Run, SpikeRecorder, run_ticks
+from engramdb.spec import Layer, Spec
+from engramdb.store import Commit, Snapshot, Store
+
+if TYPE_CHECKING:
+    from engramdb.engine import Engine
+    from engramdb.store import Report
+    from engramdb.wiring import Wiring
+
+IdArray = npt.NDArray[np.uint64]
+
+LARGEST_WEIGHT = 16384.0  # mV; 131,072 of them may arrive in one tick before the sum of inputs overflows
+_REPLAY_SECONDS = 30.0  # a checkpoint comes by itself when replaying the journal would take longer
+
+
+class Engram:
+    """An open engram. Use :func:`engramdb.open` or :func:`engramdb.create`; close it, or use it in ``with``.
+
+    Opened to write (``mode="r+"``) it is the only writer; a command that has returned is durable. Opened to read it
+    stands at one commit and sees nothing later.
+    """
+
+    def __init__(self, store: Store, *, memory: str | int, threads: int) -> None:
+        if not 1 <= threads <= 256:
+            raise InvalidInput(f"threads={threads}: give a number from 1 to 256")
+        self._store = store
+        self._budget = memory_bytes(memory)
+        self._threads = threads
+        self._engine: Engine | None = None
+        self._closed = False
+        self._pid = os.getpid()
+        self._seconds_since_checkpoint = 0.0
+        self._changed = False
+        store.cache_bytes = self._budget // 8
+        self._reload()
+        if self.mode == "r+":
+            try:
+                self._replay()
+            except BaseException:
+                self._shut()
+                raise
+
+    # ---- what it is
+
+    @property
+    def path(self) -> Path:
+        return self._store.path
+
+    @property
+    def spec(self) -> Spec:
+        return self._store.spec
+
+    @property
+    def mode(self) -> str:
+        return self._store.mode
+
+    @property
+    def memory(self) -> int:
+        """The memory budget in bytes."""
+        return self._budget
+
+    @property
+    def tick(self) -> int:
+        """The last tick completed; 0 at birth."""
+        return self._engine.tick if self._engine is not None else self._store.commit.tick
+
+    @property
+    def sizes(self) -> dict[tuple[int, int], int]:
+        """Declared neurons of each (layer index, segment)."""
+        return dict(self._bundles.sizes)
+
+    def __len__(self) -> int:
+        return sum(self._bundles.sizes.values())
+
+    def __repr__(self) -> str:
+        return f"<Engram {self.path.name!r} mode={self.mode} tick={self.tick} neurons={len(self)}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{layer.name}</td><td>{layer.model}</td><td>{self._layer_size(layer):,}</td></tr>"
+            for layer in self.spec.layers
+        )
+        return (
+            f"<b>{self.path.name}</b> &nbsp; tick {self.tick:,} &nbsp; {len(self):,} neurons"
+            f"<table><tr><th>layer</th><th>model</th><th>neurons</th></tr>{rows}</table>"
+        )
+
+    def _layer_size(self, layer: Layer) -> int:
+        return sum(size for (index, _), size in self._bundles.sizes.items() if index == layer.index)
+
+    # ---- opening and closing
+
+    def _reload(self) -> None:
+        """Take everything from the commit at which the store stands."""
+        self._bundles: Bundles = self._store.bundles
+        self._kept = self._store.read_state()
+        self._wired: Wiring | None = None
+        self._stop_engine()
+
+    def _wiring(self) -> Wiring:
+        """The wiring rules, made when they are first needed: what is stored can be read without."""
+        if self._wired is None:
+            from engramdb.wiring import Wiring
+
+            self._wired = Wiring(self.spec, self._bundles)
+        return self._wired
+
+    def _start_engine(self, tick: int, state: dict[str, npt.NDArray[Any]]) -> Engine:
+        from engramdb.engine import Engine
+
+        self._stop_engine()
+        engine = Engine(self.spec, self._bundles, self._store, budget_bytes=self._budget, threads=self._threads)
+        engine.load_state(tick, state)
+        self._engine, self._kept = engine, {}
+        return engine
+
+    def _stop_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _replay(self) -> None:
+        for frame in self._store.journal_frames():
+            self._changed = True
+            while self._live.tick < frame.tick:
+                self._live.step()
+            if frame.kind == "stimulate":
+                self._live.stimulate(
+                    frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
+                )
+            elif frame.kind == "connect":
+                self._write_synapses(**frame.arrays, create=frame.meta["create"])
+            elif frame.kind == "grow":
+                self._grow(**frame.meta)
+            elif frame.kind != "ran":
+                raise EngramError(
+                    f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
+                )
+
+    def _check_writable(self) -> None:
+        if os.getpid() != self._pid:
+            raise HandleClosed(f"this handle on {self.path.name} was opened before a fork; open it anew in the child")
+        if self._closed:
+            raise HandleClosed(f"{self.path.name} is closed; open it again with engramdb.open")
+        if self.mode != "r+":
+            raise ReadOnly(f'{self.path.name} is open for reading; open it with mode="r+" to change it')
+
+    @property
+    def _live(self) -> Engine:
+        """The engine, started when it is first needed: opening costs nothing that depends on who is awake."""
+        self._check_writable()
+        return self._engine or self._start_engine(self._store.commit.tick, self._kept)
+
+    def close(self) -> None:
+        """Checkpoint what has changed, so that readers see it, and let go.
+
+        Closing twice does nothing, nor does closing in a forked child: the engram is the parent's.
+        """
+        if self._closed or os.getpid() != self._pid:
+            return
+        try:
+            if self._changed:
+                self.checkpoint()
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
+        self._closed = True
+        self._stop_engine()
+        self._store.close()
+
+    def __enter__(self) -> Engram:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            # the journal has every acknowledged command; a checkpoint now could only add a second error
+            self._shut()
+
+    # ---- naming neurons
+
+    def resolve(self, ids: Ids) -> IdArray:
+        """uint64 ids of ``ids``: whole numbers, arrays, text ids (``0/0/42``, ``0x...``) or imported labels.
+
+        Text is looked up as a label first. Raises :class:`NotFound` for ids that no layer declares, or unknown labels.
+        """
+        resolved = resolve(ids, self._store)
+        unknown = np.flatnonzero(~self._bundles.exists(resolved))
+        if len(unknown):
+            declared = [
+                f"{layer.name} {layer.index}/0..: {self._layer_size(layer):,}" for layer in self.spec.layers[:4]
+            ]
+            raise NotFound(
+                f"neuron {format_id(int(resolved[unknown[0]]))} does not exist in {self.path.name} ({len(unknown)} of "
+                f"{len(resolved)} ids unknown); declared: {', '.join(declared)}{', ...' * (len(self.spec.layers) > 4)}"
+            )
+        return resolved
+
+    def _one(self, neuron_id: Ids) -> int:
+        ids = self.resolve(neuron_id)
+        if len(ids) != 1:
+            raise InvalidId(f"expected one neuron, got {len(ids)}; use neurons() for many")
+        return int(ids[0])
+
+    def labels(self, ids: Ids) -> list[str | None]:
+        """Imported labels of ``ids``; None where there is none."""
+        return self._store.labels_of(self.resolve(ids))
+
+    # ---- asking
+
+    def neuron(self, neuron_id: Ids) -> Neuron:
+        """One neuron: its state in the life cycle, its fields, its out-degree."""
+        ids = np.array([self._one(neuron_id)], dtype=np.uint64)
+        many = self.neurons(ids)
+        return Neuron(
+            id=int(ids[0]),
+            label=self._store.labels_of(ids)[0],
+            state=many.state[0],
+            fields={name: column[0].item() for name, column in many.fields.items()},
+            out_degree=int(many.out_degree[0]),
+        )
+
+    def neurons(self, ids: Ids) -> Neurons:
+        """Many neurons at once, in the order of ``ids``."""
+        resolved = self.resolve(ids)
+        live = None if self._engine is None else self._live.working_set
+        return look_up(resolved, self.spec, self._store, self._wiring, Present(self.spec, self._kept, live))
+
+    def synapses(self, neuron_id: Ids, direction: str = "out") -> Synapses:
+        """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
+        if direction not in ("out", "in"):
+            raise InvalidInput(f'direction="{direction}": expected "out" or "in"')
+        ask = outgoing if direction == "out" else incoming
+        return ask(self._one(neuron_id), self.spec, self._store, self._wiring)
+
+    # ---- driving
+
+    def stimulate(self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int = 1) -> None:
+        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids``.
+
+        ``at``: first tick, later than the present one; default the next. ``duration``: ticks in a row.
+        """
+        live = self._live
+        resolved = self.resolve(ids)
+        amplitudes = _weights(amplitude, len(resolved), "amplitude")
+        start = live.tick + 1 if at is None else int(at)
+        if start <= live.tick:
+            raise InvalidInput(f"at={at}: tick {start} is past; the next tick is {live.tick + 1}")
+        if int(duration) < 1:
+            raise InvalidInput(f"duration={duration}: give at least one tick")
+        meta = {"start": start, "duration": int(duration)}
+        self._journal("stimulate", live.tick, meta, {"id": resolved, "amplitude": amplitudes})
+        live.stimulate(resolved, amplitudes, start, int(duration))
+
+    def run(
+        self,
+        ticks: int,
+        record: Sequence[str] = (),
+        to: str | Path | None = None,
+        until: Callable[[int, IdArray], bool] | None = None,
+        progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+    ) -> Run:
+        """Run ``ticks`` ticks.
+
+        ``record=("spikes",)`` keeps all spikes in memory, within the budget, or streams them to the Parquet file
+        ``to``. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
+        ``progress(done, ticks, stats)`` is called about ten times a second. Ctrl-C ends the run at a tick boundary;
+        ``BudgetExceeded`` has the part that was run in its ``run``.
+        """
+        live = self._live
+        if int(ticks) < 0:
+            raise InvalidInput(f"ticks={ticks}: give 0 or more")
+        if unknown := set(record) - {"spikes"}:
+            raise InvalidInput(f'record: unknown "{sorted(unknown)[0]}"; known: spikes')
+        if to is not None and not Path(to).resolve().parent.is_dir():
+            raise NotFound(f"cannot record to {to}: folder {Path(to).parent} does not exist")
+        recorder = None
+        if "spikes" in record or to is not None:
+            recorder = SpikeRecorder(Path(to) if to is not None else None, self._budget // 16)
+
+        def done(seconds: float) -> None:
+            if seconds:
+                self._journal("ran", live.tick, {}, {})
+            self._seconds_since_checkpoint += seconds
+            if self._seconds_since_checkpoint > _REPLAY_SECONDS:
+                self.checkpoint()
+
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done)
+
+    # ---- changing
+
+    def connect(self, pre: Ids, post: Ids, weight: Any) -> int:
+        """Make synapses ``pre[i] -> post[i]`` of ``weight[i]`` mV, or give existing ones that weight; returns how many.
+
+        One id on either side is joined to all of the other. A synapse belongs to the first projection that joins the
+        two layers and has its delay; a projection with a sign refuses weights of the other.
+        """
+        return self._connect(pre, post, weight, create=True)
+
+    def set_weight(self, pre: Ids, post: Ids, weight: Any) -> int:
+        """Set the weight (mV) of existing synapses, all of a pair; :class:`NotFound` if a pair has none."""
+        return self._connect(pre, post, weight, create=False)
+
+    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool) -> int:
+        live = self._live
+        pre_ids, post_ids = self.resolve(pre), self.resolve(post)
+        if len(pre_ids) != len(post_ids) and 1 not in (len(pre_ids), len(post_ids)):
+            raise InvalidInput(f"pre has {len(pre_ids)} ids and post {len(post_ids)}; give as many, or one")
+        pre_ids, post_ids = np.broadcast_arrays(pre_ids, post_ids)
+        weights = _weights(weight, len(pre_ids), "weight")
+        from engramdb.change import synapse_change
+
+        # refused before it is journaled: what is in the journal can be done
+        change = synapse_change(pre_ids, post_ids, weights, self.spec, self._store, self._wiring, create=create)
+        self._journal("connect", live.tick, {"create": create}, {"pre": pre_ids, "post": post_ids, "weight": weights})
+        live.working_set.forget(np.unique(pre_ids))
+        for records in change():
+            self._store.write(records)
+        return len(pre_ids)
+
+    def _write_synapses(self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool) -> None:
+        from engramdb.change import synapse_change
+
+        change = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        self._live.working_set.forget(np.unique(pre))
+        for records in change():
+            self._store.write(records)
+
+    def grow(self, layer: str, neurons: int, k: int | None = None, *, materialize: bool = False) -> Bundle:
+        """Add ``neurons`` to the last segment of ``layer``, wired by its rule with out-degree ``k``; see the result.
+
+        No existing row changes. ``materialize`` writes the rows of the new neurons out.
+        """
+        live = self._live
+        # neurons of such a layer may not rest, and only a record can say so
+        materialize = materialize or self.spec.layer(layer).materialize
+        self._bundles.grow(self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize)
+        meta: dict[str, Any] = {"layer": layer, "neurons": int(neurons), "k": k, "materialize": bool(materialize)}
+        self._journal("grow", live.tick, meta, {})
+        bundle = self._grow(**meta)
+        if materialize:
+            self.checkpoint(f"grew {layer} by {neurons}")
+        return bundle
+
+    def _grow(self, layer: str, neurons: int, k: int | None, materialize: bool) -> Bundle:
+        live = self._live
+        self._bundles, bundle = self._bundles.grow(
+            self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize
+        )
+        self._wired = None
+        live.working_set.write_back()
+        state, tick = live.state(), live.tick
+        if materialize:
+            from engramdb.build import build
+
+            build(self._store, self.spec, self._bundles, only=(bundle,))
+        ids, u = born_awake(self.spec, [bundle])
+        self._start_engine(tick, state).working_set.charge(ids, u, np.zeros(len(ids), dtype=np.int32))
+        return bundle
+
+    # ---- history
+
+    def _journal(self, kind: str, tick: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        self._store.journal_append(kind, tick, meta, arrays)
+        self._changed = True
+
+    def checkpoint(self, message: str = "") -> Commit:
+        """Make the present durable in the store as a commit, and begin a new journal."""
+        live = self._live
+        live.working_set.write_back()
+        commit = self._store.commit_state(live.tick, live.state(), self._bundles, message)
+        self._changed = False
+        self._seconds_since_checkpoint = 0.0
+        return commit
+
+    def snapshot(self, name: str) -> Snapshot:
+        """Name the present; a checkpoint is made first if anything has changed since the last."""
+        self._check_writable()
+        if any(s.name == name for s in self._store.snapshots()):
+            return self._store.snapshot(name)
+        if self._changed:
+            self.checkpoint(f"snapshot {name}")
+        return self._store.snapshot(name)
+
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, oldest first."""
+        return self._store.snapshots()
+
+    def restore(self, name: str | int) -> Commit:
+        """Return to a snapshot, or to a commit by its number, on a new line of history.
+
+        The present is checkpointed first if it has changed, so nothing is lost: :meth:`log` of that commit has it.
+        """
+        self._check_writable()
+        self._store.resolve(name)
+        if self._changed:
+            self.checkpoint(f"before restoring {name}")
+        self._store.restore(name)
+        self._reload()
+        self._changed = False
+        return self._store.commit
+
+    def log(self) -> list[Commit]:
+        """Commits, newest first, along this line of history."""
+        return self._store.log()
+
+    def stats(self) -> dict[str, Any]:
+        """Where the memory is: residents, charged, bytes by kind, evictions. Empty for a reader."""
+        return {} if self.mode != "r+" else self._live.working_set.stats()
+
+    def verify(self) -> Report:
+        """Check everything stored; see :func:`engramdb.verify`."""
+        from engramdb.store.verify import verify
+
+        return verify(self.path)
+
+
+def _weights(value: Any, n: int, name: str) -> npt.NDArray[np.float32]:
+    """``value`` as float32 (n,), finite and within the bound."""
+    try:
+        array = np.broadcast_to(np.asarray(value, dtype=np.float32), (n,))
+    except (ValueError, TypeError):
+        raise InvalidInput(f"{name}: expected a number or {n} numbers") from None
+    wrong = array[~(np.abs(array) <= LARGEST_WEIGHT)]
+    if len(wrong):
+        raise InvalidInput(f"{name} {wrong[0]} mV: must be finite and at most {LARGEST_WEIGHT:g} mV in size")
+    return np.ascontiguousarray(array)

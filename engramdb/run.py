@@ -1,0 +1,204 @@
+"""A run: what came out of a stretch of ticks, and recording while it goes on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.errors import BudgetExceeded
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+    from engramdb.engine import Engine
+
+IdArray = npt.NDArray[np.uint64]
+Int64Array = npt.NDArray[np.int64]
+
+_RECORDED_SPIKE_BYTES = 24  # in the list of ticks, and once more while the two arrays are put together
+_ROWS_A_GROUP = 1 << 20
+_SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
+
+
+@dataclass(frozen=True)
+class Run:
+    """Ticks ``first_tick`` .. ``first_tick + ticks - 1``.
+
+    ``counts``: int64 (ticks,), spikes in each. ``spikes``: (tick int64, id uint64) arrays sorted by tick and id, if
+    they were recorded to memory, else empty. ``interrupted``: stopped at a tick boundary by ctrl-C.
+    """
+
+    first_tick: int
+    ticks: int
+    dt_ms: float
+    counts: Int64Array
+    spikes: tuple[Int64Array, IdArray]
+    elapsed: float
+    interrupted: bool = False
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    def rates(self) -> dict[int, float]:
+        """Mean rate in Hz of every neuron that spiked, by id; needs ``record=("spikes",)``."""
+        ids, counts = np.unique(self.spikes[1], return_counts=True)
+        seconds = self.ticks * self.dt_ms / 1000.0
+        return {int(i): float(n) / seconds for i, n in zip(ids, counts, strict=True)}
+
+    def __repr__(self) -> str:
+        return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"
+
+
+class SpikeRecorder:
+    """Keeps the spikes of each tick in memory or streams them to a Parquet file (columns ``tick``, ``id``).
+
+    The file gets its name only when it is complete; ids are uint64. ``buffer_bytes``: about as much waits for writing.
+    """
+
+    def __init__(self, to: Path | None, buffer_bytes: int) -> None:
+        self._to = to
+        self._rows_a_group = min(_ROWS_A_GROUP, max(64, buffer_bytes // _RECORDED_SPIKE_BYTES))
+        self._ticks: list[Int64Array] = []
+        self._ids: list[IdArray] = []
+        self._waiting = 0
+        self._writer: pyarrow.parquet.ParquetWriter | None = None
+        if to is not None:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            self._part = to.with_name(to.name + ".part")
+            self._schema = pa.schema([("tick", pa.int64()), ("id", pa.uint64())])
+            self._writer = pq.ParquetWriter(self._part, self._schema)
+
+    @property
+    def nbytes(self) -> int:
+        return self._waiting * _RECORDED_SPIKE_BYTES
+
+    @property
+    def streams(self) -> bool:
+        """Whether spikes go to a file."""
+        return self._to is not None
+
+    def add(self, tick: int, ids: IdArray) -> None:
+        """``ids``: those that fired in ``tick``, sorted."""
+        self._ticks.append(np.full(len(ids), tick, dtype=np.int64))
+        self._ids.append(ids)
+        self._waiting += len(ids)
+        if self._writer is not None and self._waiting >= self._rows_a_group:
+            self._write()
+
+    def arrays(self) -> tuple[Int64Array, IdArray]:
+        return (
+            np.concatenate([np.empty(0, dtype=np.int64), *self._ticks]),
+            np.concatenate([np.empty(0, dtype=np.uint64), *self._ids]),
+        )
+
+    def _write(self) -> None:
+        import pyarrow as pa
+
+        assert self._writer is not None
+        self._writer.write_table(pa.table(list(self.arrays()), schema=self._schema))
+        self._ticks, self._ids, self._waiting = [], [], 0
+
+    def __enter__(self) -> SpikeRecorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._writer is None or self._to is None:
+            return
+        self._write()
+        self._writer.close()
+        self._part.replace(self._to)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Collect ctrl-C instead of raising it, so that a tick is never cut in two; yields the list it lands in.
+
+    A second ctrl-C is collected too. Only the main thread can take signals; elsewhere this does nothing.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_ticks(
+    engine: Engine,
+    ticks: int,
+    dt_ms: float,
+    recorder: SpikeRecorder | None,
+    until: Callable[[int, IdArray], bool] | None,
+    progress: Callable[[int, int, dict[str, Any]], None] | None,
+    done: Callable[[float], None],
+) -> Run:
+    """Run up to ``ticks`` ticks; see :meth:`engramdb.engram.Engram.run`.
+
+    ``done(seconds)`` is called at tick boundaries, about once a second and at the end, with the time the ticks since
+    its last call took: it makes them durable.
+    """
+    first, events = engine.tick + 1, engine.events
+    counts: list[int] = []
+    exceeded: BudgetExceeded | None = None
+    began = acknowledged = shown = time.perf_counter()
+    with interruptible() as caught, recorder if recorder is not None else nullcontext():
+        try:
+            while len(counts) < ticks and not caught and exceeded is None:
+                try:
+                    fired = engine.step()
+                except BudgetExceeded as error:
+                    exceeded = error
+                    if engine.tick < first + len(counts):
+                        break
+                    fired = engine.last_fired  # the tick is complete, what followed it did not fit
+                counts.append(len(fired))
+                if recorder is not None or until is not None:
+                    ids = np.sort(engine.working_set.slots.id[fired])
+                    if recorder is not None:
+                        recorder.add(engine.tick, ids)
+                        engine.working_set.recording_bytes = recorder.nbytes
+                    if until is not None and until(engine.tick, ids):
+                        break
+                now = time.perf_counter()
+                if progress is not None and now - shown > 0.1:
+                    shown = now
+                    progress(len(counts), ticks, engine.working_set.stats())
+                if now - acknowledged > _SECONDS_AT_STAKE:
+                    done(now - acknowledged)
+                    acknowledged = time.perf_counter()
+        finally:
+            engine.working_set.recording_bytes = 0
+            if counts:
+                done(time.perf_counter() - acknowledged)
+        elapsed = time.perf_counter() - began
+        spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
+        if recorder is not None and not recorder.streams:
+            spikes = recorder.arrays()
+    stats = {
+        "ticks_per_second": len(counts) / elapsed if elapsed else 0.0,
+        "synaptic_events": engine.events - events,
+        **engine.working_set.stats(),
+    }
+    counted = np.array(counts, dtype=np.int64)
+    run = Run(first, len(counts), dt_ms, counted, spikes, elapsed, bool(caught), stats)
+    if exceeded is not None:
+        exceeded.run = run
+        raise exceeded
+    return run

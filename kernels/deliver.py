@@ -1,0 +1,122 @@
+"""Delivery of spikes: the rows of neurons that fired add their weights to the input of their targets.
+
+Weights become integers in units of 2^-32 mV, rounded half to even, and add in any order: the sum never depends on
+the order of rows, on the number of threads or on what is in RAM.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engramdb.kernels.compiled import njit
+from engramdb.kernels.memory import prefetch
+from engramdb.kernels.rows import DIRTY, MIXED_DELAYS, WARM, resolve
+from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
+
+UNIT = 4294967296.0  # of the fixed-point sums, per mV
+_MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
+_AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
+
+
+@njit(cache=True, nogil=True)
+def rowless(slots, records, fired, out):
+    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded; returns their number."""
+    n = 0
+    for i in range(fired.shape[0]):
+        r = slots.record[fired[i]]
+        if r < 0 or records[r].offset < 0:
+            out[n] = fired[i]
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def gather(slots, records, arena, codes, seed, fired, delay, start, offsets, lengths, count):
+    """Where the synapses lie that spikes of the slots ``fired[start:]`` use at ``delay`` ticks.
+
+    Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
+    slots are of an older epoch. Returns how far it came: less than the end where a slot could not be taken.
+    """
+    epoch = slots.counters[EPOCH]
+    n = count[0]
+    end = fired.shape[0]
+    for i in range(start, end):
+        if i + 2 * _AHEAD < end:
+            prefetch(slots.record, fired[i + 2 * _AHEAD])
+        if i + _AHEAD < end:
+            ahead = slots.record[fired[i + _AHEAD]]
+            if ahead >= 0:
+                prefetch(records, ahead)
+        r = slots.record[fired[i]]
+        row_delay = records[r].delay
+        if row_delay != delay and row_delay != MIXED_DELAYS:
+            continue
+        if records[r].epoch != epoch and not resolve(slots, records, arena, codes, seed, r):
+            count[0] = n
+            return i
+        records[r].flags |= WARM
+        lo = records[r].offset
+        hi = lo + records[r].length
+        if row_delay == MIXED_DELAYS:
+            while lo < hi and codes.delay[arena.code[lo]] < delay:
+                lo += 1
+            stop = lo
+            while stop < hi and codes.delay[arena.code[stop]] == delay:
+                stop += 1
+            hi = stop
+        if hi > lo:
+            offsets[n] = lo
+            lengths[n] = hi - lo
+            n += 1
+    count[0] = n
+    return end
+
+
+@njit(cache=True, nogil=True)
+def deliver(offsets, lengths, link, total, block_awake):
+    """Add the weights of the stretches ``offsets``, ``lengths`` (int64) of the arena to ``total`` (int64, by slot).
+
+    Rows lie anywhere in the arena and their targets anywhere in ``total``, so nearly every access would wait for
+    memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before.
+    """
+    events = 0
+    n = offsets.shape[0]
+    for i in range(n):
+        if i + 2 * _AHEAD < n:
+            ahead = offsets[i + 2 * _AHEAD]
+            prefetch(link, ahead)
+            prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
+        if i + _AHEAD < n:
+            ahead = offsets[i + _AHEAD]
+            for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
+                prefetch(total, link[j].slot)
+        offset = offsets[i]
+        for j in range(offset, offset + lengths[i]):
+            slot = link[j].slot
+            total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
+            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+        events += lengths[i]
+    return events
+
+
+@njit(cache=True, nogil=True)
+def fire(slots, records, fired, tick, missing):
+    """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing``."""
+    n = 0
+    end = fired.shape[0]
+    for i in range(end):
+        if i + 2 * _AHEAD < end:
+            prefetch(slots.record, fired[i + 2 * _AHEAD])
+        if i + _AHEAD < end:
+            ahead = slots.record[fired[i + _AHEAD]]
+            if ahead >= 0:
+                prefetch(records, ahead)
+        r = slots.record[fired[i]]
+        if r < 0:
+            missing[n] = fired[i]
+            n += 1
+        else:
+            records[r].spike_count += np.uint32(1)
+            records[r].last_spike = tick
+            records[r].flags |= DIRTY | WARM
+    return n

@@ -1,0 +1,213 @@
+"""Rows in RAM: records of neurons with a history, and an arena of synapses.
+
+A record belongs to a slot. Its row, if loaded, is a stretch of the arena; rows are appended at the arena's end and
+moved down when others have been dropped. A synapse is 14 bytes: the target's local id, a code for (projection,
+segment) and with it prefix and delay, the target's slot as last seen, and the weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.kernels.compiled import njit
+from engramdb.kernels.slots import (
+    ARENA_END,
+    EPOCH,
+    FREE_RECORD,
+    N_RECORDS,
+    N_ROWS,
+    NO_SLOT,
+    find,
+    take,
+)
+
+DIRTY, WARM, PINNED = np.uint8(1), np.uint8(2), np.uint8(4)
+MIXED_DELAYS = np.int32(0)
+
+
+# Records lie in one array of structs, so that a spike touches one or two cache lines of its neuron's record.
+RECORD = np.dtype(
+    [
+        ("offset", np.int64),  # where its row begins in the arena; -1 = not loaded
+        ("last_spike", np.int64),  # tick
+        ("length", np.int32),  # synapses of its row
+        ("epoch", np.int32),  # eviction epoch in which the row's cached slots were last right
+        ("delay", np.int32),  # ticks, where all synapses share it; MIXED_DELAYS otherwise
+        ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
+        ("spike_count", np.uint32),
+        ("flags", np.uint8),  # DIRTY: counts not yet in the store; WARM: used since the last eviction; PINNED
+    ],
+    align=True,
+)
+
+
+# What delivery reads of a synapse lies together: the target's slot as last seen, and the weight.
+LINK = np.dtype([("slot", np.uint32), ("weight", np.float32)])
+
+
+class Arena(NamedTuple):
+    """Arrays over synapses (capacity a)."""
+
+    local: npt.NDArray[np.uint32]
+    code: npt.NDArray[np.uint16]
+    link: npt.NDArray[Any]  # LINK
+
+
+class Codes(NamedTuple):
+    """What a synapse's code means; arrays over codes, and ``of`` (projections, segments) -> code."""
+
+    prefix: npt.NDArray[np.uint64]  # layer << 48 | segment << 32 of the target
+    delay: npt.NDArray[np.int32]  # ticks
+    layer: npt.NDArray[np.int32]  # position of the target's layer
+    of: npt.NDArray[np.uint16]
+
+
+@njit(cache=True, nogil=True)
+def attach(slots, records, targets, spike_counts, last_spikes):
+    """Give each slot of ``targets`` (int64) a record without a row."""
+    counters = slots.counters
+    for i in range(targets.shape[0]):
+        r = counters[FREE_RECORD]
+        if r >= 0:
+            counters[FREE_RECORD] = -2 - np.int64(records[r].slot)
+        else:
+            r = counters[N_RECORDS]
+            counters[N_RECORDS] = r + 1
+        records[r].slot = targets[i]
+        records[r].offset = -1
+        records[r].length = 0
+        records[r].epoch = -1
+        records[r].flags = WARM
+        records[r].spike_count = spike_counts[i]
+        records[r].last_spike = last_spikes[i]
+        slots.record[targets[i]] = r
+
+
+@njit(cache=True, nogil=True)
+def detach(slots, records, targets):
+    """Take records ``targets`` (int64), and their rows, from their slots."""
+    counters = slots.counters
+    for i in range(targets.shape[0]):
+        r = targets[i]
+        if records[r].offset >= 0:
+            counters[N_ROWS] -= 1
+        slots.record[records[r].slot] = -1
+        records[r].offset = -1
+        records[r].flags = 0
+        records[r].slot = -2 - counters[FREE_RECORD]
+        counters[FREE_RECORD] = r
+
+
+@njit(cache=True, nogil=True)
+def close_up(slots, records):
+    """Move records into the places of free ones, so that those in use are the first N_RECORDS; numbers change."""
+    end = 0
+    for r in range(slots.counters[N_RECORDS]):
+        slot = records[r].slot
+        if slot < 0:
+            continue
+        if r != end:
+            records[end] = records[r]
+            slots.record[slot] = end
+        end += 1
+    slots.counters[N_RECORDS] = end
+    slots.counters[FREE_RECORD] = -1
+
+
+@njit(cache=True, nogil=True)
+def install(slots, records, arena, codes, held, indptr, projection, target, weight, limit):
+    """Append rows to the arena for the slots ``held`` (int64), whose records have none; returns how many fitted.
+
+    ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32 (nnz,): the rows, sorted
+    by delay. ``limit``: arena length not to be passed.
+    """
+    counters = slots.counters
+    for i in range(held.shape[0]):
+        r = slots.record[held[i]]
+        lo, hi = indptr[i], indptr[i + 1]
+        end = counters[ARENA_END]
+        if end + hi - lo > limit:
+            return i
+        first_delay = np.int32(1)
+        last_delay = np.int32(1)
+        for j in range(lo, hi):
+            segment = np.int64((target[j] >> np.uint64(32)) & np.uint64(0xFFFF))
+            code = codes.of[projection[j], segment]
+            at = end + j - lo
+            arena.local[at] = np.uint32(target[j] & np.uint64(0xFFFFFFFF))
+            arena.code[at] = code
+            arena.link[at].slot = NO_SLOT
+            arena.link[at].weight = weight[j]
+            last_delay = codes.delay[code]
+            if j == lo:
+                first_delay = last_delay
+        records[r].offset = end
+        records[r].length = hi - lo
+        records[r].epoch = -1
+        records[r].delay = first_delay if first_delay == last_delay else MIXED_DELAYS
+        counters[ARENA_END] = end + hi - lo
+        counters[N_ROWS] += 1
+    return held.shape[0]
+
+
+@njit(cache=True, nogil=True)
+def drop_rows(slots, records, spare_warm, want):
+    """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
+
+    Rows in the arena are never changed, so the store or the wiring rule can give them again. WARM is cleared as the
+    hand passes (second chance). Returns synapses dropped.
+    """
+    dropped = 0
+    for r in range(slots.counters[N_RECORDS]):
+        if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & PINNED:
+            continue
+        if spare_warm and records[r].flags & WARM:
+            records[r].flags &= ~WARM
+            continue
+        if dropped >= want:
+            break
+        dropped += records[r].length
+        records[r].offset = -1
+        slots.counters[N_ROWS] -= 1
+    return dropped
+
+
+@njit(cache=True, nogil=True)
+def compact(slots, records, arena, order):
+    """Close the gaps in the arena. ``order``: int64, all records with a loaded row by rising offset."""
+    end = 0
+    for i in range(order.shape[0]):
+        r = order[i]
+        offset = records[r].offset
+        n = records[r].length
+        if offset != end:
+            for j in range(n):
+                arena.local[end + j] = arena.local[offset + j]
+                arena.code[end + j] = arena.code[offset + j]
+                arena.link[end + j] = arena.link[offset + j]
+            records[r].offset = end
+        end += n
+    slots.counters[ARENA_END] = end
+
+
+@njit(cache=True, nogil=True)
+def resolve(slots, records, arena, codes, seed, r):
+    """Make the cached slots of record ``r``'s row right, taking slots for unknown targets; False at a limit."""
+    offset = records[r].offset
+    for j in range(offset, offset + records[r].length):
+        code = arena.code[j]
+        neuron_id = codes.prefix[code] | np.uint64(arena.local[j])
+        cached = arena.link[j].slot
+        if cached != NO_SLOT and slots.used[cached] and slots.id[cached] == neuron_id:
+            continue
+        slot = find(slots, neuron_id)
+        if slot < 0:
+            slot = take(slots, seed, codes.layer[code], neuron_id)
+            if slot < 0:
+                return False
+        arena.link[j].slot = np.uint32(slot)
+    records[r].epoch = slots.counters[EPOCH]
+    return True

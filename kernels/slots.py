@@ -1,0 +1,238 @@
+"""Slots: a neuron's place in RAM, its index by id, and its coming and going.
+
+Slots lie in blocks of ``BLOCK``; all neurons of a block belong to one layer, so a block is stepped with one set
+of constants, and a block in which nobody is awake is skipped. A free slot is stepped like one at rest.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.kernels.compiled import njit
+from engramdb.kernels.rng import BIAS, hash_u64, mix64, sample, unit
+
+BLOCK = 64
+BLOCK_SHIFT = 6
+NO_SLOT = np.uint32(0xFFFFFFFF)
+
+# places in ``counters``
+N_BLOCKS, N_USED, BLOCK_LIMIT, INDEX_LIMIT, FREE_BLOCK, EPOCH, N_RECORDS, FREE_RECORD, ARENA_END, N_ROWS = range(10)
+N_COUNTERS = 10
+
+
+class Slots(NamedTuple):
+    """Arrays over slots (capacity c), blocks (c / BLOCK), the index (a power of two) and layers (L)."""
+
+    id: npt.NDArray[np.uint64]  # (c,)
+    used: npt.NDArray[np.uint8]  # (c,) 1 = holds a neuron
+    u: npt.NDArray[np.float32]  # (c,) mV relative to V_inf
+    refractory: npt.NDArray[np.int32]  # (c,) ticks left
+    input: npt.NDArray[np.int64]  # (threads, c) sums of input in 2^-32 mV
+    record: npt.NDArray[np.int32]  # (c,) its record, -1 = none; in a free slot the next free one
+    bias: npt.NDArray[np.float32]  # (c,) mV, or (1,) where no layer has per-neuron bias
+    block_layer: npt.NDArray[np.int32]  # (c / BLOCK,) position of the layer; -1 = in no use
+    block_awake: npt.NDArray[np.uint8]  # (c / BLOCK,)
+    index_table: npt.NDArray[np.uint32]  # slot + 1, 0 = empty; open addressing, linear probing
+    free_slot: npt.NDArray[np.int64]  # (L,) first free slot of the layer, -1 = none
+    bias_table: npt.NDArray[np.float64]  # quantile tables of all layers, end to end
+    bias_start: npt.NDArray[np.int64]  # (L + 1,); an empty range = no per-neuron bias
+    counters: npt.NDArray[np.int64]  # (N_COUNTERS,)
+
+
+@njit(cache=True, nogil=True)
+def find(slots, neuron_id):
+    """The slot of ``neuron_id`` (uint64), or -1."""
+    mask = np.uint64(slots.index_table.shape[0] - 1)
+    at = mix64(neuron_id) & mask
+    while True:
+        entry = slots.index_table[at]
+        if entry == 0:
+            return np.int64(-1)
+        slot = np.int64(entry) - 1
+        if slots.id[slot] == neuron_id:
+            return slot
+        at = (at + np.uint64(1)) & mask
+
+
+@njit(cache=True, nogil=True)
+def enter(slots, slot):
+    """Put ``slot`` into the index under its id, which must not be there."""
+    mask = np.uint64(slots.index_table.shape[0] - 1)
+    at = mix64(slots.id[slot]) & mask
+    while slots.index_table[at] != 0:
+        at = (at + np.uint64(1)) & mask
+    slots.index_table[at] = np.uint32(slot + 1)
+
+
+@njit(cache=True, nogil=True)
+def take(slots, seed, layer, neuron_id):
+    """A new slot at rest for ``neuron_id`` of the layer at position ``layer``; -1 where a limit is reached."""
+    counters = slots.counters
+    if counters[N_USED] >= counters[INDEX_LIMIT]:
+        return np.int64(-1)
+    slot = slots.free_slot[layer]
+    if slot < 0:
+        block = counters[FREE_BLOCK]
+        if block >= 0:
+            counters[FREE_BLOCK] = slots.record[block << BLOCK_SHIFT]
+        elif counters[N_BLOCKS] < counters[BLOCK_LIMIT]:
+            block = counters[N_BLOCKS]
+            counters[N_BLOCKS] = block + 1
+        else:
+            return np.int64(-1)
+        slots.block_layer[block] = layer
+        slots.block_awake[block] = 0
+        first = block << BLOCK_SHIFT
+        for s in range(first, first + BLOCK):
+            slots.used[s] = 0
+            slots.record[s] = s + 1
+        slots.record[first + BLOCK - 1] = -1
+        slot = first
+    slots.free_slot[layer] = slots.record[slot]
+    slots.id[slot] = neuron_id
+    slots.used[slot] = 1
+    slots.u[slot] = np.float32(0.0)
+    slots.refractory[slot] = 0
+    slots.record[slot] = -1
+    start, stop = slots.bias_start[layer], slots.bias_start[layer + 1]
+    if stop > start:
+        slots.bias[slot] = sample(slots.bias_table, start, stop, unit(hash_u64(seed, neuron_id, np.uint64(0), BIAS)))
+    enter(slots, slot)
+    counters[N_USED] += 1
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def find_many(slots, ids, out):
+    """``out[i]`` (int64) = slot of ``ids[i]`` (uint64), or -1."""
+    for i in range(ids.shape[0]):
+        out[i] = find(slots, ids[i])
+
+
+@njit(cache=True, nogil=True)
+def take_many(slots, seed, layers, ids, start, out):
+    """Slots of ``ids[start:]``, taken where there are none; returns how far it came before a limit.
+
+    ``layers``: int32, position of each id's layer. ``out``: int64, filled as far as it came.
+    """
+    for i in range(start, ids.shape[0]):
+        slot = find(slots, ids[i])
+        if slot < 0:
+            slot = take(slots, seed, layers[i], ids[i])
+            if slot < 0:
+                return i
+        out[i] = slot
+    return ids.shape[0]
+
+
+@njit(cache=True, nogil=True)
+def reindex(slots):
+    """Fill an empty index from the used slots."""
+    for slot in range(slots.counters[N_BLOCKS] << BLOCK_SHIFT):
+        if slots.used[slot]:
+            enter(slots, slot)
+
+
+@njit(cache=True, nogil=True)
+def at_rest(u, refractory, theta):
+    """Whether stepping would never change a slot: zero, not refractory, and below its threshold at rest."""
+    return u == 0 and refractory == 0 and theta > 0
+
+
+@njit(cache=True, nogil=True)
+def release(slots, keep, constants):
+    """Free every slot that is exactly at rest, has no record, awaits no input and is not in ``keep``.
+
+    ``keep``: sorted int64 slots. ``constants``: float32 (L, 4), see ``lif.step``. Rebuilds the free lists, gives
+    wholly free blocks back (and lowers N_BLOCKS past the last one in use), empties and refills the index, begins a
+    new epoch; returns how many slots it freed.
+    """
+    counters = slots.counters
+    # as locals: a loop that takes arrays out of the tuple counts references each time round
+    used, u, refractory, record, bias, input = (
+        slots.used, slots.u, slots.refractory, slots.record, slots.bias, slots.input,
+    )  # fmt: skip
+    biased = bias.shape[0] > 1
+    slots.free_slot[:] = -1
+    freed = 0
+    next_kept = 0
+    blocks = 0  # up to the last one in use
+    for block in range(counters[N_BLOCKS]):
+        layer = slots.block_layer[block]
+        first = block << BLOCK_SHIFT
+        taken = 0
+        for slot in range(first, first + BLOCK):
+            while next_kept < keep.shape[0] and keep[next_kept] < slot:
+                next_kept += 1
+            if layer < 0 or not used[slot]:
+                continue
+            kept = next_kept < keep.shape[0] and keep[next_kept] == slot
+            theta = constants[layer, 1] - (bias[slot] if biased else np.float32(0.0))
+            resting = record[slot] < 0 and at_rest(u[slot], refractory[slot], theta)
+            for thread in range(input.shape[0]):
+                resting = resting and input[thread, slot] == 0
+            if resting and not kept:
+                used[slot] = 0
+                freed += 1
+                if biased:
+                    bias[slot] = 0
+            else:
+                taken += 1
+        if taken == 0:
+            slots.block_layer[block] = -1
+            slots.block_awake[block] = 0
+        else:
+            blocks = block + 1
+            for slot in range(first + BLOCK - 1, first - 1, -1):
+                if not slots.used[slot]:
+                    slots.record[slot] = slots.free_slot[layer]
+                    slots.free_slot[layer] = slot
+    counters[N_BLOCKS] = blocks
+    counters[FREE_BLOCK] = -1
+    for block in range(blocks - 1, -1, -1):
+        if slots.block_layer[block] < 0:
+            slots.record[block << BLOCK_SHIFT] = counters[FREE_BLOCK]
+            counters[FREE_BLOCK] = block
+    counters[N_USED] -= freed
+    counters[EPOCH] += 1
+    slots.index_table[:] = 0
+    reindex(slots)
+    return freed
+
+
+@njit(cache=True, nogil=True)
+def awake_slots(slots, constants, out):
+    """Fill ``out`` (int64) with the slots whose state is not exactly that of rest; returns their number."""
+    used, u, refractory, bias = slots.used, slots.u, slots.refractory, slots.bias
+    block_layer, block_awake = slots.block_layer, slots.block_awake
+    biased = bias.shape[0] > 1
+    n = 0
+    for block in range(slots.counters[N_BLOCKS]):
+        layer = block_layer[block]
+        if layer < 0 or not block_awake[block]:
+            continue
+        for slot in range(block << BLOCK_SHIFT, (block + 1) << BLOCK_SHIFT):
+            theta = constants[layer, 1] - (bias[slot] if biased else np.float32(0.0))
+            if used[slot] and not at_rest(u[slot], refractory[slot], theta):
+                if n < out.shape[0]:
+                    out[n] = slot
+                n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def add_input(slots, targets, amplitudes):
+    """Add ``amplitudes`` (int64, 2^-32 mV) to the input of slots ``targets`` (int64) and wake their blocks."""
+    for i in range(targets.shape[0]):
+        slots.input[0, targets[i]] += amplitudes[i]
+        slots.block_awake[targets[i] >> BLOCK_SHIFT] = 1
+
+
+@njit(cache=True, nogil=True)
+def clear_input(slots):
+    """Forget all pending input: a tick that could not be completed is taken back."""
+    for thread in range(slots.input.shape[0]):
+        slots.input[thread, : slots.counters[N_BLOCKS] << BLOCK_SHIFT] = 0

@@ -1,0 +1,85 @@
+"""The engine's twin: the same network stepped whole, tick by tick, in plain NumPy.
+
+It shares nothing with the engine but the definition: constants are worked out here, every neuron is stepped in every
+tick, spikes travel in a list, and inputs are added with ``np.add.at``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FIXED = 4294967296.0
+
+
+@dataclass
+class Simulator:
+    """``ids``: uint64 (n,) sorted; synapses: ``pre``, ``post`` (places in ids), ``weight`` (float32), ``delay``."""
+
+    ids: np.ndarray
+    pre: np.ndarray
+    post: np.ndarray
+    weight: np.ndarray
+    delay: np.ndarray
+    tau: float = 20.0
+    v_rest: float = -70.0
+    v_reset: float = -70.0
+    v_threshold: float = -55.0
+    refractory_ticks: int = 2
+    dt: float = 1.0
+    bias: np.ndarray | float = 0.0
+    tick: int = 0
+    stimuli: list[tuple[int, int, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        self.decay = np.float32(np.exp(-self.dt / self.tau))
+        bias = np.broadcast_to(np.asarray(self.bias, dtype=np.float32), (n,))
+        self.theta = np.float32(self.v_threshold - self.v_rest) - bias
+        self.reset = np.float32(self.v_reset - self.v_rest) - bias
+        self.epsilon = np.float32(2.0**-14 * (self.v_threshold - self.v_rest))
+        self.u = np.zeros(n, dtype=np.float32)
+        self.left = np.zeros(n, dtype=np.int64)
+        self.spike_count = np.zeros(n, dtype=np.uint32)
+        self.last_spike = np.zeros(n, dtype=np.int64)
+        self.fixed = np.rint(self.weight.astype(np.float64) * FIXED).astype(np.int64)
+        self.fired_at: dict[int, np.ndarray] = {}
+
+    def stimulate(self, places: np.ndarray, amplitude: np.ndarray, start: int, duration: int = 1) -> None:
+        self.stimuli.append((start, start + duration - 1, places, amplitude))
+
+    def step(self) -> np.ndarray:
+        """One tick; the ids that fire, sorted."""
+        self.tick += 1
+        t = self.tick
+        total = np.zeros(len(self.ids), dtype=np.int64)
+        for delay in np.unique(self.delay):
+            fired = self.fired_at.get(t - int(delay))
+            if fired is not None:
+                arriving = np.flatnonzero(fired[self.pre] & (self.delay == delay))
+                np.add.at(total, self.post[arriving], self.fixed[arriving])
+        for start, stop, places, amplitude in self.stimuli:
+            if start <= t <= stop:
+                np.add.at(total, places, np.rint(amplitude.astype(np.float64) * FIXED).astype(np.int64))
+        incoming = (total.astype(np.float64) / FIXED).astype(np.float32)
+        free = self.left == 0
+        u = np.where(free, self.u * self.decay + incoming, self.u)
+        fires = free & (u >= self.theta)
+        rests = free & ~fires & (total == 0) & (np.abs(u) < self.epsilon) & (self.theta > 0)
+        u = np.where(rests, np.float32(0), u)
+        self.u = np.where(fires, self.reset, u).astype(np.float32)
+        self.left = np.where(fires, self.refractory_ticks, np.maximum(self.left - 1, 0))
+        self.spike_count[fires] += 1
+        self.last_spike[fires] = t
+        self.fired_at[t] = fires
+        return self.ids[fires]
+
+    def run(self, ticks: int) -> tuple[np.ndarray, np.ndarray]:
+        """(tick, id) of all spikes of ``ticks`` ticks."""
+        at, who = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
+        for _ in range(ticks):
+            fired = self.step()
+            at.append(np.full(len(fired), self.tick, dtype=np.int64))
+            who.append(fired)
+        return np.concatenate(at), np.concatenate(who)
