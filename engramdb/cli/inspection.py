@@ -1,0 +1,252 @@
+"""``engramdb inspect`` and ``verify``: looking at an engram offline, beside a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+import engramdb
+from engramdb.cli import output
+from engramdb.cli.history import At, EngramPath, commit_at
+
+if TYPE_CHECKING:
+    from engramdb.inspect.histogram import Histogram
+    from engramdb.inspect.summary import LayerSummary, Summary, Values
+
+_BAR = 24  # characters of the longest bar of a histogram
+
+
+def inspect(path: EngramPath, at: At = None, as_json: output.AsJson = False) -> None:
+    """Show what an engram holds.
+
+    Layers, degrees, weights, activity, storage and history, as of the last commit. Never needs the writer: an engram
+    may be inspected while it runs.
+
+    \b
+    Example:
+      engramdb inspect brain.engram --at trained
+    """
+    from engramdb.inspect.summary import summarize
+
+    summary = summarize(path, at=commit_at(at))
+    output.show(summary.as_dict(), as_json, lambda: _summary(summary))
+
+
+def _summary(summary: Summary) -> Iterator[RenderableType]:
+    yield _heading(Path(summary.path).name, summary.name)
+    if summary.description:
+        yield Padding(Text(summary.description), (0, 0, 0, 2))
+    at = f" ({summary.at})" if summary.at is not None else ""
+    charged, flying = output.many(summary.charged, "charged neuron"), output.many(summary.in_flight, "spike")
+    yield output.pairs(
+        [
+            ("tick", f"{output.count(summary.tick)} of {summary.dt_ms:g} ms"),
+            ("commit", f"{summary.commit}{at} on line {summary.line}, {output.when(summary.created)}"),
+            ("neurons", f"{output.count(summary.declared)} declared, {output.count(summary.records)} stored"),
+            ("awake", f"{charged}, {flying} in flight"),
+            ("seed", f"{summary.seed}, format {summary.format}{', labelled' if summary.labelled else ''}"),
+        ]
+    )
+    for layer in summary.layers:
+        yield Text()
+        yield from _layer(layer)
+    if summary.projections:
+        yield Text()
+        yield _heading("Projections")
+        yield _indented(
+            output.columns(
+                ("name", "from", "to", "rule", "weight (mV)", "delay", "stored"),
+                [
+                    (
+                        p.name,
+                        p.pre,
+                        p.post,
+                        p.rule,
+                        f"{'-' if p.sign == -1 else ''}{p.weight}" if p.virtual else "as stored",
+                        f"{p.delay_ms:g} ms",
+                        output.count(p.stored_synapses),
+                    )
+                    for p in summary.projections
+                ],
+                right=("delay", "stored"),
+            )
+        )
+    yield Text()
+    yield from _storage(summary)
+    yield Text()
+    yield from _history(summary)
+
+
+def _heading(title: str, detail: str = "") -> Text:
+    text = Text(title, style="bold cyan")
+    if detail:
+        text.append(f"  {detail}", style="not bold default")
+    return text
+
+
+def _indented(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2))
+
+
+def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
+    yield _heading(f"Layer {layer.index} {layer.name}", layer.model)
+    given = ", ".join(f"{name}={value}" for name, value in layer.parameters.items()) or "defaults"
+    rows: list[tuple[str, RenderableType]] = [
+        ("parameters", given),
+        ("declared", f"{output.count(layer.declared)} in {output.many(layer.segments, 'segment')}"),
+        (
+            "records",
+            (
+                f"{output.count(layer.records)}: {output.count(layer.stored_rows)} with stored rows, "
+                f"{output.count(layer.generated_rows)} with generated ones"
+            ),
+        ),
+    ]
+    if layer.generated_degree:
+        rows.append(("rules give", f"{output.number(layer.generated_degree)} synapses a neuron"))
+    rows.append(("stored", output.many(layer.stored_synapses, "synapse")))
+    if layer.spikes:
+        most, last = output.count(layer.most_spikes), output.count(layer.last_spike)
+        active = f"{output.many(layer.spikes, 'spike')} of {output.many(layer.spiked, 'neuron')}"
+        rows.append(("activity", f"{active}, at most {most} of one, the last at tick {last}"))
+    yield output.pairs(rows)
+    if layer.out_degree.count:
+        yield _spread("out-degree of the records", layer.out_degree, whole=True)
+    if layer.weights.count:
+        yield _spread("weights of stored synapses (mV)", layer.weights, whole=False)
+
+
+def _spread(title: str, values: Values, *, whole: bool) -> RenderableType:
+    mean, least, most = (output.number(x or 0.0) for x in (values.mean, values.minimum, values.maximum))
+    head = Text(f"{title}: ", style="dim")
+    if values.minimum == values.maximum:
+        head.append(f"all {least}", style="not dim")
+        return _indented(head)
+    head.append(f"mean {mean}, from {least} to {most}", style="not dim")
+    return _indented(Group(head, _indented(_bars(values.histogram, whole=whole))))
+
+
+def _bars(histogram: Histogram, *, whole: bool) -> RenderableType:
+    """A histogram lying on its side, one line a bin, at most a dozen lines."""
+    edges, counts = histogram.edges, histogram.counts
+    if not whole:
+        edges, counts = _coarser(edges, counts)
+    first = next(place for place, count in enumerate(counts) if count)
+    edges, counts = edges[first:], counts[first:]
+    top = max(counts)
+    rows = []
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        if whole:
+            span = f"{low:,.0f}" if high - low <= 1 else f"{low:,.0f} - {high - 1:,.0f}"
+        else:
+            span = f"{low:g} .. {high:g}"
+        rows.append((span, Text(_bar(count / top), style="cyan"), output.count(count)))
+    return output.columns(("span", "bar", "count"), rows, right=("span", "count"), head=False)
+
+
+def _coarser(edges: tuple[float, ...], counts: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    while len(counts) > 12:
+        if len(counts) % 2:
+            edges, counts = (*edges, 2 * edges[-1] - edges[-2]), (*counts, 0)
+        edges, counts = edges[::2], tuple(a + b for a, b in zip(counts[::2], counts[1::2], strict=True))
+    return edges, counts
+
+
+def _bar(share: float) -> str:
+    """A bar of block characters, in eighths; anything at all shows as at least one eighth."""
+    eighths = round(share * _BAR * 8)
+    if share and not eighths:
+        eighths = 1
+    full, rest = divmod(eighths, 8)
+    return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
+
+
+def _storage(summary: Summary) -> Iterator[RenderableType]:
+    storage = summary.storage
+    yield _heading("Storage", output.size(storage.total))
+    rows: list[tuple[str, RenderableType]] = [
+        ("packs", f"{output.size(storage.packs)}, {output.size(storage.leaves)} of it the leaves of this commit"),
+        ("catalog", output.size(storage.catalog)),
+        ("journal", _journal(summary)),
+    ]
+    if storage.other:
+        rows.append(("other", output.size(storage.other)))
+    if storage.bytes_per_record is not None:
+        rows.append(("per record", f"{output.number(storage.bytes_per_record)} bytes, synapses included"))
+    yield output.pairs(rows)
+
+
+def _journal(summary: Summary) -> str:
+    size = output.size(summary.storage.journal)
+    if summary.journaled is None:
+        return f"{size}, which cannot be read: see verify"
+    if not summary.journaled:
+        return size
+    since = (
+        f"{output.many(summary.journaled, 'command')} since this commit, to tick {output.count(summary.journaled_tick)}"
+    )
+    return f"{size}, {since}"
+
+
+def _history(summary: Summary) -> Iterator[RenderableType]:
+    yield _heading("History", f"the last {output.many(len(summary.commits), 'commit')}")
+    names: dict[int, list[str]] = {}
+    for snapshot in summary.snapshots:
+        names.setdefault(snapshot.commit, []).append(snapshot.name)
+    rows = [
+        (
+            str(commit.number),
+            str(commit.line),
+            output.count(commit.tick),
+            output.count(commit.neurons),
+            output.when(commit.created),
+            ", ".join(names.pop(commit.number, [])),
+            commit.message,
+        )
+        for commit in summary.commits
+    ]
+    headers = ("commit", "line", "tick", "records", "made", "snapshots", "message")
+    yield _indented(output.columns(headers, rows, right=headers[:4]))
+    if names:
+        elsewhere = ", ".join(f"{name} (commit {number})" for number, all_ in names.items() for name in all_)
+        yield _indented(Text(f"snapshots of other commits: {elsewhere}", style="dim"))
+
+
+def verify(path: EngramPath, as_json: output.AsJson = False) -> None:
+    """Check every stored byte and reference.
+
+    Says what is damaged, and where; then the exit code is 1.
+
+    \b
+    Example:
+      engramdb verify brain.engram
+    """
+    report = engramdb.verify(path)
+    document = {
+        "path": str(path),
+        "ok": not report.problems,
+        "checked": dict(report.checked),
+        "problems": [{**asdict(problem), "message": str(problem)} for problem in report.problems],
+        "notes": list(report.notes),
+    }
+    output.show(document, as_json, lambda: _verdict(document))
+    if report.problems:
+        output.stop(1)
+
+
+def _verdict(document: dict[str, Any]) -> Iterator[RenderableType]:
+    checked = output.counted(document["checked"])
+    for problem in document["problems"]:
+        text = Text("damaged  ", style="bold red")
+        text.append(problem["message"], style="not bold default")
+        yield text
+    for note in document["notes"]:
+        yield Text(f"note     {note}", style="dim")
+    found = "no damage" if document["ok"] else output.many(len(document["problems"]), "problem")
+    yield output.line(f"{found} in", checked or "nothing that could be read")
