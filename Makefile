@@ -44,7 +44,7 @@ format: ## bring the code into the one format that lint accepts
 
 bench: ## measure the workloads and print each figure with its bound
 	@.ci/venv $(VENV)
-	@$(RUN) -m engramdb.sizing.bench
+	@$(VENV)/bin/engramdb bench
 
 check-peers: .venv-peers/ready ## compare runs, spike for spike, with another simulator
 	@.ci/venv $(VENV) test
@@ -53,6 +53,7 @@ check-peers: .venv-peers/ready ## compare runs, spike for spike, with another si
 bench-peers: .venv-peers/ready ## run the workloads here and in the other simulators, in turn
 	@.ci/venv $(VENV) test
 	@$(RUN) tests/benchmarks/bench_brian2.py .venv-peers/bin/python
+	@$(RUN) tests/benchmarks/bench_brian2_store.py .venv-peers/bin/python
 
 # The peers live apart: they are never dependencies.
 .venv-peers/ready: constraints-peers.txt

@@ -19,9 +19,12 @@ _HOME = {
     "address": "engramdb.address",
     "Bernoulli": "engramdb.rules",
     "create": "engramdb.opening",
+    "diff": "engramdb.difference",
+    "download": "engramdb.store.remote.download",
     "Engram": "engramdb.engram",
     "EngramError": "engramdb.errors",
     "errors": "engramdb.errors",
+    "export_zarr": "engramdb.interchange.zarr",
     "Explicit": "engramdb.rules",
     "FixedIndegree": "engramdb.rules",
     "FixedOutdegree": "engramdb.rules",
@@ -32,12 +35,15 @@ _HOME = {
     "OneToOne": "engramdb.rules",
     "open": "engramdb.opening",
     "Projection": "engramdb.spec",
+    "publish": "engramdb.store.remote.publish",
+    "repair": "engramdb.store.upkeep.repair",
     "Run": "engramdb.run",
     "Segment": "engramdb.spec",
     "SmallWorld": "engramdb.rules",
     "Spec": "engramdb.spec",
     "Uniform": "engramdb.distribution",
-    "verify": "engramdb.store.verify",
+    "verify": "engramdb.store.upkeep.verify",
+    "ZarrStore": "engramdb.store.zarrview.view",
 }
 __all__ = [
     "Bernoulli",
@@ -56,26 +62,38 @@ __all__ = [
     "SmallWorld",
     "Spec",
     "Uniform",
+    "ZarrStore",
     "__version__",
     "address",
     "create",
+    "diff",
+    "download",
     "errors",
+    "export_zarr",
     "import_edges",
     "open",
+    "publish",
+    "repair",
     "verify",
 ]
 
 if TYPE_CHECKING:
     from engramdb import address, errors
+    from engramdb.difference import diff
     from engramdb.distribution import LogNormal, Normal, Uniform
     from engramdb.engram import Engram
     from engramdb.errors import EngramError
     from engramdb.interchange.edges import import_edges
+    from engramdb.interchange.zarr import export_zarr
     from engramdb.opening import create, open
     from engramdb.rules import Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, SmallWorld
     from engramdb.run import Run
     from engramdb.spec import Layer, Projection, Segment, Spec
-    from engramdb.store.verify import verify
+    from engramdb.store.remote.download import download
+    from engramdb.store.remote.publish import publish
+    from engramdb.store.upkeep.repair import repair
+    from engramdb.store.upkeep.verify import verify
+    from engramdb.store.zarrview.view import ZarrStore
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ integers above 2^53.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable
 from typing import NoReturn, overload
@@ -125,6 +126,18 @@ def format_id(neuron_id: int) -> str:
 def format_hex(neuron_id: int) -> str:
     """``0x`` and 16 hex digits."""
     return f"0x{int(_part(neuron_id, MAX_ID, 'id')):016X}"
+
+
+def by_layer(ids: IdArray) -> list[tuple[int, slice]]:
+    """``(layer, where)`` of each layer that has some of the sorted ``ids``: ``ids[where]`` are those."""
+    if not len(ids):
+        return []
+    first, last = int(ids[0]) >> 48, int(ids[-1]) >> 48
+    if first == last:
+        return [(first, slice(0, len(ids)))]
+    layers = ids >> np.uint64(48)
+    edges = [0, *(np.flatnonzero(layers[1:] != layers[:-1]) + 1).tolist(), len(ids)]
+    return [(int(layers[start]), slice(start, stop)) for start, stop in itertools.pairwise(edges)]
 
 
 def as_ids(values: object) -> IdArray:

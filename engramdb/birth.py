@@ -13,6 +13,8 @@ from engramdb.distribution import draw, resolved
 from engramdb.growth.bundle import Bundle
 from engramdb.spec import Spec
 
+_PIECE = 1 << 20  # neurons that are looked at together
+
 
 def born_awake(spec: Spec, bundles: Iterable[Bundle]) -> tuple[IdArray, npt.NDArray[np.float32]]:
     """``(ids, u)``: uint64 sorted, and the potential (mV, relative to V_inf) with which each is born."""
@@ -28,12 +30,13 @@ def born_awake(spec: Spec, bundles: Iterable[Bundle]) -> tuple[IdArray, npt.NDAr
         if not layer.materialize or (born is None and not may_fire_at_rest):
             continue
         prefix = np.uint64(bundle.layer << 48 | bundle.segment << 32)
-        neurons = np.arange(bundle.lo, bundle.hi, dtype=np.uint64) | prefix
-        bias = draw(drive, spec.seed, neurons, BIAS)
-        u = np.zeros(len(neurons), dtype=np.float32)
-        if born is not None:
-            u = draw(born, spec.seed, neurons, V_INIT) - (np.float32(constants.v_rest) + bias)
-        awake = (u != 0) | (np.float32(constants.theta) - bias <= 0)
-        ids.append(neurons[awake])
-        potentials.append(u[awake])
+        for lo in range(bundle.lo, bundle.hi, _PIECE):
+            neurons = np.arange(lo, min(lo + _PIECE, bundle.hi), dtype=np.uint64) | prefix
+            bias = draw(drive, spec.seed, neurons, BIAS)
+            u = np.zeros(len(neurons), dtype=np.float32)
+            if born is not None:
+                u = draw(born, spec.seed, neurons, V_INIT) - (np.float32(constants.v_rest) + bias)
+            awake = (u != 0) | (np.float32(constants.theta) - bias <= 0)
+            ids.append(neurons[awake])
+            potentials.append(u[awake])
     return np.concatenate(ids), np.concatenate(potentials)

@@ -1,4 +1,4 @@
-"""Writing rows in bulk: of built wiring rules, of virtual ones where a layer is materialized, and of imports.
+"""Rows that are written when they are made: of built wiring rules, and of virtual ones where a layer is materialized.
 
 Everything streams: rows are made or sorted a piece at a time, and no more is held than ``memory_bytes``.
 """
@@ -16,47 +16,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import LOCAL_BITS, SEGMENT_BITS, IdArray
+from engramdb.address import MAX_LOCAL, IdArray
+from engramdb.bulk import Written, never_fired, rows_of, write_records
 from engramdb.distribution import resolved
 from engramdb.growth.bundle import Bundle, Bundles
-from engramdb.interchange.ahead import ahead
 from engramdb.interchange.sorter import Edges, EdgeSorter
 from engramdb.kernels import build as kernel
 from engramdb.kernels import rng
 from engramdb.layer import Layer
 from engramdb.rules import Bernoulli, Domain, FixedIndegree, neurons_of
 from engramdb.spec import Spec
-from engramdb.store import STORED, Records, Store
+from engramdb.store import Records, Store
 from engramdb.wiring import Wiring
 
 _PIECE_SYNAPSES, _PIECE_NEURONS = 1 << 20, 1 << 17
-_LAYER_SHIFT = np.uint64(SEGMENT_BITS + LOCAL_BITS)
+# of a synapse in a piece: as it was made, and what comes of it while it is sorted or encoded
+_VIRTUAL_BYTES, _BUILT_BYTES = 64, 512
 _PURPOSES = np.array([rng.BUILT_TARGET, rng.BUILT_WEIGHT])
-
-Progress = Callable[[str, int, int | None], None]
-
-
-def bulk_write(
-    store: Store,
-    batches: Iterable[Edges],
-    *,
-    neurons: Iterable[IdArray] = (),
-    progress: Progress | None = None,
-    total: int | None = None,
-) -> int:
-    """Write the rows in ``batches`` as stored rows of neurons that never fired; returns how many synapses.
-
-    ``batches``: edges by (pre, delay, post, projection), no row parted. ``neurons``: uint64 arrays, increasing
-    throughout, of neurons that get a record also if their row is empty. Nothing is durable before the store commits.
-    ``progress("write", synapses so far, total)`` is called after each write.
-    """
-    written = 0
-    for records in ahead(_records(batches, neurons)):
-        store.write(records)
-        written += records.synapses
-        if progress is not None:
-            progress("write", written, total)
-    return written
 
 
 def build(
@@ -64,32 +40,126 @@ def build(
     spec: Spec,
     bundles: Bundles,
     *,
-    only: Sequence[Bundle] | None = None,
+    done: int = 0,
     memory_bytes: int = 1 << 29,
-    progress: Progress | None = None,
-) -> int:
-    """Write the rows of all built projections and of materialized layers; returns how many synapses.
+    wrote: Written | None = None,
+    commit: Written | None = None,
+) -> None:
+    """Write the rows of all built projections and of materialized layers.
 
-    Every neuron of such a layer gets a record. Where a layer has virtual projections beside built ones, its rows hold
-    both. With ``only``, bundles that were grown later, their virtual rows are written and nothing else: built rules are
-    applied once, when an engram is created, so that growing changes no row that exists. The store commits nothing.
+    Every neuron of such a layer gets a record, in order of layers and ids; ``done`` of them have it already. Where a
+    layer has virtual projections beside built ones, its rows hold both. ``wrote`` and ``commit``: see
+    :func:`~engramdb.bulk.write_records`.
 
     - ``FixedIndegree(k)``: each target draws k sources, all neurons of the pre layer equally likely each time, so self
       loops and repeated pairs occur: NEST's ``fixed_indegree`` with its defaults.
     - ``Bernoulli(p)``: each ordered pair is joined with probability p, a neuron with itself too, never twice: NEST's
       ``pairwise_bernoulli`` with its defaults.
     """
-    written = 0
+    records = _built_records(store.path, spec, bundles, done, memory_bytes)
+    write_records(store, records, wrote=wrote, commit=commit)
+
+
+def write_out(
+    store: Store,
+    spec: Spec,
+    bundles: Bundles,
+    bundle: Bundle,
+    *,
+    memory_bytes: int = 1 << 29,
+    commit: Callable[[int], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the rows that a bundle lacks which was grown to be written out.
+
+    They are its virtual rows and nothing else: built rules are applied once, when an engram is created, so that growing
+    changes no row that exists. ``commit(neurons)`` is called after every part and at the end with how many of the
+    bundle's neurons are written, ``progress(neurons, of all)`` more often.
+    """
+
+    def neurons(records: Records) -> int:
+        return int(records.ids[-1] & np.uint64(MAX_LOCAL)) + 1 - bundle.lo
+
+    def wrote(records: Records) -> None:
+        if progress is not None:
+            progress(neurons(records), bundle.neurons)
+
+    def part(records: Records) -> None:
+        if neurons(records) < bundle.neurons:
+            commit(neurons(records))
+
+    stretch = _Stretch(bundle.layer, bundle.segment, bundle.hi - bundle.unwritten, bundle.hi)
+    records = _virtual_records(Wiring(spec, bundles), [stretch], memory_bytes)
+    write_records(store, records, wrote=wrote, commit=part)
+    commit(bundle.neurons)
+
+
+def to_build(spec: Spec) -> list[Layer]:
+    """The layers whose rows :func:`build` writes."""
+    built = {p.pre for p in spec.all_projections if isinstance(p.rule, (FixedIndegree, Bernoulli))}
+    return [layer for layer in spec.layers if layer.materialize or layer.name in built]
+
+
+class _Stretch(NamedTuple):
+    """Neurons ``lo``..``hi - 1`` of a segment."""
+
+    layer: int
+    segment: int
+    lo: int
+    hi: int
+
+    @property
+    def first(self) -> int:
+        """Its first id."""
+        return self.layer << 48 | self.segment << 32 | self.lo
+
+    def ids(self, most: int) -> Iterator[IdArray]:
+        """Its ids in increasing order, at most ``most`` at once."""
+        for lo in range(self.lo, self.hi, most):
+            yield _id_range(self.layer, self.segment, lo, min(lo + most, self.hi))
+
+
+def _without(stretches: Iterable[_Stretch], done: int) -> Iterator[_Stretch]:
+    """What is left of ``stretches`` behind their first ``done`` neurons."""
+    for stretch in stretches:
+        skipped = min(done, stretch.hi - stretch.lo)
+        done -= skipped
+        if stretch.lo + skipped < stretch.hi:
+            yield stretch._replace(lo=stretch.lo + skipped)
+
+
+def _built_records(path: Path, spec: Spec, bundles: Bundles, done: int, memory_bytes: int) -> Iterator[Records]:
     wiring = Wiring(spec, bundles)
-    for layer in spec.layers:
-        rules = [] if only is not None else _built(spec, bundles, layer)
-        if only is None and not rules and not layer.materialize:
+    for layer in to_build(spec):
+        whole = [_Stretch(layer.index, segment, 0, size) for segment, size in bundles.domain_of(layer.index)]
+        left = list(_without(whole, done))
+        done = max(0, done - sum(stretch.hi - stretch.lo for stretch in whole))
+        if not left:
             continue
-        born = [bundle for bundle in (bundles.bundles if only is None else only) if bundle.layer == layer.index]
+        rules = _built(spec, bundles, layer)
+        if not rules:
+            yield from _virtual_records(wiring, left, memory_bytes)
+            continue
         with ExitStack() as opened:
-            rows = _Rows(layer, wiring, rules, spec, bundles, opened, store.path, memory_bytes)
-            written += bulk_write(store, rows.batches(born), neurons=_ids(born, _PIECE_NEURONS), progress=progress)
-    return written
+            rows = _Rows(layer, wiring, rules, spec, bundles, opened, path, memory_bytes)
+            neurons = itertools.chain(*(stretch.ids(_PIECE_NEURONS) for stretch in left))
+            yield from rows_of(rows.batches(left), neurons, spec)
+
+
+def _virtual_records(wiring: Wiring, stretches: Iterable[_Stretch], memory_bytes: int) -> Iterator[Records]:
+    """The virtual rows of ``stretches`` as stored ones."""
+    for stretch in stretches:
+        # some pieces are held at once: one made, one that waits, one being encoded
+        synapses = min(_PIECE_SYNAPSES, memory_bytes // (4 * _VIRTUAL_BYTES))
+        degree = int(wiring.degrees(np.array([stretch.first], dtype=np.uint64))[0])
+        for ids in stretch.ids(_neurons_in(synapses, degree)):
+            rows = wiring.rows(ids)
+            yield never_fired(ids, rows.indptr, rows.projection, rows.target, rows.weight)
+
+
+def _neurons_in(synapses: int, degree: float) -> int:
+    """How many neurons have so many synapses, if that is how many each has."""
+    return int(min(max(synapses // max(degree, 1), 1), _PIECE_NEURONS))
 
 
 class _Built(NamedTuple):
@@ -150,14 +220,14 @@ class _Rows:
     ) -> None:
         self._wiring = wiring
         self._seed = np.uint64(spec.seed)
-        self._delays = [spec.delay_ticks(projection) for projection in spec.all_projections]
+        self._delays = spec.delays.tolist()
         reached = {spec.layer(p.post).index for p in spec.all_projections if p.pre == layer.name}
         self._pre = {place: size for place, size in bundles.sizes.items() if place[0] == layer.index}
         self._post = {place: size for place, size in bundles.sizes.items() if place[0] in reached}
         self._by_source = [built for built in rules if isinstance(built.rule, Bernoulli)]
         self._by_target = [built for built in rules if isinstance(built.rule, FixedIndegree)]
         self._out_degree = sum(built.out_degree for built in rules)
-        self._memory_bytes = memory_bytes
+        self._piece = max(min(_PIECE_SYNAPSES, memory_bytes // _BUILT_BYTES), 1 << 10)
         self._sorted = _Forward(())
         self._folder = Path()
         if self._by_target:
@@ -165,17 +235,17 @@ class _Rows:
             self._folder = Path(opened.enter_context(made))
             sorter = opened.enter_context(self._sorter(memory_bytes // 2))
             for built in self._by_target:
-                for edges in _drawn_by_target(self._seed, built):
+                for edges in _drawn_by_target(self._seed, built, self._piece):
                     sorter.add(*edges)
-            self._sorted = _Forward(sorter.batches())
+            self._sorted = _Forward(sorter.batches(self._piece))
 
-    def batches(self, born: Sequence[Bundle]) -> Iterator[Edges]:
-        """The rows of the neurons of ``born``, by id, in batches that part none."""
-        if not born:
-            return
-        first = np.array([b.layer << 48 | b.segment << 32 | b.lo for b in born], dtype=np.uint64)
+    def batches(self, stretches: Sequence[_Stretch]) -> Iterator[Edges]:
+        """The rows of the neurons of ``stretches``, by id, in batches that part none."""
+        first = np.array([stretch.first for stretch in stretches], dtype=np.uint64)
         degree = self._out_degree + float(self._wiring.degrees(first).max())
-        for ids in _ids(born, int(min(max(_PIECE_SYNAPSES // max(degree, 1), 1), _PIECE_NEURONS))):
+        self._sorted.drop_below(first[0])
+        most = _neurons_in(self._piece, degree)
+        for ids in itertools.chain(*(stretch.ids(most) for stretch in stretches)):
             rows = self._wiring.rows(ids)
             virtual = Edges(np.repeat(ids, np.diff(rows.indptr)), rows.target, rows.weight, rows.projection)
             parts = [virtual, *(_drawn_by_source(self._seed, built, ids) for built in self._by_source)]
@@ -202,6 +272,12 @@ class _Forward:
         self._batches = iter(batches)
         self._head: Edges | None = None
 
+    def drop_below(self, first: Any) -> None:
+        """Pass over all edges with ``pre < first``."""
+        if first:
+            for _ in self.upto(first - np.uint64(1)):
+                pass
+
     def upto(self, last: Any) -> Iterator[Edges]:
         """All edges left with ``pre <= last``."""
         while True:
@@ -214,12 +290,12 @@ class _Forward:
             self._head = self._head.part(cut, len(self._head.pre)) if cut < len(self._head.pre) else None
 
 
-def _drawn_by_target(seed: np.uint64, built: _Built) -> Iterator[Edges]:
+def _drawn_by_target(seed: np.uint64, built: _Built, piece: int) -> Iterator[Edges]:
     assert isinstance(built.rule, FixedIndegree)
     k, (_, post_layer) = built.rule.k, built.layers
     start, base = _positions(built.pre, built.layers[0])
     size = np.uint64(neurons_of(built.pre))
-    room = max(_PIECE_SYNAPSES // k, 1)
+    room = max(piece // k, 1)
     for segment, neurons in built.post:
         for lo in range(0, neurons, room):
             targets = _id_range(post_layer, segment, lo, min(lo + room, neurons))
@@ -269,59 +345,3 @@ def _positions(domain: Domain, layer: int) -> tuple[IdArray, IdArray]:
 
 def _id_range(layer: int, segment: int, lo: int, hi: int) -> IdArray:
     return np.arange(lo, hi, dtype=np.uint64) | np.uint64(layer << 48 | segment << 32)
-
-
-def _ids(born: Sequence[Bundle], most: int) -> Iterator[IdArray]:
-    """The ids of ``born`` in increasing order, at most ``most`` at once."""
-    for bundle in sorted(born, key=lambda bundle: (bundle.layer, bundle.segment, bundle.lo)):
-        for lo in range(bundle.lo, bundle.hi, most):
-            yield _id_range(bundle.layer, bundle.segment, lo, min(lo + most, bundle.hi))
-
-
-def _records(batches: Iterable[Edges], neurons: Iterable[IdArray]) -> Iterator[Records]:
-    """Records of one layer each, by id: all rows of ``batches``, and empty ones for the other ``neurons``."""
-    waiting = iter(neurons)
-    others = np.empty(0, dtype=np.uint64)
-    for batch in batches:
-        edges = batch
-        while len(edges.pre):
-            if not len(others):
-                others = next(waiting, others)
-            # as far as both are known
-            known = bool(len(others)) and others[-1] < edges.pre[-1]
-            last = others[-1] if known else edges.pre[-1]
-            row_stop = int(np.searchsorted(edges.pre, last, side="right"))
-            other_stop = int(np.searchsorted(others, last, side="right"))
-            yield from _stored(edges.part(0, row_stop), others[:other_stop])
-            edges, others = edges.part(row_stop, len(edges.pre)), others[other_stop:]
-    nothing = Edges.room(0)
-    yield from _stored(nothing, others)
-    for others in waiting:
-        yield from _stored(nothing, others)
-
-
-def _stored(edges: Edges, others: IdArray) -> Iterator[Records]:
-    first = np.ones(len(edges.pre), dtype=bool)
-    first[1:] = edges.pre[1:] != edges.pre[:-1]
-    own = edges.pre[first]
-    place = np.searchsorted(others, own)
-    among = bool(len(others)) and bool((others[np.minimum(place, len(others) - 1)] == own).all())
-    ids = others if among else np.union1d(own, others)
-    if not len(ids):
-        return
-    indptr = np.append(np.searchsorted(edges.pre, ids), len(edges.pre))
-    whole = Records(
-        ids=ids,
-        state={
-            "spike_count": np.zeros(len(ids), dtype=np.uint32),
-            "last_spike": np.zeros(len(ids), dtype=np.int64),
-        },
-        row_kind=np.full(len(ids), STORED, dtype=np.uint8),
-        indptr=indptr.astype(np.int64),
-        projection=edges.projection,
-        target=edges.post,
-        weight=edges.weight,
-    )
-    cuts = [0, *(np.flatnonzero(np.diff(ids >> _LAYER_SHIFT)) + 1).tolist(), len(ids)]
-    for start, stop in itertools.pairwise(cuts):
-        yield whole.part(start, stop)

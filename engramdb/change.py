@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import format_id
+from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import InvalidInput, NotFound
 from engramdb.query.synapses import whole_rows
 from engramdb.spec import Spec
 from engramdb.store import Records, Store
+from engramdb.weights import rounded
 
 if TYPE_CHECKING:
     from engramdb.wiring import Wiring
 
-IdArray = npt.NDArray[np.uint64]
+
+class _Pairs(NamedTuple):
+    """Synapses asked for, sorted by (pre, post), each pair once. ``first``: where it stood first in what was asked."""
+
+    pre: IdArray
+    post: IdArray
+    weight: npt.NDArray[np.float32]
+    projection: npt.NDArray[np.uint16]
+    first: npt.NDArray[np.intp]
+
+    def part(self, where: slice) -> _Pairs:
+        pre, post, weight, projection, first = self
+        return _Pairs(pre[where], post[where], weight[where], projection[where], first[where])
 
 
 def synapse_change(
@@ -29,40 +42,34 @@ def synapse_change(
     wiring: Callable[[], Wiring],
     *,
     create: bool,
-) -> Callable[[], Iterator[Records]]:
-    """Check a change of synapses ``pre[i] -> post[i]`` to ``weight[i]`` mV; what it returns works the new rows out.
+) -> list[Records]:
+    """Whole rows, of one layer each, in which every synapse ``pre[i] -> post[i]`` weighs ``weight[i]`` mV.
 
-    With ``create`` missing pairs are made, otherwise :class:`NotFound` names the first. Of a pair given twice the last
-    weight counts; a pair with several synapses gets the weight in each.
+    With ``create`` missing pairs are made, otherwise :class:`NotFound` names the first of them. Of a pair given twice
+    the last weight counts; a pair with several synapses gets the weight in each. Weights are rounded to the type of
+    their layer; :class:`InvalidInput` for one that is too large for it, or of the wrong sign for its projection.
     """
     projection = _projections(pre, post, spec)
-    signs = np.array([p.sign or 0 for p in spec.all_projections] or [0], dtype=np.int64)[projection]
-    wrong = np.flatnonzero(signs * np.sign(weight) < 0)
-    if len(wrong):
-        i = wrong[0]
-        name = spec.all_projections[projection[i]].name
-        kind = "negative" if weight[i] < 0 else "positive"
-        raise InvalidInput(
-            f'weight {weight[i]:g} mV of {format_id(int(pre[i]))} -> {format_id(int(post[i]))}: projection "{name}"'
-            f" takes no {kind} weights"
-        )
-    if not create:
-        for part in _by_layer(pre):
-            ids = np.unique(pre[part])
-            rows, _ = whole_rows(ids, store, wiring)
-            row_of = np.repeat(ids, np.diff(rows.indptr))
-            have = np.unique(np.stack([row_of, rows.target]), axis=1)
-            asked = np.stack([pre[part], post[part]])
-            missing = np.flatnonzero(~_pairs_in(asked, have))
-            if len(missing):
-                a, b = asked[:, missing[0]]
-                raise NotFound(f"no synapse {format_id(int(a))} -> {format_id(int(b))}; use connect to make it")
-
-    def changes() -> Iterator[Records]:
-        for part in _by_layer(pre):
-            yield _changed_rows(pre[part], post[part], weight[part], projection[part], spec, store, wiring)
-
-    return changes
+    _check_signs(pre, post, weight, projection, spec)
+    weight = rounded(pre, weight, spec)
+    order = np.lexsort((post, pre))  # stable: equal pairs stay in the order in which they were asked for
+    differs = (np.diff(pre[order]) != 0) | (np.diff(post[order]) != 0)
+    start = np.flatnonzero(np.append(True, differs)[: len(order)])
+    last = order[np.append(start[1:], len(order))[: len(start)] - 1]
+    asked = _Pairs(pre[last], post[last], weight[last], projection[last], order[start])
+    changed: list[Records] = []
+    missing = [np.empty(0, dtype=np.intp)]
+    for _, where in by_layer(asked.pre):
+        part = asked.part(where)
+        rows = whole_rows(np.unique(part.pre), store, wiring)
+        found, fresh = _matched(rows, part)
+        missing.append(part.first[fresh])
+        changed.append(_with_change(rows, part, found, fresh, spec))
+    absent = np.concatenate(missing)
+    if len(absent) and not create:
+        i = absent.min()
+        raise NotFound(f"no synapse {format_id(int(pre[i]))} -> {format_id(int(post[i]))}; use connect to make it")
+    return changed
 
 
 def _projections(pre: IdArray, post: IdArray, spec: Spec) -> npt.NDArray[np.uint16]:
@@ -81,57 +88,43 @@ def _projections(pre: IdArray, post: IdArray, spec: Spec) -> npt.NDArray[np.uint
     return out
 
 
-def _by_layer(ids: IdArray) -> list[npt.NDArray[np.intp]]:
-    layers = ids >> np.uint64(48)
-    return [np.flatnonzero(layers == layer) for layer in np.unique(layers)]
+def _check_signs(
+    pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], projection: npt.NDArray[np.uint16], spec: Spec
+) -> None:
+    signs = np.array([p.sign or 0 for p in spec.all_projections], dtype=np.int64)[projection]
+    wrong = np.flatnonzero(signs * np.sign(weight) < 0)
+    if len(wrong):
+        i = wrong[0]
+        name = spec.all_projections[projection[i]].name
+        kind = "negative" if weight[i] < 0 else "positive"
+        raise InvalidInput(
+            f'weight {weight[i]:g} mV of {format_id(int(pre[i]))} -> {format_id(int(post[i]))}: projection "{name}"'
+            f" takes no {kind} weights"
+        )
 
 
-def _pairs_in(asked: npt.NDArray[np.uint64], have: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Which columns of ``asked`` (2, n) are among the columns of ``have`` (2, m)."""
-    both, back = np.unique(np.concatenate([have, asked], axis=1), axis=1, return_inverse=True)
-    present = np.zeros(both.shape[1], dtype=bool)
-    back = back.ravel()
-    present[back[: have.shape[1]]] = True
-    return np.asarray(present[back[have.shape[1] :]])
+def _matched(rows: Records, asked: _Pairs) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """``(pair of each synapse of the rows, or -1; pairs that no synapse has)``, pairs by their place in ``asked``."""
+    targets = np.unique(asked.post)
+    # row and target of a pair as one number: the places of both are small, their ids are not
+    row_of = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+    column = np.minimum(np.searchsorted(targets, rows.target), len(targets) - 1)
+    key = row_of * len(targets) + column
+    asked_key = np.searchsorted(rows.ids, asked.pre) * len(targets) + np.searchsorted(targets, asked.post)
+    place = np.minimum(np.searchsorted(asked_key, key), len(asked_key) - 1)
+    found = np.where((asked_key[place] == key) & (targets[column] == rows.target), place, -1)
+    return found, np.setdiff1d(np.arange(len(asked.pre)), found)
 
 
-def _changed_rows(
-    pre: IdArray,
-    post: IdArray,
-    weight: npt.NDArray[np.float32],
-    projection: npt.NDArray[np.uint16],
-    spec: Spec,
-    store: Store,
-    wiring: Callable[[], Wiring],
+def _with_change(
+    rows: Records, asked: _Pairs, found: npt.NDArray[np.intp], fresh: npt.NDArray[np.intp], spec: Spec
 ) -> Records:
-    """Whole rows of the neurons ``pre`` (one layer) with the change made."""
-    ids = np.unique(pre)
-    rows, _ = whole_rows(ids, store, wiring)
-    # the last of equal pairs counts
-    order = np.lexsort((np.arange(len(pre)), post, pre))
-    last = np.append((pre[order][1:] != pre[order][:-1]) | (post[order][1:] != post[order][:-1]), True)
-    order = order[last]
-    pre, post, weight, projection = pre[order], post[order], weight[order], projection[order]
-
-    row_of = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
-    asked_row = np.searchsorted(ids, pre)
-    keys = np.concatenate([np.stack([asked_row.astype(np.uint64), post]),
-                           np.stack([row_of.astype(np.uint64), rows.target])], axis=1)  # fmt: skip
-    _, back = np.unique(keys, axis=1, return_inverse=True)
-    back = back.ravel()
-    asked_at = np.full(int(back.max(initial=-1)) + 1, -1, dtype=np.int64)
-    asked_at[back[: len(pre)]] = np.arange(len(pre))
-    of_row = asked_at[back[len(pre) :]]
-    new_weight = np.where(of_row >= 0, weight[np.maximum(of_row, 0)], rows.weight).astype(np.float32)
-    fresh = np.setdiff1d(np.arange(len(pre)), of_row)
-
-    all_rows = np.concatenate([row_of, asked_row[fresh]])
-    targets = np.concatenate([rows.target, post[fresh]])
-    weights = np.concatenate([new_weight, weight[fresh]])
-    projections = np.concatenate([rows.projection, projection[fresh]])
-    ticks = np.array([spec.delay_ticks(p) for p in spec.all_projections] or [1], dtype=np.int64)[projections]
-    order = np.lexsort((projections, targets, ticks, all_rows))
-    indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(all_rows, minlength=len(ids)))])
-    return Records(
-        ids, rows.state, rows.row_kind, indptr, projections[order], targets[order], weights[order]
-    )  # fmt: skip
+    """``rows`` with the weights of the pairs ``found`` and with the pairs ``fresh`` besides."""
+    row = np.concatenate([np.repeat(np.arange(len(rows)), np.diff(rows.indptr)),
+                          np.searchsorted(rows.ids, asked.pre[fresh])])  # fmt: skip
+    target = np.concatenate([rows.target, asked.post[fresh]])
+    weight = np.concatenate([np.where(found >= 0, asked.weight[found], rows.weight), asked.weight[fresh]])
+    projection = np.concatenate([rows.projection, asked.projection[fresh]])
+    order = np.lexsort((projection, target, spec.delays[projection], row))
+    indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(row, minlength=len(rows)))])
+    return Records(rows.ids, rows.state, rows.row_kind, indptr, projection[order], target[order], weight[order])

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 import engramdb
+from engramdb.address import IdArray
 from engramdb.errors import AlreadyExists, EngramError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from engramdb.interchange.edges import ImportReport
     from engramdb.store import Report
 
-IdArray = npt.NDArray[np.uint64]
 Spikes = tuple[npt.NDArray[np.int64], IdArray]
 
 MV_PER_SECTION = 0.5

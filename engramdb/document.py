@@ -124,6 +124,10 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         content["wiring"] = _rule_document(layer.wiring)
     content["delay_ms"] = layer.delay_ms
     content["materialize"] = layer.materialize
+    if layer.weights != "float32":
+        content["weights"] = layer.weights
+    if layer.weight_step is not None:
+        content["weight_step"] = layer.weight_step
     return content
 
 

@@ -6,20 +6,21 @@ number of threads, and not of how a run is cut into calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.errors import EngramError
+from engramdb.address import IdArray
+from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import deliver, lif, slots
 from engramdb.spec import Spec
 from engramdb.store import Store
 from engramdb.workers import Workers
-from engramdb.workingset import IdArray, Int64Array, WorkingSet
+from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
 
@@ -130,9 +131,9 @@ class Engine:
     def _deliver(self, fired: Int64Array, delay: int) -> None:
         """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
         working_set = self.working_set
-        waiting = fired
+        waiting, most = fired, self._chunk
         while len(waiting):
-            chunk, waiting = waiting[: self._chunk], waiting[self._chunk :]
+            chunk, waiting = waiting[:most], waiting[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
             n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
             if n:
@@ -145,14 +146,21 @@ class Engine:
                         raise working_set.too_small("one row of synapses")
                     chunk, waiting = ready, np.concatenate([missing[:n], waiting])
                 working_set.unpin()
-            self._deliver_chunk(chunk, delay)
+            delivered = self._deliver_chunk(chunk, delay)
+            if delivered < len(chunk):
+                waiting, most = np.concatenate([chunk[delivered:], waiting]), max(1, (len(chunk) - delivered) // 2)
 
-    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> None:
+    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> int:
+        """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
+
+        A single row that leaves too little raises :class:`BudgetExceeded`.
+        """
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
         done, attempt = 0, -1
-        while done < len(chunk):
+        working_set.renew_limits()  # rows have been loaded since they were set
+        while True:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
                 working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
@@ -160,13 +168,19 @@ class Engine:
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
-                return
+                return reached
             # The rows gathered so far are delivered, so their targets have input and stay; those of the chunk still
             # to come must keep their records.
             working_set.pin(chunk[reached:])
             attempt = 0 if reached > done else attempt + 1
-            working_set.more_slots(attempt, chunk[reached:])
-            working_set.unpin()
+            try:
+                working_set.more_slots(attempt, chunk[reached:])
+            except BudgetExceeded:
+                if len(chunk) == 1:
+                    raise
+                return reached
+            finally:
+                working_set.unpin()
             done = reached
 
     def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
@@ -207,6 +221,11 @@ class Engine:
             )
             assert left == 0, "load gives every slot a record"
 
+    def awake(self) -> IdArray:
+        """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
+        charged, _, _ = self.working_set.charged()
+        return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self._ring.values())]))
+
     # ---- the whole state, for the store
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -216,16 +235,29 @@ class Engine:
         ``flight_tick`` int64, ``flight_id`` uint64: spikes under way; ``stimulus_start``, ``_stop`` int64, ``_id``
         uint64, ``_amplitude`` int64 (2^-32 mV): input still to come.
         """
-        held, ring, stimuli = self.working_set, self._ring, self._stimuli
-        return {
-            **dict(zip(("charged_id", "charged_u", "charged_refractory"), held.charged(), strict=True)),
-            "flight_tick": _joined(np.int64, (np.full(len(ring[tick]), tick) for tick in sorted(ring))),
-            "flight_id": _joined(np.uint64, (np.sort(held.slots.id[ring[tick]]) for tick in sorted(ring))),
-            "stimulus_start": _joined(np.int64, (np.full(len(s.ids), s.start) for s in stimuli)),
-            "stimulus_stop": _joined(np.int64, (np.full(len(s.ids), s.stop) for s in stimuli)),
-            "stimulus_id": _joined(np.uint64, (s.ids for s in stimuli)),
-            "stimulus_amplitude": _joined(np.int64, (s.amplitude for s in stimuli)),
-        }
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], dict[str, npt.NDArray[Any]]]:
+        """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
+        ids, u, refractory = self.working_set.charged()
+        flight = {tick: self.working_set.slots.id[fired] for tick, fired in self._ring.items()}
+        stimuli = list(self._stimuli)
+
+        def state() -> dict[str, npt.NDArray[Any]]:
+            order = np.argsort(ids)
+            return {
+                "charged_id": ids[order],
+                "charged_u": u[order],
+                "charged_refractory": refractory[order],
+                "flight_tick": _joined(np.int64, (np.full(len(flight[tick]), tick) for tick in sorted(flight))),
+                "flight_id": _joined(np.uint64, (np.sort(flight[tick]) for tick in sorted(flight))),
+                "stimulus_start": _joined(np.int64, (np.full(len(s.ids), s.start) for s in stimuli)),
+                "stimulus_stop": _joined(np.int64, (np.full(len(s.ids), s.stop) for s in stimuli)),
+                "stimulus_id": _joined(np.uint64, (s.ids for s in stimuli)),
+                "stimulus_amplitude": _joined(np.int64, (s.amplitude for s in stimuli)),
+            }
+
+        return state
 
     def load_state(self, tick: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Stand at ``tick`` with what :meth:`state` gave then; the working set must be fresh."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import format_id
+from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
@@ -19,19 +21,27 @@ from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.run import Run, SpikeRecorder, run_ticks
+from engramdb.run import Run, SpikeRecorder, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
-from engramdb.store import Commit, Snapshot, Store
+from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
+from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
 
 if TYPE_CHECKING:
+    from engramdb.difference import Diff
     from engramdb.engine import Engine
     from engramdb.store import Report
+    from engramdb.store.compaction import Compacted
+    from engramdb.store.upkeep.gc import Collected
+    from engramdb.store.zarrview.view import ZarrStore
     from engramdb.wiring import Wiring
-
-IdArray = npt.NDArray[np.uint64]
 
 LARGEST_WEIGHT = 16384.0  # mV; 131,072 of them may arrive in one tick before the sum of inputs overflows
 _REPLAY_SECONDS = 30.0  # a checkpoint comes by itself when replaying the journal would take longer
+
+_BULK_BYTES = 1 << 29  # more would not make it faster
+
+Growing = Callable[[int, int], None]
+"""Called with (neurons written, of so many)."""
 
 
 class Engram:
@@ -41,7 +51,7 @@ class Engram:
     stands at one commit and sees nothing later.
     """
 
-    def __init__(self, store: Store, *, memory: str | int, threads: int) -> None:
+    def __init__(self, store: Store, *, memory: str | int, threads: int, progress: Growing | None = None) -> None:
         if not 1 <= threads <= 256:
             raise InvalidInput(f"threads={threads}: give a number from 1 to 256")
         self._store = store
@@ -51,12 +61,12 @@ class Engram:
         self._closed = False
         self._pid = os.getpid()
         self._seconds_since_checkpoint = 0.0
-        self._changed = False
         store.cache_bytes = self._budget // 8
         self._reload()
         if self.mode == "r+":
             try:
                 self._replay()
+                self._write_out(progress)
             except BaseException:
                 self._shut()
                 raise
@@ -142,7 +152,6 @@ class Engram:
 
     def _replay(self) -> None:
         for frame in self._store.journal_frames():
-            self._changed = True
             while self._live.tick < frame.tick:
                 self._live.step()
             if frame.kind == "stimulate":
@@ -150,7 +159,9 @@ class Engram:
                     frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
                 )
             elif frame.kind == "connect":
-                self._write_synapses(**frame.arrays, create=frame.meta["create"])
+                self._change_synapses(**frame.arrays, create=frame.meta["create"], journaled=True)
+            elif frame.kind == "forget":
+                self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
                 self._grow(**frame.meta)
             elif frame.kind != "ran":
@@ -272,8 +283,8 @@ class Engram:
         if int(duration) < 1:
             raise InvalidInput(f"duration={duration}: give at least one tick")
         meta = {"start": start, "duration": int(duration)}
-        self._journal("stimulate", live.tick, meta, {"id": resolved, "amplitude": amplitudes})
-        live.stimulate(resolved, amplitudes, start, int(duration))
+        with self._journaled("stimulate", meta, {"id": resolved, "amplitude": amplitudes}):
+            live.stimulate(resolved, amplitudes, start, int(duration))
 
     def run(
         self,
@@ -302,11 +313,10 @@ class Engram:
             recorder = SpikeRecorder(Path(to) if to is not None else None, self._budget // 16)
 
         def done(seconds: float) -> None:
-            if seconds:
-                self._journal("ran", live.tick, {}, {})
+            self._journal("ran", {}, {})
             self._seconds_since_checkpoint += seconds
-            if self._seconds_since_checkpoint > _REPLAY_SECONDS:
-                self.checkpoint()
+            if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
+                self.checkpoint(wait=False)
 
         return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done)
 
@@ -325,45 +335,75 @@ class Engram:
         return self._connect(pre, post, weight, create=False)
 
     def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool) -> int:
-        live = self._live
+        self._check_writable()
         pre_ids, post_ids = self.resolve(pre), self.resolve(post)
         if len(pre_ids) != len(post_ids) and 1 not in (len(pre_ids), len(post_ids)):
             raise InvalidInput(f"pre has {len(pre_ids)} ids and post {len(post_ids)}; give as many, or one")
         pre_ids, post_ids = np.broadcast_arrays(pre_ids, post_ids)
         weights = _weights(weight, len(pre_ids), "weight")
-        from engramdb.change import synapse_change
-
-        # refused before it is journaled: what is in the journal can be done
-        change = synapse_change(pre_ids, post_ids, weights, self.spec, self._store, self._wiring, create=create)
-        self._journal("connect", live.tick, {"create": create}, {"pre": pre_ids, "post": post_ids, "weight": weights})
-        live.working_set.forget(np.unique(pre_ids))
-        for records in change():
-            self._store.write(records)
+        self._change_synapses(pre_ids, post_ids, weights, create=create)
         return len(pre_ids)
 
-    def _write_synapses(self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool) -> None:
+    def _change_synapses(
+        self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool, journaled: bool = False
+    ) -> None:
         from engramdb.change import synapse_change
 
-        change = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        # first what RAM knows of these neurons: it is their records in the store that change
         self._live.working_set.forget(np.unique(pre))
-        for records in change():
-            self._store.write(records)
+        # refused before it is journaled: what is in the journal can be done
+        changes = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        arrays: dict[str, npt.NDArray[Any]] = {"pre": pre, "post": post, "weight": weight}
+        with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
+            for records in changes:
+                self._store.write(records)
 
-    def grow(self, layer: str, neurons: int, k: int | None = None, *, materialize: bool = False) -> Bundle:
+    def forget(self, ids: Ids) -> int:
+        """Turn neurons back into virtual ones, with their spike counts; returns how many.
+
+        Only those that are at rest, have a record, and whose row is still the one that the wiring rules generate:
+        what they do does not change. The others are left as they are, and so are layers with ``materialize=True``.
+        """
+        live = self._live
+        from engramdb.forgetting import forgettable
+
+        wanted = np.unique(self.resolve(ids))
+        live.working_set.write_back()
+        gone = forgettable(wanted, live.awake(), self.spec, self._store, self._wiring)
+        if len(gone):
+            with self._journaled("forget", {}, {"id": gone}):
+                self._forget(gone)
+        return len(gone)
+
+    def _forget(self, ids: IdArray) -> None:
+        self._live.working_set.forget(ids)
+        for _, where in by_layer(ids):
+            self._store.write(Records.of_state(ids[where], {}, FORGOTTEN))
+
+    def grow(
+        self,
+        layer: str,
+        neurons: int,
+        k: int | None = None,
+        *,
+        materialize: bool = False,
+        progress: Growing | None = None,
+    ) -> Bundle:
         """Add ``neurons`` to the last segment of ``layer``, wired by its rule with out-degree ``k``; see the result.
 
-        No existing row changes. ``materialize`` writes the rows of the new neurons out.
+        No existing row changes. ``materialize`` writes the rows of the new neurons out, within the memory budget, and
+        commits every million neurons or so; if that is cut short, the next opening to write goes on with it.
+        ``progress(done, neurons)`` is called meanwhile.
         """
         live = self._live
         # neurons of such a layer may not rest, and only a record can say so
         materialize = materialize or self.spec.layer(layer).materialize
         self._bundles.grow(self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize)
         meta: dict[str, Any] = {"layer": layer, "neurons": int(neurons), "k": k, "materialize": bool(materialize)}
-        self._journal("grow", live.tick, meta, {})
-        bundle = self._grow(**meta)
-        if materialize:
-            self.checkpoint(f"grew {layer} by {neurons}")
-        return bundle
+        with self._journaled("grow", meta, {}):
+            bundle = self._grow(**meta)
+            self._write_out(progress)
+        return self._bundles.bundles[bundle.number]
 
     def _grow(self, layer: str, neurons: int, k: int | None, materialize: bool) -> Bundle:
         live = self._live
@@ -373,28 +413,86 @@ class Engram:
         self._wired = None
         live.working_set.write_back()
         state, tick = live.state(), live.tick
-        if materialize:
-            from engramdb.build import build
-
-            build(self._store, self.spec, self._bundles, only=(bundle,))
         ids, u = born_awake(self.spec, [bundle])
         self._start_engine(tick, state).working_set.charge(ids, u, np.zeros(len(ids), dtype=np.int32))
         return bundle
 
+    def _write_out(self, progress: Growing | None = None) -> None:
+        """Write the rows that bundles still lack, and commit after every part.
+
+        A virtual row is the same, so each of these commits is a whole engram. Nothing else happens before all are
+        written: a record that is there already is none that a command has made.
+        """
+        if not self._bundles.unwritten:
+            return
+        from engramdb.build import write_out
+
+        tick = self.tick
+        if self._engine is not None:  # its memory is needed
+            self._engine.working_set.write_back()
+            self._kept = self._engine.state()
+            self._stop_engine()
+        for bundle in self._bundles.unwritten:
+            write_out(
+                self._store, self.spec, self._bundles, bundle, memory_bytes=min(_BULK_BYTES, self._budget // 2),
+                commit=partial(self._commit_written, tick, bundle.number), progress=progress,
+            )  # fmt: skip
+        self._seconds_since_checkpoint = 0.0
+
+    def _commit_written(self, tick: int, number: int, done: int) -> None:
+        """Commit that the rows of the first ``done`` neurons of a bundle are written."""
+        self._bundles = self._bundles.written(number, done)
+        bundle = self._bundles.bundles[number]
+        name, all_of_them = self.spec.layer(bundle.layer).name, bundle.neurons
+        message = f"growing {name}: {done} of {all_of_them}" if bundle.unwritten else f"grew {name} by {all_of_them}"
+        self._store.commit_state(tick, self._kept, self._bundles, message)
+
     # ---- history
 
-    def _journal(self, kind: str, tick: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self._store.journal_append(kind, tick, meta, arrays)
-        self._changed = True
+    @property
+    def _changed(self) -> bool:
+        """Whether anything was acknowledged that no commit has yet."""
+        return self._store.has_uncommitted
 
-    def checkpoint(self, message: str = "") -> Commit:
-        """Make the present durable in the store as a commit, and begin a new journal."""
+    def _journal(self, kind: str, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> None:
+        self._store.journal_append(kind, self._live.tick, meta, arrays)
+
+    @contextmanager
+    def _journaled(self, kind: str, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Iterator[None]:
+        """Journal a command that has been checked; inside it is done.
+
+        Should that fail, RAM is not what the journal says any more: this handle closes, and the next one replays it.
+        """
+        self._journal(kind, meta, arrays)
+        try:
+            yield
+        except BaseException as error:
+            self._shut()
+            if isinstance(error, EngramError):
+                how = "this handle is closed: open the engram again, and the journal completes the command"
+                raise type(error)(f"{error}; {how}") from error
+            raise
+
+    @overload
+    def checkpoint(self, message: str = "", *, wait: Literal[True] = True) -> Commit: ...
+
+    @overload
+    def checkpoint(self, message: str = "", *, wait: Literal[False]) -> None: ...
+
+    def checkpoint(self, message: str = "", *, wait: bool = True) -> Commit | None:
+        """Make the present durable in the store as a commit, and begin a new journal.
+
+        With ``wait=False`` what changed is copied and the commit is written behind: None comes back at once, runs and
+        queries go on, and the next command that writes to the store waits for it. Runs make such checkpoints by
+        themselves when replaying the journal would take more than about 30 s.
+        """
         live = self._live
-        live.working_set.write_back()
-        commit = self._store.commit_state(live.tick, live.state(), self._bundles, message)
-        self._changed = False
         self._seconds_since_checkpoint = 0.0
-        return commit
+        if wait:
+            live.working_set.write_back()
+            return self._store.commit_state(live.tick, live.state(), self._bundles, message)
+        self._store.commit_behind(live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message)
+        return None
 
     def snapshot(self, name: str) -> Snapshot:
         """Name the present; a checkpoint is made first if anything has changed since the last."""
@@ -420,12 +518,71 @@ class Engram:
             self.checkpoint(f"before restoring {name}")
         self._store.restore(name)
         self._reload()
-        self._changed = False
+        self._seconds_since_checkpoint = 0.0
+        self._write_out()
         return self._store.commit
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot's name. Its commit stays in the log until :meth:`gc` thins it out."""
+        self._check_writable()
+        self._store.delete_snapshot(name)
+
+    def branch(self, name: str, at: str | int | None = None) -> Branch:
+        """Make a branch at a snapshot or commit, or at the present; a checkpoint is made first if that has changed.
+
+        This handle stays on its own branch: ``engramdb.open(path, "r+", branch=name)`` goes on with the new one.
+        """
+        self._check_writable()
+        if any(b.name == name for b in self._store.branches()):
+            return self._store.branch(name)
+        if at is None and self._changed:
+            self.checkpoint(f"branch {name}")
+        return self._store.branch(name, at)
+
+    def branches(self) -> list[Branch]:
+        """All branches, by name."""
+        return self._store.branches()
+
+    def delete_branch(self, name: str) -> None:
+        """Forget a branch, with the commands since its last commit; not the one that is open here.
+
+        Its commits stay readable by number until :meth:`gc` thins them out.
+        """
+        self._check_writable()
+        self._store.delete_branch(name)
+
+    def gc(self, *, keep_last: int = KEEP_LAST, keep_days: float = KEEP_DAYS, dry_run: bool = False) -> Collected:
+        """Thin out commits without a name, and free the space of what no other commit sees.
+
+        Branches' heads, snapshots, what living readers stand at, the ``keep_last`` newest commits of each branch and
+        all younger than ``keep_days`` stay. ``dry_run``: only say what would go, for which any mode will do. Ctrl-C
+        ends it between two steps; it can be repeated.
+        """
+        with interruptible() as caught:
+            return self._store.gc(keep_last=keep_last, keep_days=keep_days, dry_run=dry_run, stop=lambda: bool(caught))
+
+    def compact(self, progress: Callable[[int, int], None] | None = None) -> Compacted:
+        """Write the leaves whose changes lie apart whole again, so that reading each takes one record.
+
+        Runs do it by themselves after checkpoints. The content of no commit changes. ``progress(done, leaves)``.
+        """
+        self._check_writable()
+        return self._store.compact(progress)
 
     def log(self) -> list[Commit]:
         """Commits, newest first, along this line of history."""
         return self._store.log()
+
+    def diff(self, a: str | int, b: str | int | None = None, *, layer: str | None = None, ids: bool = False) -> Diff:
+        """What differs from ``a`` to ``b``; see :func:`engramdb.diff`. Without ``b``: to the present.
+
+        The present is checkpointed first if it has changed.
+        """
+        from engramdb.difference import diff
+
+        if b is None and self._changed:
+            self.checkpoint(f"diff with {a}")
+        return diff(self._store, a, self._store.commit.number if b is None else b, layer=layer, ids=ids)
 
     def stats(self) -> dict[str, Any]:
         """Where the memory is: residents, charged, bytes by kind, evictions. Empty for a reader."""
@@ -433,9 +590,20 @@ class Engram:
 
     def verify(self) -> Report:
         """Check everything stored; see :func:`engramdb.verify`."""
-        from engramdb.store.verify import verify
+        from engramdb.store.upkeep.verify import verify
 
         return verify(self.path)
+
+    def zarr(self, at: str | int | None = None) -> ZarrStore:
+        """A snapshot, a commit, or the present, for zarr, xarray and dask; see :class:`engramdb.ZarrStore`.
+
+        The present is checkpointed first if it has changed; of an engram opened to read it is the commit it stands at.
+        """
+        from engramdb.store.zarrview.view import ZarrStore
+
+        if at is None and self._changed:
+            self.checkpoint("for Zarr")
+        return ZarrStore(self.path, at=self._store.resolve(self._store.commit.number if at is None else at))
 
 
 def _weights(value: Any, n: int, name: str) -> npt.NDArray[np.float32]:

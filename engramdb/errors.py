@@ -17,6 +17,8 @@
     |   +-- CatalogDamaged
     |   +-- JournalDamaged
     +-- DiskFull               exit 1: nothing was lost; says how much is needed
+    +-- Unreachable            exit 1: an object store refused, or did not answer in full after several tries
+    +-- Conflict               exit 1: somebody else changed the same thing first
     +-- Locked                 exit 3: another writer holds the engram
     +-- BudgetExceeded         exit 4: the memory budget cannot hold what is active at once
     +-- HandleClosed           exit 2: closed, or inherited through fork
@@ -93,6 +95,14 @@ class JournalDamaged(Damaged):
 
 
 class DiskFull(EngramError):
+    pass
+
+
+class Unreachable(EngramError):
+    pass
+
+
+class Conflict(EngramError):
     pass
 
 

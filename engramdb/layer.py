@@ -53,6 +53,8 @@ class Layer:
     - ``segments``: sizes (then numbered from 0), :class:`Segment`, or pairs (index, size).
     - ``delay_ms``: delay of ``wiring``.
     - ``materialize``: write the rows of virtual rules out when the engram is created.
+    - ``weights``: "float32", "float16" or "int8"; the weight of every synapse of its neurons is rounded to that when it
+      comes to be, with "int8" to a whole number, up to 127, of ``weight_step`` mV.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Layer:
     wiring: Rule | None = None
     delay_ms: float = 1.0
     materialize: bool = False
+    weights: str = "float32"
+    weight_step: float | None = None
 
     def __post_init__(self) -> None:
         segments = _listed(self.segments)
@@ -76,6 +80,7 @@ class Layer:
         object.__setattr__(self, "segments", segments)
         object.__setattr__(self, "delay_ms", normalized(self.delay_ms))
         object.__setattr__(self, "materialize", _plain(self.materialize))
+        object.__setattr__(self, "weight_step", normalized(self.weight_step))
 
     def __hash__(self) -> int:
         return hash((self.name, self.index))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from engramdb.engine import Engine
 
-IdArray = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
 
 _RECORDED_SPIKE_BYTES = 24  # in the list of ticks, and once more while the two arrays are put together

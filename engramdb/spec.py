@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from engramdb import document, validation
 from engramdb.distribution import Constant, Distribution, LogNormal, Normal, Uniform, normalized
 from engramdb.errors import NotFound
@@ -104,6 +107,11 @@ class Spec:
         ticks = whole_ticks(projection.delay_ms, self.dt_ms)
         assert ticks is not None, "checked when the spec was made"
         return ticks
+
+    @cached_property
+    def delays(self) -> npt.NDArray[np.int64]:
+        """The delay in ticks of each of ``all_projections``, by number; int64."""
+        return np.array([self.delay_ticks(projection) for projection in self.all_projections], dtype=np.int64)
 
     def to_document(self) -> dict[str, Any]:
         """The spec as plain dicts, lists, numbers and text: the shape of its TOML and JSON forms."""

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engramdb import models
+from engramdb import models, weights
 from engramdb.address import MAX_LAYER, MAX_LOCAL, MAX_SEGMENT
 from engramdb.distribution import Distribution, is_number, problem_with, resolved
 from engramdb.errors import InvalidSpec
 from engramdb.layer import Layer, Projection, Segment
 from engramdb.models.lif import whole_ticks
-from engramdb.rules import Rule, is_whole
+from engramdb.rules import Explicit, Rule, is_whole
 
 if TYPE_CHECKING:
     from engramdb.spec import Spec
 
 MAX_SEED = 2**64 - 1
 MAX_WEIGHT = 16384.0  # mV; so that 2^17 synapses at once fit an int64 in units of 2^-32 mV
+SMALLEST_STEP = 2.0**-32  # mV: what the engine counts input in
 MAX_DELAY_TICKS = 65535
 SHORTEST_TICK_MS, LONGEST_TICK_MS = 1e-6, 1e6
 MAX_PROJECTIONS = 65536
@@ -81,8 +82,22 @@ def _check_layer(dt_ms: float, path: str, layer: Any) -> None:
         raise InvalidSpec(f"{path}.materialize", f"must be true or false, not {layer.materialize!r}")
     if layer.wiring is not None and not _is_rule(layer.wiring):
         raise InvalidSpec(f"{path}.wiring", f"must be a wiring rule like SmallWorld(k=12), not {layer.wiring!r}")
+    _check_weight_type(path, layer)
     _check_segments(f"{path}.segments", layer.segments)
     _check_params(dt_ms, path, layer)
+
+
+def _check_weight_type(path: str, layer: Any) -> None:
+    if layer.weights not in weights.TYPES:
+        near = nearest(layer.weights, weights.TYPES)
+        raise InvalidSpec(f"{path}.weights", f"unknown type of weights {layer.weights!r}; {near}")
+    step = layer.weight_step
+    if (step is not None) != (layer.weights == weights.INT8):
+        problem = "missing: int8 weights need the mV of one step" if step is None else "is for int8 weights only"
+        raise InvalidSpec(f"{path}.weight_step", problem)
+    least, most = SMALLEST_STEP, MAX_WEIGHT / weights.LARGEST_STEP
+    if step is not None and not (isinstance(step, float) and least <= step <= most):
+        raise InvalidSpec(f"{path}.weight_step", f"must be a number of mV in {least:g}..{most:g}, not {step!r}")
 
 
 def _check_segments(path: str, segments: Any) -> None:
@@ -183,7 +198,7 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
         raise InvalidSpec(f"{path}.sign", f"must be 1 or -1, or be left out, not {projection.sign!r}")
     if projection.rule.weight is not None:
         raise InvalidSpec(f"{path}.weight", "is given here and in the rule; give it once")
-    _check_weights(f"{path}.weight", projection.weight, projection.sign)
+    _check_weights(f"{path}.weight", projection, pre)
     if not isinstance(projection.plasticity, tuple):
         raise InvalidSpec(f"{path}.plasticity", f"must be a list, not {projection.plasticity!r}")
     for position, rule in enumerate(projection.plasticity):
@@ -199,15 +214,19 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
         raise InvalidSpec(where, f"{delay:g} ms is {ticks} ticks; must be 1..{MAX_DELAY_TICKS}")
 
 
-def _check_weights(path: str, weights: object, sign: int | None) -> None:
-    problem = problem_with(weights)
+def _check_weights(path: str, projection: Projection, pre: Layer) -> None:
+    weight, sign, rule = projection.weight, projection.sign, projection.rule
+    problem = problem_with(weight)
     if problem:
         raise InvalidSpec(path, problem)
-    low, high = resolved(weights).bounds()
+    low, high = resolved(weight).bounds()
     if sign is not None and low < 0:
         raise InvalidSpec(path, f"{low:g} is negative; a projection with a sign takes magnitudes")
     if max(-low, high) > MAX_WEIGHT:
         raise InvalidSpec(path, f"{low if -low > high else high:g} mV is beyond {MAX_WEIGHT:g} mV")
+    for bound in () if isinstance(rule, Explicit) else (low, high):  # there nothing is drawn
+        if weights.too_large(np.array([bound], np.float32), pre).any():
+            raise InvalidSpec(path, f'{bound:g} mV is too large for layer "{pre.name}": {weights.reach(pre)}')
 
 
 def _check_projection_names(spec: Spec) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import weights
 from engramdb.address import LOCAL_BITS, SEGMENT_BITS, IdArray, format_id
 from engramdb.errors import FormatTooNew, NotFound
 from engramdb.growth.bundle import GENERATOR, Bundle, Bundles, Wire
@@ -107,13 +108,6 @@ class Wiring:
         kernel.weights_of(self._wires, source, wire, ordinal, weight)
         return source, projection[order], weight
 
-    def exists(self, ids: IdArray) -> npt.NDArray[np.bool_]:
-        """Whether each of ``ids`` (uint64, (n,)) lies in a segment of the engram, below its size."""
-        ids = np.ascontiguousarray(ids, dtype=np.uint64)
-        bundle = np.empty(len(ids), dtype=np.int64)
-        kernel.locate_many(self._grown, ids, bundle)
-        return bundle >= 0
-
     def _located(self, ids: IdArray) -> tuple[IdArray, npt.NDArray[np.int64]]:
         ids = np.ascontiguousarray(ids, dtype=np.uint64)
         bundle = np.empty(len(ids), dtype=np.int64)
@@ -182,6 +176,7 @@ def _wires(spec: Spec, bundles: Bundles, wires: list[tuple[int, Bundle, Wire]]) 
             "projection": wire.projection,
             "delay": spec.delay_ticks(projection),
             "sign": 1 if projection.sign is None else projection.sign,
+            "grid": weights.grid(spec.layer(projection.pre)),
             "k": getattr(rule, "k", 1),
             "mean_long": rule.k * rule.long_fraction if isinstance(rule, SmallWorld) else 0.0,
             "span": rule.span if isinstance(rule, SmallWorld) else 0,
@@ -207,6 +202,7 @@ _DTYPES: dict[str, type] = {
     "projection": np.uint16,
     "delay": np.int64,
     "sign": np.float32,
+    "grid": np.float64,
     "k": np.int64,
     "mean_long": np.float64,
     "span": np.uint64,

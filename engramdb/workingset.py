@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.address import IdArray, by_layer
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
@@ -24,7 +25,6 @@ from engramdb.store import Records as StoredRecords
 from engramdb.wiring import Wiring
 
 Int64Array = npt.NDArray[np.int64]
-IdArray = npt.NDArray[np.uint64]
 
 # projection uint16, target uint64, weight float32
 Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32]]
@@ -135,6 +135,7 @@ class WorkingSet:
         out = np.empty(len(ids), dtype=np.int64)
         positions = self.layers.position[(ids >> np.uint64(48)).astype(np.int64)]
         done, attempt = 0, -1
+        self.renew_limits()
         while True:
             reached = slots.take_many(self.slots, self.seed, positions, ids, done, out)
             if reached == len(ids):
@@ -151,7 +152,7 @@ class WorkingSet:
         """
         counters = self.slots.counters
         before = int(counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT])
-        self._raise_limits()
+        self.renew_limits()
         if attempt == 0 and counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
             return
         if attempt > 2:
@@ -164,12 +165,13 @@ class WorkingSet:
             self._drop_rows(spare_warm=False, want=1 << 62)
             self._detach_all()
             self._release(keep)
-        self._raise_limits()
+        self.renew_limits()
 
-    def _raise_limits(self) -> None:
-        """Let the index and the blocks grow as far as the budget allows.
+    def renew_limits(self) -> None:
+        """Let the index and the blocks grow as far as the budget allows at this moment.
 
-        The index is kept half empty; where it cannot be doubled it may fill to seven eighths.
+        To be called before slots are taken: what was loaded since the last call has left less room. The index is kept
+        half empty; where it cannot be doubled it may fill to seven eighths.
         """
         counters = self.slots.counters
         if counters[slots.N_USED] >= len(self.slots.index_table) // 2:
@@ -206,14 +208,14 @@ class WorkingSet:
     def load(self, wanted: Int64Array, *, evict: bool) -> None:
         """Give the slots ``wanted`` (distinct) their records and, as far as room can be had, their rows.
 
-        Without ``evict`` rows are only loaded into free room. Records are always made: they are what counts spikes.
+        With ``evict`` room is made, and the records are pinned until :meth:`unpin`; without it rows are only loaded
+        into free room. Records are always made: they are what counts spikes.
         """
         ids = self.slots.id[wanted]
         order = np.argsort(ids)
         ids, wanted = ids[order], wanted[order]
-        bounds = np.flatnonzero(np.diff(ids >> np.uint64(48))) + 1
-        for layer_ids, layer_slots in zip(np.split(ids, bounds), np.split(wanted, bounds), strict=True):
-            self._load_layer(layer_ids, layer_slots, evict)
+        for _, part in by_layer(ids):
+            self._load_layer(ids[part], wanted[part], evict)
 
     def _load_layer(self, ids: IdArray, wanted: Int64Array, evict: bool) -> None:
         self.store.cache_bytes = min(self.budget_bytes // 4, self.store.cached_bytes + max(0, self.free_bytes) // 2)
@@ -230,6 +232,8 @@ class WorkingSet:
             spike_count[from_store] = stored.state["spike_count"][place_in[new][from_store]]
             last_spike[from_store] = stored.state["last_spike"][place_in[new][from_store]]
         rows.attach(self.slots, self.records, wanted[new], spike_count, last_spike)
+        if evict:  # all of them: making room for the first rows must not take the records of those still without
+            self.pin(wanted)
 
         rowless = self.records["offset"][self.slots.record[wanted]] < 0
         written = np.zeros(len(ids), dtype=bool)
@@ -262,7 +266,6 @@ class WorkingSet:
             self.counts["rows_loaded"] += int(fitted)
             if done == len(wanted) or not evict:
                 return
-            self.pin(wanted)
             self.make_room(int(indptr[-1] - indptr[done]) * SYNAPSE_BYTES)
             evict = False
 
@@ -279,6 +282,7 @@ class WorkingSet:
         """Drop silent rows, then write records back and free slots, until ``need_bytes`` are free if they can be."""
         self.counts["evictions"] += 1
         self.store.cache_bytes = 0
+        self._close_gaps()
         if self.free_bytes >= need_bytes:
             return
         want = max(need_bytes, self.budget_bytes // 4) // SYNAPSE_BYTES + 1
@@ -293,14 +297,19 @@ class WorkingSet:
         before = int(self.slots.counters[slots.N_ROWS])
         dropped = int(rows.drop_rows(self.slots, self.records, spare_warm, want))
         self.counts["rows_dropped"] += before - int(self.slots.counters[slots.N_ROWS])
-        if dropped:
-            made = int(self.slots.counters[slots.N_RECORDS])
-            loaded = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["offset"][:made] >= 0))
-            order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
-            rows.compact(self.slots, self.records, self.arena, order)
-            for memory in self._arena_memory:
-                memory.trim(int(self.slots.counters[slots.ARENA_END]))
+        self._close_gaps()
         return dropped
+
+    def _close_gaps(self) -> None:
+        """Move rows together where others were dropped, or taken away with their records."""
+        made = int(self.slots.counters[slots.N_RECORDS])
+        loaded = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["offset"][:made] >= 0))
+        if int(self.records["length"][loaded].sum()) == self.slots.counters[slots.ARENA_END]:
+            return
+        order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
+        rows.compact(self.slots, self.records, self.arena, order)
+        for memory in self._arena_memory:
+            memory.trim(int(self.slots.counters[slots.ARENA_END]))
 
     def _detach_all(self) -> None:
         """Write back and take away every record that is not pinned."""
@@ -322,43 +331,71 @@ class WorkingSet:
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
+        dirty, changes = self._dirty()
+        for records in changes():
+            self.store.write(records)
+        self._written(dirty)
+        return len(dirty)
+
+    def take_counts(self) -> Callable[[], list[StoredRecords]]:
+        """A copy of all counts that the store does not know yet, which count as written; called, it gives records."""
+        dirty, changes = self._dirty()
+        self._written(dirty)
+        return changes
+
+    def _dirty(self) -> tuple[Int64Array, Callable[[], list[StoredRecords]]]:
         made = int(self.slots.counters[slots.N_RECORDS])
         dirty = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["flags"][:made] & rows.DIRTY != 0))
-        if len(dirty) == 0:
-            return 0
         ids = self.slots.id[self.records["slot"][dirty]]
-        order = np.argsort(ids)
-        ids, dirty = ids[order], dirty[order]
-        for part in np.split(np.arange(len(ids)), np.flatnonzero(np.diff(ids >> np.uint64(48))) + 1):
-            counts = {
-                "spike_count": self.records["spike_count"][dirty[part]],
-                "last_spike": self.records["last_spike"][dirty[part]],
-            }
-            self.store.write(StoredRecords.of_state(ids[part], counts))
+        counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
+
+        def changes() -> list[StoredRecords]:
+            order = np.argsort(ids)
+            return [
+                StoredRecords.of_state(ids[order][part], {name: column[order][part] for name, column in counts.items()})
+                for _, part in by_layer(ids[order])
+            ]
+
+        return dirty, changes
+
+    def _written(self, dirty: Int64Array) -> None:
         self.records["flags"][dirty] &= np.uint8(~rows.DIRTY & 0xFF)
-        self.counts["records_written"] += len(ids)
-        return len(ids)
+        self.counts["records_written"] += len(dirty)
 
     # ---- charged neurons
 
     def charged(self) -> tuple[IdArray, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Ids (sorted), potentials u (mV) and refractory ticks of all neurons that are not exactly at rest."""
+        """Ids, potentials u (mV) and refractory ticks of all neurons that are not exactly at rest, in no order."""
         nobody = np.empty(0, dtype=np.int64)
         held = np.empty(int(slots.awake_slots(self.slots, self.layers.constants, nobody)), dtype=np.int64)
         slots.awake_slots(self.slots, self.layers.constants, held)
-        ids = self.slots.id[held]
-        order = np.argsort(ids)
-        held = held[order]
-        return ids[order], self.slots.u[held], self.slots.refractory[held]
+        return self.slots.id[held], self.slots.u[held], self.slots.refractory[held]
 
     def charge(self, ids: IdArray, u: npt.NDArray[np.float32], refractory: npt.NDArray[np.int32]) -> None:
-        """Put neurons into the given state."""
+        """Put neurons into the given state; ``ids`` are sorted."""
+        if self.slots.counters[slots.N_USED] == 0 and self._reserve(len(ids)):
+            for layer, where in by_layer(ids):
+                slots.place(self.slots, self.seed, self.layers.position[layer], ids[where], u[where], refractory[where])
+            return
         for start in range(0, len(ids), 65536):
             part = slice(start, start + 65536)
             held = self.hold(ids[part])
             self.slots.u[held] = u[part]
             self.slots.refractory[held] = refractory[part]
             self.slots.block_awake[held >> slots.BLOCK_SHIFT] = 1
+
+    def _reserve(self, neurons: int) -> bool:
+        """Whether blocks for so many neurons fit into the budget, and the index, which is made large enough now."""
+        size = _LEAST_INDEX
+        while size < 2 * neurons:
+            size *= 2
+        blocks = neurons // slots.BLOCK + len(self.slots.free_slot)
+        needed = size * self.slots.index_table.itemsize + blocks * slots.BLOCK * self._slot_bytes
+        if needed > self.free_bytes or blocks > self._block_capacity - self.slots.counters[slots.N_BLOCKS]:
+            return False
+        self.slots = self.slots._replace(index_table=np.zeros(size, dtype=np.uint32))
+        self.slots.counters[slots.INDEX_LIMIT] = size // 2
+        return True
 
     def too_small(self, what: str) -> BudgetExceeded:
         held = self.stats()

@@ -6,7 +6,9 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 
-INSERTION_LIMIT = 32  # longer stretches are cheaper to sort by merging
+SHORT = 32  # longer stretches are cheaper to sort by merging
+_PLACE_BITS, _PLACE_MASK = np.uint64(8), np.uint64(0xFF)
+_KEPT_BITS = np.uint64(56)
 
 
 @njit(cache=True, nogil=True)
@@ -40,17 +42,39 @@ def merge_runs(low, middle, high, p, t, w, p_out, t_out, w_out):
 
 
 @njit(cache=True, nogil=True)
+def sort_keys(start, stop, target, weight, keys, moving):
+    """Sort a stretch of at most SHORT of two arrays by ``target``, ids of one layer; equal ones keep their order.
+
+    What moves is one integer of target and place. ``keys`` (uint64) and ``moving`` (float32) have room for SHORT.
+    """
+    if start == stop:
+        return
+    upper = target[start] >> _KEPT_BITS << _KEPT_BITS
+    for i in range(stop - start):
+        key = target[start + i] << _PLACE_BITS | np.uint64(i)  # without the upper bits of the layer
+        moving[i] = weight[start + i]
+        j = i
+        while j > 0 and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            j -= 1
+        keys[j] = key
+    for i in range(stop - start):
+        target[start + i] = keys[i] >> _PLACE_BITS | upper
+        weight[start + i] = moving[keys[i] & _PLACE_MASK]
+
+
+@njit(cache=True, nogil=True)
 def sort_by_target(start, stop, projection, target, weight):
     """Sort a stretch of three arrays by ``target``; equal ones keep their order (projection, then ordinal)."""
-    if stop - start <= INSERTION_LIMIT:
+    if stop - start <= SHORT:
         insertion_sort(start, stop, projection, target, weight)
         return
     n = stop - start
     p, t, w = projection[start:stop], target[start:stop], weight[start:stop]
     p_other, t_other, w_other = np.empty_like(p), np.empty_like(t), np.empty_like(w)
-    for low in range(0, n, INSERTION_LIMIT):
-        insertion_sort(low, min(low + INSERTION_LIMIT, n), p, t, w)
-    width = INSERTION_LIMIT
+    for low in range(0, n, SHORT):
+        insertion_sort(low, min(low + SHORT, n), p, t, w)
+    width = SHORT
     while width < n:
         for low in range(0, n, 2 * width):
             middle, high = min(low + width, n), min(low + 2 * width, n)

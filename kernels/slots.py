@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.memory import prefetch
 from engramdb.kernels.rng import BIAS, hash_u64, mix64, sample, unit
 
 BLOCK = 64
 BLOCK_SHIFT = 6
 NO_SLOT = np.uint32(0xFFFFFFFF)
+_AHEAD = 16
 
 # places in ``counters``
 N_BLOCKS, N_USED, BLOCK_LIMIT, INDEX_LIMIT, FREE_BLOCK, EPOCH, N_RECORDS, FREE_RECORD, ARENA_END, N_ROWS = range(10)
@@ -131,9 +133,59 @@ def take_many(slots, seed, layers, ids, start, out):
 @njit(cache=True, nogil=True)
 def reindex(slots):
     """Fill an empty index from the used slots."""
-    for slot in range(slots.counters[N_BLOCKS] << BLOCK_SHIFT):
-        if slots.used[slot]:
-            enter(slots, slot)
+    stop = slots.counters[N_BLOCKS] << BLOCK_SHIFT
+    enter_all(slots.index_table, slots.id, slots.used, np.int64(0), stop)
+
+
+@njit(cache=True, nogil=True)
+def enter_all(index_table, id, used, start, stop):
+    """Put the used slots ``start`` to ``stop`` (excluded) into the index, where none of them is yet."""
+    mask = np.uint64(index_table.shape[0] - 1)
+    for slot in range(start, stop):
+        ahead = slot + _AHEAD
+        if ahead < stop and used[ahead]:
+            prefetch(index_table, np.int64(mix64(id[ahead]) & mask))
+        if used[slot]:
+            at = mix64(id[slot]) & mask
+            while index_table[at] != 0:
+                at = (at + np.uint64(1)) & mask
+            index_table[at] = np.uint32(slot + 1)
+
+
+@njit(cache=True, nogil=True)
+def place(slots, seed, layer, ids, u, refractory):
+    """Give ``ids`` of the layer at position ``layer``, none of which has a slot, new blocks and the state given.
+
+    ``u``: float32, ``refractory``: int32. The caller has seen to it that blocks and index suffice.
+    """
+    counters = slots.counters
+    # as locals: a loop that takes arrays out of the tuple counts references each time round
+    id, used, record, potential, left, bias, table = (
+        slots.id, slots.used, slots.record, slots.u, slots.refractory, slots.bias, slots.bias_table,
+    )  # fmt: skip
+    n = ids.shape[0]
+    first = counters[N_BLOCKS] << BLOCK_SHIFT
+    blocks = (n + BLOCK - 1) >> BLOCK_SHIFT
+    for block in range(counters[N_BLOCKS], counters[N_BLOCKS] + blocks):
+        slots.block_layer[block] = layer
+        slots.block_awake[block] = 1
+    start, stop = slots.bias_start[layer], slots.bias_start[layer + 1]
+    for i in range(n):
+        slot = first + i
+        id[slot] = ids[i]
+        used[slot] = 1
+        potential[slot] = u[i]
+        left[slot] = refractory[i]
+        record[slot] = -1
+        if stop > start:
+            bias[slot] = sample(table, start, stop, unit(hash_u64(seed, ids[i], np.uint64(0), BIAS)))
+    for slot in range(first + n, first + (blocks << BLOCK_SHIFT)):
+        used[slot] = 0
+        record[slot] = slots.free_slot[layer]
+        slots.free_slot[layer] = slot
+    counters[N_BLOCKS] += blocks
+    counters[N_USED] += n
+    enter_all(slots.index_table, id, used, first, first + n)
 
 
 @njit(cache=True, nogil=True)

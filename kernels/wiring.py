@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.order import sort_by_target
+from engramdb.kernels.order import SHORT, sort_by_target, sort_keys
 from engramdb.kernels.permutation import permute, unpermute
 from engramdb.kernels.rng import absorb, below, sample, unit
+from engramdb.kernels.weights import EVERY, on_grid
 
 SMALL_WORLD, FIXED_OUTDEGREE, ONE_TO_ONE = 0, 1, 2
 
@@ -58,6 +59,7 @@ class Wires(NamedTuple):
     projection: npt.NDArray[np.uint16]  # (w,)
     delay: npt.NDArray[np.int64]  # (w,) ticks
     sign: npt.NDArray[np.float32]  # (w,) factor on every weight
+    grid: npt.NDArray[np.float64]  # (w,) to which every weight is rounded then
     k: npt.NDArray[np.int64]  # (w,) synapses of a row
     mean_long: npt.NDArray[np.float64]  # (w,) k f
     span: npt.NDArray[np.uint64]  # (w,)
@@ -82,6 +84,29 @@ class Domains(NamedTuple):
     segment: npt.NDArray[np.uint64]  # (s,) index, increasing within a domain
     start: npt.NDArray[np.uint64]  # (s,) position of the segment's neuron 0
     length: npt.NDArray[np.uint64]  # (s,) neurons of the segment
+
+
+class OwnWire(NamedTuple):
+    """One wire for one row: what :class:`Wires` and :class:`Domains` say of it, and the ``synapses`` of this row."""
+
+    rule: np.int64
+    k: np.int64
+    synapses: np.int64
+    mean_long: np.float64
+    span: np.uint64
+    layer: np.uint64
+    size: np.uint64
+    side: np.uint64
+    begin: np.int64
+    end: np.int64
+    target_key: np.uint64
+    offset_key: np.uint64
+    long_key: np.uint64
+    weight_key: np.uint64
+    table_start: np.int64
+    table_stop: np.int64
+    sign: np.float32
+    grid: np.float64
 
 
 @njit(cache=True, nogil=True)
@@ -117,11 +142,13 @@ def position_of(domains, domain, neuron_id):
 @njit(cache=True, nogil=True)
 def moved(position, choice, span, size):
     """``position`` plus the offset numbered ``choice`` of -span..-1, 1..span, modulo ``size`` > 2 span; all uint64."""
-    if choice < span:
-        back = span - choice
-        return position - back if position >= back else position + size - back
-    ahead = position + (choice - span + _ONE)
-    return ahead - size if ahead >= size else ahead
+    # both ways, and then one of them: the choice is random, and a branch on it is guessed wrong half of the time
+    is_back = choice < span
+    step = span - choice if is_back else choice - span + _ONE
+    behind = position - step if position >= step else position + size - step
+    ahead = position + step
+    ahead = ahead - size if ahead >= size else ahead
+    return behind if is_back else ahead
 
 
 @njit(cache=True, nogil=True)
@@ -181,46 +208,39 @@ def measure_rows(grown, wires, domains, ids, bundle, indptr):
 
 
 @njit(cache=True, nogil=True)
-def fill_wire(grown, wires, domains, wire, neuron_id, offsets, at, target, weight):
+def fill_wire(wire, segment, start, tables, neuron_id, position, offsets, places, at, target, weight):
     """The synapses of one wire in order of their ordinals, from place ``at`` of ``target`` (uint64) and ``weight``.
 
-    ``offsets``: uint64, 0, 1, 2, ... up to twice the widest span; changed and put back. Returns the place behind them.
+    ``wire``: an :class:`OwnWire`; ``position``: of the neuron, in the bundle if FIXED_OUTDEGREE, else in its layer.
+    ``offsets``: uint64, 0, 1, 2, ... up to twice the widest span; changed and put back. ``places``: room for as many.
     """
-    domain = wires.domain[wire]
-    layer = wires.layer[wire]
-    begin, end = domains.begin[domain], domains.begin[domain + 1]
-    segment, start = domains.segment, domains.start
-    size = domains.size[domain]
-    side = domains.side[domain]
-    k = wires.k[wire]
-    x = neuron_id - grown.first[wires.bundle[wire]]
-    position = wires.origin[wire] + x
-    count = row_length(wires.rule[wire], k, position, size)
+    begin, end, size = wire.begin, wire.end, wire.size
     n_local = np.int64(0)
     turn = _ZERO
-    if wires.rule[wire] == SMALL_WORLD:
-        span = wires.span[wire]
-        n_local = local_count(k, wires.mean_long[wire], wires.long_key[wire], neuron_id)
-        row_key = absorb(wires.offset_key[wire], neuron_id)
+    if wire.rule == SMALL_WORLD:
+        n_local = local_count(wire.k, wire.mean_long, wire.long_key, neuron_id)
+        row_key = absorb(wire.offset_key, neuron_id)
         for ordinal in range(n_local):
-            place = moved(position, choose(offsets, row_key, ordinal, span), span, size)
-            target[at + ordinal] = id_at(segment, start, begin, end, layer, place)
-        put_back(offsets, row_key, n_local, span)
-    elif wires.rule[wire] == FIXED_OUTDEGREE:
-        turn = x // size
-        position = x - turn * size
-    elif count > 0:
-        n_local = count
-        target[at] = id_at(segment, start, begin, end, layer, position)
-    turn_key = absorb(wires.target_key[wire], turn)
-    for ordinal in range(n_local, count):
-        place = permute(position, absorb(turn_key, np.uint64(ordinal)), size * SLOTS, side) % size
-        target[at + ordinal] = id_at(segment, start, begin, end, layer, place)
-    row_key = absorb(wires.weight_key[wire], neuron_id)
-    table_start, table_stop, sign = wires.table_start[wire], wires.table_stop[wire], wires.sign[wire]
-    for ordinal in range(count):
-        weight[at + ordinal] = draw_weight(wires.tables, table_start, table_stop, sign, row_key, ordinal)
-    return at + count
+            choice = choose(offsets, row_key, ordinal, wire.span, places)
+            place = moved(position, choice, wire.span, size)
+            target[at + ordinal] = id_at(segment, start, begin, end, wire.layer, place)
+        put_back(offsets, places, n_local)
+    elif wire.rule == FIXED_OUTDEGREE:
+        turn = position // size
+        position = position - turn * size
+    elif wire.synapses > 0:
+        n_local = wire.synapses
+        target[at] = id_at(segment, start, begin, end, wire.layer, position)
+    turn_key = absorb(wire.target_key, turn)
+    for ordinal in range(n_local, wire.synapses):
+        place = permute(position, absorb(turn_key, np.uint64(ordinal)), size * SLOTS, wire.side) % size
+        target[at + ordinal] = id_at(segment, start, begin, end, wire.layer, place)
+    row_key = absorb(wire.weight_key, neuron_id)
+    for ordinal in range(wire.synapses):
+        weight[at + ordinal] = draw_weight(tables, wire.table_start, wire.table_stop, wire.sign, row_key, ordinal)
+    if wire.grid != EVERY:
+        for ordinal in range(wire.synapses):
+            weight[at + ordinal] = on_grid(weight[at + ordinal], wire.grid)
 
 
 @njit(cache=True, nogil=True)
@@ -231,21 +251,22 @@ def drawn_place(row_key, ordinal, span):
 
 
 @njit(cache=True, nogil=True)
-def choose(offsets, row_key, ordinal, span):
-    """The next offset of a shuffle by Fisher and Yates; ordinals must come in order from 0."""
+def choose(offsets, row_key, ordinal, span, places):
+    """The next offset of a shuffle by Fisher and Yates; ordinals must come in order from 0. ``places``: see below."""
     place = drawn_place(row_key, ordinal, span)
     chosen = offsets[place]
     offsets[place] = offsets[ordinal]
     offsets[ordinal] = chosen
+    places[ordinal] = place
     return chosen
 
 
 @njit(cache=True, nogil=True)
-def put_back(offsets, row_key, count, span):
-    """Undo ``count`` calls of :func:`choose`, so that the next row needs no fresh array."""
+def put_back(offsets, places, count):
+    """Undo ``count`` calls of :func:`choose`, which filled ``places``, so that the next row needs no fresh array."""
     for back in range(count):
         ordinal = count - 1 - back
-        place = drawn_place(row_key, ordinal, span)
+        place = places[ordinal]
         chosen = offsets[ordinal]
         offsets[ordinal] = offsets[place]
         offsets[place] = chosen
@@ -258,17 +279,46 @@ def fill_rows(grown, wires, domains, ids, bundle, indptr, offsets, projection, t
     ``indptr`` is from :func:`measure_rows`, ``bundle`` from :func:`locate_many`; ``projection`` (uint16), ``target``
     (uint64) and ``weight`` (float32) are filled.
     """
+    # as locals: a loop that takes arrays out of a tuple counts references each time round
+    first, wire_start = grown.first, grown.wire_start
+    rule, projections, delay, sign, ks, mean_long = (
+        wires.rule, wires.projection, wires.delay, wires.sign, wires.k, wires.mean_long,
+    )  # fmt: skip
+    span, layer, domains_of, origin = wires.span, wires.layer, wires.domain, wires.origin
+    target_key, offset_key, long_key, weight_key = (
+        wires.target_key, wires.offset_key, wires.long_key, wires.weight_key,
+    )  # fmt: skip
+    table_start, table_stop, tables, grid = wires.table_start, wires.table_stop, wires.tables, wires.grid
+    sizes, sides, begins, segment, start = domains.size, domains.side, domains.begin, domains.segment, domains.start
+    places = np.empty(offsets.shape[0], dtype=np.uint64)
+    keys, moving = np.empty(SHORT, dtype=np.uint64), np.empty(SHORT, dtype=np.float32)
     for i in range(ids.shape[0]):
         at = indptr[i]
         same_delay = at
-        stop = grown.wire_start[bundle[i] + 1]
-        for wire in range(grown.wire_start[bundle[i]], stop):
-            begin = at
-            at = fill_wire(grown, wires, domains, wire, ids[i], offsets, begin, target, weight)
-            projection[begin:at] = wires.projection[wire]
-            if wire + 1 == stop or wires.delay[wire + 1] != wires.delay[wire]:
-                sort_by_target(same_delay, at, projection, target, weight)
+        group = wire_start[bundle[i]]
+        stop = wire_start[bundle[i] + 1]
+        for wire in range(group, stop):
+            x = ids[i] - first[bundle[i]]
+            position = origin[wire] + x
+            domain = domains_of[wire]
+            own = OwnWire(
+                rule[wire], ks[wire], row_length(rule[wire], ks[wire], position, sizes[domain]), mean_long[wire],
+                span[wire], layer[wire], sizes[domain], sides[domain], begins[domain], begins[domain + 1],
+                target_key[wire], offset_key[wire], long_key[wire], weight_key[wire],
+                table_start[wire], table_stop[wire], sign[wire], grid[wire],
+            )  # fmt: skip
+            place = x if own.rule == FIXED_OUTDEGREE else position
+            fill_wire(own, segment, start, tables, ids[i], place, offsets, places, at, target, weight)
+            for j in range(at, at + own.synapses):  # an array of part of an array would count references too
+                projection[j] = projections[wire]
+            at += own.synapses
+            if wire + 1 == stop or delay[wire + 1] != delay[wire]:
+                if wire == group and at - same_delay <= SHORT:
+                    sort_keys(same_delay, at, target, weight, keys, moving)
+                else:
+                    sort_by_target(same_delay, at, projection, target, weight)
                 same_delay = at
+                group = wire + 1
 
 
 @njit(cache=True, nogil=True)
@@ -279,6 +329,7 @@ def find_sources(grown, wires, domains, target_id, offsets, source, wire_of, ord
     2 span + k min(SLOTS, n) (SMALL_WORLD), k min(SLOTS ceil(n / M), n) (FIXED_OUTDEGREE) or 1 (ONE_TO_ONE).
     """
     found = 0
+    places = np.empty(offsets.shape[0], dtype=np.uint64)
     for wire in range(wires.rule.shape[0]):
         if wires.layer[wire] != target_id >> _LAYER_SHIFT:
             continue
@@ -316,7 +367,7 @@ def find_sources(grown, wires, domains, target_id, offsets, source, wire_of, ord
                 source_id = first + (place - origin)
                 n_local = local_count(k, wires.mean_long[wire], wires.long_key[wire], source_id)
                 row_key = absorb(wires.offset_key[wire], source_id)
-                ordinal = ordinal_choosing(n_local, row_key, span, choice, offsets)
+                ordinal = ordinal_choosing(n_local, row_key, span, choice, offsets, places)
                 if ordinal >= 0:
                     source[found], wire_of[found], ordinal_of[found] = source_id, wire, ordinal
                     found += 1
@@ -338,15 +389,15 @@ def find_sources(grown, wires, domains, target_id, offsets, source, wire_of, ord
 
 
 @njit(cache=True, nogil=True)
-def ordinal_choosing(n_local, row_key, span, choice, offsets):
+def ordinal_choosing(n_local, row_key, span, choice, offsets, places):
     """The ordinal for which a SMALL_WORLD row draws the offset ``choice``, or -1."""
     found = np.int64(-1)
     drawn = 0
     while drawn < n_local and found < 0:
-        if choose(offsets, row_key, drawn, span) == choice:
+        if choose(offsets, row_key, drawn, span, places) == choice:
             found = np.int64(drawn)
         drawn += 1
-    put_back(offsets, row_key, drawn, span)
+    put_back(offsets, places, drawn)
     return found
 
 
@@ -357,4 +408,4 @@ def weights_of(wires, source, wire_of, ordinal_of, weight):
         wire = wire_of[i]
         row_key = absorb(wires.weight_key[wire], source[i])
         start, stop, sign = wires.table_start[wire], wires.table_stop[wire], wires.sign[wire]
-        weight[i] = draw_weight(wires.tables, start, stop, sign, row_key, ordinal_of[i])
+        weight[i] = on_grid(draw_weight(wires.tables, start, stop, sign, row_key, ordinal_of[i]), wires.grid[wire])

@@ -163,6 +163,10 @@ class Layer(_Table):
     wiring: Wiring | None = None
     delay_ms: float = 1.0
     materialize: bool = False
+    weights: Annotated[
+        Literal["float32", "float16", "int8"], Field(description="what the weights of its synapses are rounded to")
+    ] = "float32"
+    weight_step: Annotated[float | None, Field(description="mV of one step of int8 weights")] = None
 
 
 class Spec(_Table):

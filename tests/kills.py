@@ -153,7 +153,7 @@ class Trials:
         request: dict[str, object] = {
             "path": str(self.path), "seed": self.network, "first": self.number,
             "memory": pick.choice([_PLENTY, _LITTLE]), "durability": pick.choice(["journal", "process"]),
-            "often": pick.random() < 0.4,
+            "often": pick.random() < 0.4, "small": pick.random() < 0.6, "branch": self.twin.branch,
         }  # fmt: skip
         opened, last = self.nursery.live_and_die(request, pick.uniform(0.0, self.longest_seconds))
         for number in range(self.number, last + 1):
@@ -173,7 +173,7 @@ class Trials:
         problems = engramdb.verify(self.path).problems
         assert not problems, f"{where}: {problems[0]}"
         try:
-            with engramdb.open(self.path, "r+", memory=_PLENTY) as e:
+            with engramdb.open(self.path, "r+", memory=_PLENTY, branch=self.twin.branch) as e:
                 self.twin, outcome = self._settled(e, under_way)
                 found = difference(e, self.twin, snapshots=True)
                 assert found is None, found

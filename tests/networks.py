@@ -38,14 +38,13 @@ def edges_of(engram: Engram) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     """(pre id, post id, weight, delay in ticks) of every synapse, virtual ones included."""
     ids = ids_of(engram)
     pre, post, weight, delay = [], [], [], []
-    ticks = np.array([engram.spec.delay_ticks(p) for p in engram.spec.all_projections] or [1])
     for layer in engram.spec.layers:
         own = ids[ids >> np.uint64(48) == layer.index]
-        rows, _ = whole_rows(own, engram._store, engram._wiring)
+        rows = whole_rows(own, engram._store, engram._wiring)
         pre.append(np.repeat(own, np.diff(rows.indptr)))
         post.append(rows.target)
         weight.append(rows.weight)
-        delay.append(ticks[rows.projection])
+        delay.append(engram.spec.delays[rows.projection])
     return tuple(np.concatenate(x) for x in (pre, post, weight, delay))  # type: ignore[return-value]
 
 
@@ -75,11 +74,15 @@ def assert_same_state(engram: Engram, twin: Simulator) -> None:
 
 
 weights = st.sampled_from([3.0, (1.0, 9.0), (-4.0, 12.0), 16.0])
+types = st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": 0.15}])
 
 
 @st.composite
 def specs(draw: st.DrawFn, largest: int = 300) -> Spec:
-    """One or two layers, in one or two segments, with virtual wiring, signs and delays; some with per-neuron bias."""
+    """One or two layers, in one or two segments, with virtual wiring, signs and delays.
+
+    Some have a bias for each neuron, or narrow weights.
+    """
     seed = draw(st.integers(0, 2**64 - 1))
     n = draw(st.integers(40, largest))
     k = draw(st.integers(1, 12))
@@ -90,11 +93,11 @@ def specs(draw: st.DrawFn, largest: int = 300) -> Spec:
     excitatory = Layer(
         "exc", index=draw(st.sampled_from([0, 3, 40000])), params=params, segments=segments,
         wiring=SmallWorld(k=k, long_fraction=draw(st.sampled_from([0.0, 0.2, 1.0])), span=span, weight=draw(weights)),
-        delay_ms=float(draw(st.integers(1, 4))),
+        delay_ms=float(draw(st.integers(1, 4))), **draw(types),
     )  # fmt: skip
     if draw(st.booleans()):
         return Spec(seed=seed, layers=[excitatory])
-    inhibitory = Layer("inh", index=65535, params=params, segments=[n])
+    inhibitory = Layer("inh", index=65535, params=params, segments=[n], **draw(types))
     joining = draw(st.sampled_from([FixedOutdegree(k=k), FixedIndegree(k=k), Bernoulli(p=k / n)]))
     projections = [
         Projection("exc", "inh", joining, weight=draw(weights), delay_ms=float(draw(st.integers(1, 3)))),

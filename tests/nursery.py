@@ -1,10 +1,10 @@
 """``python -m tests.nursery``: a process whose children open engrams, do commands and are killed meanwhile.
 
 It loads the kernels once; each child is forked from it before anything is opened, so a child lives at once. A line of
-JSON on stdin starts one: ``path``, ``seed``, ``first`` (number of its first command), ``memory``, ``durability``,
-``often`` (let the engram journal and checkpoint by itself all the time, not every second and half minute), ``idle``
-(do nothing once open). On stdout come ``pid N``, ``open``, a line ``N`` after command N has returned, and
-``dead STATUS`` when the child is no more.
+JSON on stdin starts one: ``path``, ``branch``, ``seed``, ``first`` (number of its first command), ``memory``,
+``durability``, ``often`` (let the engram journal and checkpoint by itself all the time, not every second and half
+minute), ``small`` (leaves, batches and packs of a few neurons), ``idle`` (do nothing once open). On stdout
+come ``pid N``, ``open``, a line ``N`` after command N has returned, and ``dead STATUS`` when the child is no more.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import signal
 import sys
 import tempfile
 import traceback
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import engramdb
 from engramdb import engram, run
+from engramdb.store import compaction, store, writer
+from engramdb.store.upkeep import gc
 from tests.commands import Command, apply, create
 
 
@@ -38,11 +41,17 @@ def warm_up() -> None:
         e.close()
 
 
-def live(path: str, seed: int, first: int, memory: int, durability: str, often: bool, idle: bool = False) -> None:
+def live(
+    path: str, branch: str, seed: int, first: int, memory: int, durability: str, often: bool, small: bool,
+    idle: bool = False,
+) -> None:  # fmt: skip
     """Do commands until killed."""
     if often:
         run._SECONDS_AT_STAKE, engram._REPLAY_SECONDS = 0.0003, 0.01
-    e = engramdb.open(path, "r+", memory=memory, durability=durability)
+    if small:
+        store.LeafPolicy = partial(store.LeafPolicy, rows=16, nbytes=2048)  # type: ignore[misc, assignment]
+        writer._SPILL_SLACK, compaction.BATCH_BYTES, gc._COPIED_BYTES = 0, 2000, 4000
+    e = engramdb.open(path, "r+", memory=memory, durability=durability, branch=branch)
     say("open")
     if idle:
         signal.pause()

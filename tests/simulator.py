@@ -6,11 +6,24 @@ tick, spikes travel in a list, and inputs are added with ``np.add.at``.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from engramdb.layer import Layer
+
 FIXED = 4294967296.0
+
+
+def narrowed(weight: float, layer: Layer) -> np.float32:
+    """A weight as a synapse of a neuron of ``layer`` keeps it."""
+    wide = float(np.float32(weight))
+    if layer.weights == "float16":
+        (wide,) = struct.unpack("<e", struct.pack("<e", wide))
+    if layer.weights == "int8":
+        wide = round(wide / layer.weight_step) * layer.weight_step
+    return np.float32(wide)
 
 
 @dataclass

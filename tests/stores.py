@@ -9,7 +9,8 @@ import numpy as np
 
 from engramdb import Explicit, Layer, Projection, Spec
 from engramdb.growth.bundle import Bundles
-from engramdb.store import GENERATED, STORED, LeafPolicy, Records, Store
+from engramdb.store import FORGOTTEN, GENERATED, STORED, LeafPolicy, LeafRef, Records, Store, verify
+from engramdb.store.versions import SELECTED, ref_of, table_of
 
 SMALL_LEAVES = LeafPolicy(rows=16, nbytes=2048)
 
@@ -64,3 +65,29 @@ def state_change(ids: Any, value: int) -> Records:
         ids,
         {"spike_count": np.full(ids.size, value, np.uint32), "last_spike": np.full(ids.size, value, np.int64)},
     )
+
+
+def ids(*numbers: Any) -> np.ndarray:
+    return np.array(numbers, np.uint64)
+
+
+def forgotten(wanted: Any) -> Records:
+    """A change after which the neurons have no record."""
+    return Records.of_state(np.asarray(wanted, np.uint64), {}, FORGOTTEN)
+
+
+def refs_of(store: Store) -> list[LeafRef]:
+    """The leaves that the handle sees."""
+    return list(store.directory.leaves())
+
+
+def versions_of(path: Path) -> list[LeafRef]:
+    """All leaf versions that commits name."""
+    with Store.open(path) as store:
+        return [ref_of(entry) for entry in table_of(store._catalog.rows(f"SELECT {SELECTED} FROM versions"))]
+
+
+def sound(path: Path) -> bool:
+    """Nothing is damaged, and nothing is left over."""
+    report = verify(path)
+    return report.ok and not report.notes

@@ -13,6 +13,7 @@ from engramdb.address import (
     MAX_LOCAL,
     MAX_SEGMENT,
     as_ids,
+    by_layer,
     format_hex,
     format_id,
     pack,
@@ -201,3 +202,12 @@ def test_only_ids_are_formatted(wrong: object) -> None:
     for write in (format_id, format_hex):
         with pytest.raises(InvalidId):
             write(wrong)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1)))
+def test_sorted_ids_are_told_apart_by_layer(values: list[int]) -> None:
+    ids = np.array(sorted(values), dtype=np.uint64)
+    parts = by_layer(ids)
+    assert [layer for layer, _ in parts] == sorted({value >> 48 for value in values})
+    assert all((ids[where] >> np.uint64(48) == layer).all() for layer, where in parts)
+    np.testing.assert_array_equal(np.concatenate([ids[:0], *(ids[where] for _, where in parts)]), ids)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engramdb.sizing.bench import WORKLOADS, main
+from engramdb.cli import main
+from engramdb.sizing.bench import WORKLOADS
 from engramdb.sizing.figure import Figure, one
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, object]:
-    command = [sys.executable, "-m", "engramdb.sizing.bench", "--quick", "--json"]
+    command = [sys.executable, "-m", "engramdb", "bench", "--quick", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, "one JSON document and nothing else"
@@ -52,11 +53,22 @@ def test_counted_figures_are_what_the_design_says(document: dict) -> None:
     assert figures["written row, float32 weights, against raw"] < 116
 
 
-def test_an_unknown_workload_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["tock"])
-    assert stopped.value.code == 2
+def test_an_unknown_workload_is_refused_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["bench", "tick", "tock"]) == 2
     assert 'no workload "tock"; known: tick, memory' in capsys.readouterr().err
+    assert main(["bench", "tick", "--folder", str(tmp_path / "none")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_people_get_a_table_of_codecs_and_the_store_takes_one_of_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "codecs", "--quick"]) == 0
+    heading, head, _, *rows = capsys.readouterr().out.strip().splitlines()
+    assert heading.startswith("S4 codecs")
+    assert head.count("|") == 11
+    assert len(rows) > 20
+    for row in rows:
+        assert row.count("**") in (0, 2), row  # none where the column is kept as it is
+    assert sum("**" in row for row in rows) > 15
 
 
 def test_a_figure_is_held_against_its_bound() -> None:

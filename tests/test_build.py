@@ -24,16 +24,18 @@ from engramdb import (
     Uniform,
 )
 from engramdb.address import pack
-from engramdb.build import build, bulk_write
+from engramdb.build import build, write_out
+from engramdb.bulk import bulk_write
 from engramdb.distribution import resolved
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange.sorter import Edges
 from engramdb.kernels import build as kernel
 from engramdb.kernels import rng
-from engramdb.store import STORED, Records, Store
+from engramdb.store import STORED, Store
 from engramdb.wiring import Wiring
 from tests.edgelists import rows_of
 from tests.networks import ids_of
+from tests.simulator import narrowed
 
 Row = tuple[int, int, int, float]  # pre, post, projection, weight
 
@@ -77,7 +79,7 @@ def twin_rows(spec: Spec, number: int) -> list[Row]:
 
     def weight(neuron: int, ordinal: int) -> float:
         drawn = weights.sample(fraction(spec.seed, neuron, number, rng.BUILT_WEIGHT, ordinal)[1])
-        return float(np.float32(projection.sign or 1) * np.float32(drawn))
+        return float(narrowed(float(np.float32(projection.sign or 1) * np.float32(drawn)), spec.layer(projection.pre)))
 
     if isinstance(rule, FixedIndegree):
         for target, ordinal in itertools.product(targets, range(rule.k)):
@@ -99,8 +101,7 @@ def twin_rows(spec: Spec, number: int) -> list[Row]:
 
 
 def in_order(spec: Spec, rows: list[Row]) -> list[Row]:
-    delays = [spec.delay_ticks(projection) for projection in spec.all_projections]
-    return sorted(rows, key=lambda row: (row[0], delays[row[2]], row[1], row[2], row[3]))
+    return sorted(rows, key=lambda row: (row[0], spec.delays[row[2]], row[1], row[2], row[3]))
 
 
 @st.composite
@@ -109,8 +110,8 @@ def specs(draw: st.DrawFn) -> Spec:
     segments = st.lists(st.integers(1, 40), min_size=1, max_size=3)
     scattered, dense = ([(step * i + 7, size) for i, size in enumerate(draw(segments))] for step in (3, 1))
     layers = [
-        Layer("a", index=2, segments=scattered, materialize=draw(st.booleans())),
-        Layer("b", index=65535, segments=dense),
+        Layer("a", index=2, segments=scattered, materialize=draw(st.booleans()), weights="float16"),
+        Layer("b", index=65535, segments=dense, weights="int8", weight_step=0.03),
     ]
     rules = st.one_of(
         st.builds(FixedIndegree, st.just(1)),
@@ -232,8 +233,10 @@ def test_bundles_grown_later_are_written_alone_and_by_virtual_rules_only(tmp_pat
     before = built(tmp_path / "net.engram", spec)
     with Store.open(tmp_path / "net.engram", "r+") as store:
         grown, bundle = store.bundles.grow(spec, "a", 50, materialized=True)
-        build(store, spec, grown, only=(bundle,))
-        store.commit_state(0, {}, grown)
+        commits: list[int] = []
+        write_out(store, spec, grown, bundle, commit=commits.append)
+        assert commits == [50]
+        store.commit_state(0, {}, grown.written(bundle.number, 50))
     rows = rows_of(tmp_path / "net.engram")
     assert rows[: len(before)] == before
     added = rows[len(before) :]
@@ -286,22 +289,6 @@ def test_bulk_writing_stores_every_row_and_every_neuron_asked_for(
     assert written == len(rows)
     assert told == sorted(told)
     assert not told or told[-1] == len(rows)
-
-
-def test_a_write_is_of_one_layer_and_never_parts_a_row() -> None:
-    class Recorder:
-        def __init__(self) -> None:
-            self.written: list[Records] = []
-
-        def write(self, records: Records) -> None:
-            self.written.append(records)
-
-    pre = np.array([1, 1, 2, 1 << 48, 1 << 48], dtype=np.uint64)
-    edges = Edges(pre, pre, np.ones(5, dtype=np.float32), np.zeros(5, dtype=np.uint16))
-    recorder = Recorder()
-    bulk_write(recorder, [edges.part(0, 2), edges.part(2, 5)])  # type: ignore[arg-type]
-    assert [records.ids.tolist() for records in recorder.written] == [[1], [2], [1 << 48]]
-    assert [records.indptr.tolist() for records in recorder.written] == [[0, 2], [0, 1], [0, 2]]
 
 
 # ---- kernels

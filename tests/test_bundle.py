@@ -144,3 +144,18 @@ def test_unreadable_bundles_are_damage_and_newer_ones_are_not() -> None:
     newer = replace(bundles, bundles=(replace(bundles.bundles[0], generator=2),))
     with pytest.raises(FormatTooNew, match="bundle 0 has generator 2"):
         Wiring(spec, newer)
+
+
+def test_how_far_rows_are_written_is_told_until_all_are() -> None:
+    spec = Spec(layers=[Layer("a", segments=[100], wiring=SmallWorld(k=4, span=9))])
+    grown, bundle = Bundles.initial(spec).grow(spec, "a", 50, materialized=True)
+    assert (bundle.unwritten, grown.unwritten) == (50, [bundle])
+    part = grown.written(bundle.number, 20)
+    assert Bundles.from_json(part.to_json()) == part
+    assert [(b.lo, b.hi, b.unwritten) for b in part.unwritten] == [(100, 150, 30)]
+    whole = part.written(bundle.number, 50)
+    assert whole.unwritten == []
+    assert "unwritten" not in whole.to_json(), "a document that says nothing of it, such as an old one, has all written"
+    assert Bundles.from_json(whole.to_json()) == whole
+    _, virtual = whole.grow(spec, "a", 50)
+    assert virtual.unwritten == 0

@@ -111,7 +111,20 @@ def test_every_module_imports_from_the_wheel_alone(wheel: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "heavy", ["numba", "zarr", "numcodecs", "h5py", "fastapi", "pydantic", "pyarrow", "duckdb", "matplotlib", "typer"]
+    "heavy",
+    [
+        "numba",
+        "obstore",
+        "zarr",
+        "numcodecs",
+        "h5py",
+        "fastapi",
+        "pydantic",
+        "pyarrow",
+        "duckdb",
+        "matplotlib",
+        "typer",
+    ],
 )
 def test_import_engramdb_loads_no_heavy_library(heavy: str, modules_after_import: set[str]) -> None:
     assert heavy not in modules_after_import
@@ -159,10 +172,10 @@ def undeclared(paths: list[Path], declared: list[str]) -> set[str]:
 def test_every_library_that_is_imported_is_declared() -> None:
     modules = {name: path for name, path in files_of_the_package().items() if name.endswith(".py")}
     needs, extras = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
-    # engramdb.testing serves the tests of others: it comes with the extra of that name
-    testing = [modules.pop(name) for name in list(modules) if name == "engramdb/testing.py"]
+    # engramdb.testing serves the tests of others: it comes with the extra of that name; object stores have their own
+    for name, extra in (("engramdb/testing.py", "test"), ("engramdb/store/remote/objects.py", "s3")):
+        assert undeclared([modules.pop(name)], needs + extras[extra]) == set()
     assert undeclared(list(modules.values()), needs) == set()
-    assert undeclared(testing, needs + extras["test"]) == set()
 
 
 def requirements() -> list[Requirement]:

@@ -431,7 +431,7 @@ def test_nothing_that_exists_is_overwritten(folder: Path) -> None:
     (folder / "net.engram").mkdir()
     with pytest.raises(AlreadyExists, match=r"net.engram exists already"):
         engramdb.import_edges(source, folder / "net.engram")
-    with pytest.raises(NotFound, match="is no folder"):
+    with pytest.raises(NotFound, match="is not a folder"):
         engramdb.import_edges(source, folder / "missing" / "net.engram")
 
 
@@ -472,7 +472,7 @@ def test_a_killed_import_leaves_no_engram_and_the_next_one_clears_up(folder: Pat
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "here\n"
-        left = [name for name in names_in(folder) if name.startswith(".net.engram.import-")]
+        left = [name for name in names_in(folder) if name.startswith(".net.engram.making-")]
         assert len(left) == 1
         # while it lives, its work is not touched by another import to the same place
         engramdb.import_edges(source, folder / "other.engram")

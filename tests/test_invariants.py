@@ -20,7 +20,7 @@ from engramdb import Engram, Layer, SmallWorld, Spec
 from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, HandleClosed, NotFound
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
-from tests.simulator import Simulator
+from tests.simulator import Simulator, narrowed
 
 
 def _drive(e: Engram, seed: int, n_driven: int) -> None:
@@ -175,8 +175,9 @@ class EngramMachine(RuleBasedStateMachine):
         sign = -1 if any("inh->exc" in p for p in projection) else 1
         self.engram.set_weight(self.twin.ids[pre], self.twin.ids[post], sign * weight)
         pair = (self.twin.pre == pre) & (self.twin.post == post)
-        self.twin.weight[pair] = np.float32(sign * weight)
-        self.twin.fixed[pair] = round(float(np.float32(sign * weight)) * 2**32)
+        kept = narrowed(sign * weight, self.engram.spec.layer(int(self.twin.ids[pre]) >> 48))
+        self.twin.weight[pair] = kept
+        self.twin.fixed[pair] = round(float(kept) * 2**32)
 
     @rule(data=st.data(), weight=st.floats(-4, 0, width=32))
     def connect_inhibitory(self, data: st.DataObject, weight: float) -> None:
@@ -194,12 +195,30 @@ class EngramMachine(RuleBasedStateMachine):
             self.twin.fixed = np.append(self.twin.fixed, 0)
             self.twin.delay = np.append(self.twin.delay, self.engram.spec.delay_ticks(projection))
             pair = np.append(pair, True)
-        self.twin.weight[pair] = np.float32(weight)
-        self.twin.fixed[pair] = round(float(np.float32(weight)) * 2**32)
+        kept = narrowed(weight, self.engram.spec.layers[-1])
+        self.twin.weight[pair] = kept
+        self.twin.fixed[pair] = round(float(kept) * 2**32)
+
+    @rule(wait=st.booleans())
+    def checkpoint(self, wait: bool) -> None:
+        """One that is written behind is under way while the next rules do what they do."""
+        self.engram.checkpoint(wait=wait)
 
     @rule()
-    def checkpoint(self) -> None:
-        self.engram.checkpoint()
+    def compact(self) -> None:
+        self.engram.compact()
+
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """Counts of neurons at rest with generated rows go, and nothing else changes."""
+        places = np.array(sorted(data.draw(st.sets(st.integers(0, len(self.twin.ids) - 1), min_size=1, max_size=60))))
+        before = np.array(self.engram.neurons(self.twin.ids[places]).state)
+        gone = self.engram.forget(self.twin.ids[places])
+        after = np.array(self.engram.neurons(self.twin.ids[places]).state)
+        forgotten = (before != "virtual") & (after == "virtual")
+        assert gone == np.count_nonzero(forgotten)
+        self.twin.spike_count[places[forgotten]] = 0
+        self.twin.last_spike[places[forgotten]] = 0
 
     @rule(name=st.sampled_from("abc"))
     def snapshot(self, name: str) -> None:

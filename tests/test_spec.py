@@ -71,7 +71,7 @@ def test_layer_wirings_come_first_among_the_projections() -> None:
     )
     assert [p.name for p in spec.all_projections] == ["b", "a->b", "self"]
     assert [(p.pre, p.post) for p in spec.all_projections] == [("b", "b"), ("a", "b"), ("b", "b")]
-    assert [spec.delay_ticks(p) for p in spec.all_projections] == [3, 1, 1]
+    assert [spec.delay_ticks(p) for p in spec.all_projections] == spec.delays.tolist() == [3, 1, 1]
 
 
 def test_delays_are_counted_in_ticks() -> None:

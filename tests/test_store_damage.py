@@ -73,7 +73,7 @@ def test_a_damaged_leaf_is_told_with_its_place_its_neurons_and_the_snapshot_that
     with Store.open(engram) as store:
         message = (
             rf"leaf {leaf.leaf} \(layer 0 segment 0, ids 0/0/16-0/0/31\) in packs/{newest.name} at {leaf.offset}: "
-            rf'column weight fails its checksum; snapshot "trained" has a good copy'
+            rf'column \S+ fails its checksum; snapshot "trained" has a good copy'
         )
         with pytest.raises(LeafDamaged, match=f"^{message}$"):
             store.find(ALL[20:21])
@@ -84,8 +84,11 @@ def test_a_damaged_leaf_is_told_with_its_place_its_neurons_and_the_snapshot_that
     (problem,) = verify(engram).problems
     assert (problem.pack, problem.offset, problem.leaf) == (newest.stem, leaf.offset, leaf.leaf)
     assert (problem.ids, problem.good_in) == ("0/0/16-0/0/31", ["trained"])
+    assert (problem.heads, problem.past, problem.beneath) == (["main"], False, 2)
     assert re.fullmatch(
-        rf".*{newest.name} at {leaf.offset}.*checksum; snapshot \"trained\" has a good copy", str(problem)
+        rf".*{newest.name} at {leaf.offset}.*checksum; snapshot \"trained\" has a good copy; the version beneath it, "
+        "number 2, is whole: verify --repair takes the newest good version",
+        str(problem),
     )
 
 
@@ -220,9 +223,9 @@ def test_a_newer_format_is_refused_naming_both_versions(engram: Path) -> None:
 
 def test_a_leaf_version_of_a_kind_to_come_is_refused(engram: Path) -> None:
     connection = sqlite3.connect(engram / "catalog.sqlite", isolation_level=None)
-    connection.execute("UPDATE versions SET kind = 2 WHERE number = 3")
+    connection.execute("UPDATE versions SET kind = 9 WHERE number = 3")
     connection.close()
-    with Store.open(engram) as store, pytest.raises(FormatTooNew, match="kind 2"):
+    with Store.open(engram) as store, pytest.raises(FormatTooNew, match="kind 9"):
         store.find(ALL)
     assert not verify(engram).ok
 

@@ -1,4 +1,4 @@
-"""``FORMAT.md`` is enough to read an engram: here it is done with struct, json, sqlite3 and a Blosc decoder alone."""
+"""``FORMAT.md`` is enough to read an engram: here it is done with struct, json, sqlite3 and public decoders alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import google_crc32c
 import numcodecs.blosc
 import numpy as np
+import pcodec
 
 from engramdb.store import Store
 from engramdb.store.catalog import TABLES, VERSION_COLUMNS
@@ -22,6 +23,18 @@ FORMAT = (Path(__file__).resolve().parent.parent / "schemas" / "FORMAT.md").read
 
 def number(data: bytes, at: int, nbytes: int) -> int:
     return int.from_bytes(data[at : at + nbytes], "little")
+
+
+def decoded(codec: int, data: bytes, dtype: np.dtype) -> bytes:
+    if codec == 3:
+        return numcodecs.blosc.decompress(data)
+    if codec == 4:
+        return pcodec.standalone.simple_decompress(data).tobytes()
+    assert codec == 5
+    begin = 2 + (data[0] + 1) * dtype.itemsize
+    palette = np.frombuffer(data[2:begin], dtype)
+    places = decoded(data[1], data[begin:], np.dtype("u1")) if data[1] else data[begin:]
+    return b"".join(palette[place].tobytes() for place in places)
 
 
 def columns(record: bytes) -> dict[str, np.ndarray]:
@@ -48,8 +61,8 @@ def columns(record: bytes) -> dict[str, np.ndarray]:
         elif codec == 2:
             first, step = struct.unpack("<QQ", data)
             data = np.array([(first + i * step) % 2**64 for i in range(shape[0])], "<u8").astype(dtype).tobytes()
-        elif codec == 3:
-            data = numcodecs.blosc.decompress(data)
+        elif codec != 0:
+            data = decoded(codec, data, dtype)
         found[name] = np.frombuffer(data, dtype).reshape(shape)
     assert at == header_bytes - 4
     return found
@@ -79,18 +92,35 @@ def test_the_format_document_is_enough_to_read_an_engram(tmp_path: Path) -> None
     np.testing.assert_array_equal(record(*place)["ring"], np.arange(12.0).reshape(3, 4))
 
     read: dict[int, tuple[int, list[int], list[float]]] = {}
-    newest = catalog.execute("SELECT max(number), low, pack, offset, length, header_crc FROM versions GROUP BY low")
-    for _, _, *where in newest.fetchall():
-        leaf = record(*where)
-        far = iter(leaf["target_far"].tolist())
-        at = 0
-        for i, neuron in enumerate(leaf["id"].tolist()):
-            row = range(at, at + int(leaf["degree"][i]))
-            at = row.stop
-            escape = np.iinfo(leaf["target_offset"].dtype).min
-            offsets = [int(leaf["target_offset"][j]) for j in row]
-            targets = [next(far) if offset == escape else (neuron + offset) % 2**64 for offset in offsets]
-            read[neuron] = int(leaf["state.last_spike"][i]), targets, leaf["weight"][row.start : row.stop].tolist()
+    depths = set()
+    place = "pack, offset, length, header_crc"
+    newest = catalog.execute(f"SELECT max(number), low, kind, base_line, base, {place} FROM versions GROUP BY low")
+    for _, low, kind, line, base, *where in newest.fetchall():
+        stack = [record(*where)]
+        while kind == 2:
+            kind, line, base, *where = catalog.execute(
+                f"SELECT kind, base_line, base, {place} FROM versions WHERE line = ? AND low = ? AND number = ?",
+                (line, low, base),
+            ).fetchone()
+            stack.append(record(*where))
+        depths.add(len(stack))
+        for leaf in reversed(stack):
+            far = iter(leaf["target_far"].tolist() if "target_far" in leaf else [])
+            at = 0
+            for i, neuron in enumerate(leaf["id"].tolist()):
+                last_spike = int(leaf["state.last_spike"][i])
+                if leaf["row_kind"][i] == 0:
+                    read[neuron] = last_spike, *read[neuron][1:]
+                    continue
+                row = range(at, at + int(leaf["degree"][i]))
+                at = row.stop
+                targets, walked = [], neuron
+                for j in row:
+                    step = int(leaf["target_step"][j])
+                    walked = (walked + step) % 2**64
+                    targets.append(walked if step else next(far))
+                read[neuron] = last_spike, targets, leaf["weight"][row.start : row.stop].tolist()
+    assert depths == {1, 2}
     with Store.open(path) as store:
         for part in store.scan():
             for i, neuron in enumerate(part.ids.tolist()):

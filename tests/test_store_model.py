@@ -7,26 +7,33 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engramdb.store import LeafPolicy, Records, Store, verify
+from engramdb.errors import NotFound
+from engramdb.store import FORGOTTEN, GENERATED, KEEP, LeafPolicy, Records, Store, verify
+from engramdb.store.pack import DELTA, LEAF
 from engramdb.testing import DictStore, merged, neurons_of, records
 from tests.stores import create
 
-POLICY = LeafPolicy(rows=8, nbytes=1500)
+POLICIES = [LeafPolicy(rows=8, nbytes=1500), LeafPolicy(rows=100, nbytes=20_000)]
 LAYER = 40_000  # ids beyond 2^63
 
 
 class StoreMachine(RuleBasedStateMachine):
     """Compares a store, its reopenings and its past with :class:`DictStore`."""
 
-    @initialize(layer=st.sampled_from([0, LAYER]), cache_bytes=st.sampled_from([0, 3000, 1 << 20]))
-    def begin(self, layer: int, cache_bytes: int) -> None:
+    @initialize(
+        layer=st.sampled_from([0, LAYER]),
+        cache_bytes=st.sampled_from([0, 3000, 1 << 20]),
+        policy=st.sampled_from(POLICIES),
+    )
+    def begin(self, layer: int, cache_bytes: int, policy: LeafPolicy) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "a.engram"
-        self.layer, self.cache_bytes = layer, cache_bytes
+        self.layer, self.cache_bytes, self.policy = layer, cache_bytes, policy
         create(self.path, layer)
         self.model = DictStore()
         self.snapshots: dict[str, int] = {}
@@ -35,13 +42,33 @@ class StoreMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.store = Store.open(self.path, "r+", cache_bytes=self.cache_bytes, policy=POLICY)
+        self.store = Store.open(self.path, "r+", cache_bytes=self.cache_bytes, policy=self.policy)
 
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
         changes = data.draw(records(layer=self.layer, projections=1))
         # rows of targets that exist, so that verify has nothing to say
         changes.target = np.uint64(self.layer << 48) + changes.target % np.uint64(1 << 33)
+        self.store.write(changes)
+        self.model.write(changes)
+
+    @precondition(lambda self: self.model.neurons)
+    @rule(data=st.data())
+    def write_a_little(self, data: st.DataObject) -> None:
+        """Few neurons that are stored: some columns of some of them, some rows, some forgotten."""
+        some = data.draw(st.sets(st.sampled_from(sorted(self.model.neurons)), min_size=1, max_size=4))
+        kinds = data.draw(
+            st.lists(st.sampled_from([KEEP, GENERATED, FORGOTTEN]), min_size=len(some), max_size=len(some))
+        )
+        columns = data.draw(st.sets(st.sampled_from(["spike_count", "last_spike"])))
+        value = data.draw(st.integers(0, 1 << 30))
+        n = len(some)
+        state = {"spike_count": np.full(n, value, np.uint32), "last_spike": np.full(n, value, np.int64)}
+        changes = Records.of_state(np.array(sorted(some), np.uint64), {name: state[name] for name in columns})
+        changes.row_kind = np.array(kinds, np.uint8)
+        for name in columns:
+            if data.draw(st.booleans()):
+                changes.kept[name] = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), np.bool_)
         self.store.write(changes)
         self.model.write(changes)
 
@@ -63,6 +90,42 @@ class StoreMachine(RuleBasedStateMachine):
     def write_and_commit(self, data: st.DataObject) -> None:
         self.write(data)
         self.commit(state=False, size=0)
+
+    @rule(data=st.data(), journal=st.booleans())
+    def commit_behind(self, data: st.DataObject, journal: bool) -> None:
+        """What is being committed is seen at once, and the journal goes on."""
+        changes = data.draw(records(layer=self.layer, projections=1))
+        changes.target = np.uint64(self.layer << 48) + changes.target % np.uint64(1 << 33)
+        self.tick += 1
+        ring = np.arange(self.tick, dtype=np.int64)
+        self.store.commit_behind(lambda: [changes], self.tick, lambda: {"ring": ring}, self.store.bundles)
+        self.model.write(changes)
+        self.frames.clear()
+        if journal:
+            self.journal("meanwhile")
+        self.find(data)
+        self.store.settle()
+        self.model.commit(self.store.commit.number)
+        assert self.store.commit.neurons == len(self.model.neurons)
+        np.testing.assert_array_equal(self.store.read_state()["ring"], ring)
+
+    @rule()
+    def compact(self) -> None:
+        before = [ref for ref in self.store.directory.leaves() if ref.kind == DELTA]
+        done = self.store.compact()
+        assert done.leaves == done.of <= len(before)
+        if not self.store.directory.unnamed:
+            assert all(ref.kind == LEAF for ref in self.store.directory.leaves())
+
+    @rule(keep_last=st.integers(0, 3))
+    def gc(self, keep_last: int) -> None:
+        done = self.store.gc(keep_last=keep_last, keep_days=0.0)
+        assert not set(self.snapshots.values()) & set(done.dropped)
+        for number in done.dropped:
+            del self.model.commits[number]
+            with pytest.raises(NotFound, match="gc thinned it out"):
+                Store.open(self.path, at=number)
+        assert self.store.commit.number in self.model.commits
 
     @rule(text=st.text(max_size=5))
     def journal(self, text: str) -> None:

@@ -24,6 +24,7 @@ from engramdb.spec import (
     Spec,
 )
 from engramdb.wiring import Rows
+from tests.simulator import narrowed
 
 MASK = 2**64 - 1
 U64 = np.uint64
@@ -87,7 +88,8 @@ def twin_row(spec: Spec, bundles: Bundles, neuron_id: int) -> list[Synapse]:
         for o, place in enumerate(places):
             u = (hashed(neuron_id, o, start=weight_key) >> 11) / 2**53
             magnitude = resolved(projection.weight).sample(u)
-            weight = float(np.float32(magnitude) * np.float32(projection.sign or 1))
+            signed = np.float32(magnitude) * np.float32(projection.sign or 1)
+            weight = float(narrowed(float(signed), spec.layer(layer)))
             post = spec.layer(projection.post).index
             for s, n in neurons:
                 if place < n:
@@ -119,7 +121,8 @@ def networks(draw: st.DrawFn, largest: int = 700) -> tuple[Spec, Bundles]:
             draw(st.lists(st.integers(1, n - 1), min_size=len(numbers) - 1, max_size=len(numbers) - 1, unique=True))
         )
         sizes = np.diff([0, *cuts, n]).tolist()
-        layers.append(Layer(f"l{index}", index=index, segments=list(zip(numbers, sizes, strict=True))))
+        kind = draw(st.sampled_from([{}, {"weights": "float16"}, {"weights": "int8", "weight_step": 0.11}]))
+        layers.append(Layer(f"l{index}", index=index, segments=list(zip(numbers, sizes, strict=True)), **kind))
     projections = []
     for number in range(draw(st.integers(1, 4))):
         pre, post = draw(st.sampled_from(layers)), draw(st.sampled_from(layers))

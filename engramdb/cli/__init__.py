@@ -16,11 +16,29 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from engramdb.cli import create, demo, history, imports, inspection, output, query, run
+from engramdb.cli import (
+    bench,
+    collecting,
+    compacting,
+    create,
+    demo,
+    differences,
+    export,
+    grow,
+    history,
+    imports,
+    inspection,
+    output,
+    publish,
+    query,
+    run,
+)
 from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
-    "demo", "create", "import", "run", "query", "snapshot", "snapshots", "restore", "log", "inspect", "verify",
+    "demo", "create", "import", "grow", "run", "query", "snapshot", "snapshots", "restore", "branch", "branches", "log",
+    "diff", "compact", "gc", "inspect", "verify",
+    "export", "publish", "open", "bench",
 )  # fmt: skip
 
 
@@ -44,14 +62,24 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(create.create)
 app.add_typer(imports.app, name="import")
+app.command()(grow.grow)
 app.command()(run.run)
 app.add_typer(query.app, name="query")
 app.command()(history.snapshot)
 app.command()(history.snapshots)
 app.command()(history.restore)
+app.command()(history.branch)
+app.command()(history.branches)
 app.command()(history.log)
+app.command()(differences.diff)
+app.command()(compacting.compact)
+app.command()(collecting.gc)
 app.command()(inspection.inspect)
 app.command()(inspection.verify)
+app.add_typer(export.app, name="export")
+app.command()(publish.publish)
+app.command(name="open")(publish.open_)
+app.command()(bench.bench)
 
 
 def _print_version(wanted: bool) -> None:

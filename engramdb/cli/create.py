@@ -9,23 +9,30 @@ import typer
 
 import engramdb
 from engramdb.cli import output
+from engramdb.cli.writing import writing
 
 
 def create(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The engram to make; must not exist.")],
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="Layers, projections and the seed.")],
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Hard limit while rows are written, such as 512MiB.")
+    ] = "4GiB",
     as_json: output.AsJson = False,
 ) -> None:
     """Make a new engram from a spec.
 
-    It costs milliseconds and kilobytes at any size: neurons that nothing has touched are not stored.
+    It costs milliseconds and kilobytes at any size: neurons that nothing has touched are not stored. Rows of layers
+    with materialize = true, and of rules such as FixedIndegree, are written now; should that be killed, the same
+    command goes on with it.
 
     \b
     Example:
       engramdb create brain.engram brain.toml
     """
     spec = engramdb.Spec.from_toml(spec_file)
-    engramdb.create(path, spec).close()
+    with writing() as advance:
+        engramdb.create(path, spec, memory=memory, progress=advance).close()
     layers = [
         {"name": layer.name, "index": layer.index, "model": layer.model, "neurons": layer.neurons}
         for layer in spec.layers

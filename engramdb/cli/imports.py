@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,6 +88,12 @@ def edges(
         typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the model. May be repeated."),
     ] = None,
     delay_ms: Annotated[float, typer.Option("--delay-ms", metavar="MS", help="Delay of all synapses.")] = 1.0,
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="TYPE", help="Round weights to float16 or int8; default: float32.")
+    ] = "float32",
+    weight_step: Annotated[
+        float | None, typer.Option("--weight-step", metavar="MV", help="One step of int8 weights; they reach 127.")
+    ] = None,
     dt_ms: Annotated[float, typer.Option("--dt-ms", metavar="MS", help="Length of a tick.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the engram's random numbers.")] = 0,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Hard limit, such as 512MiB.")] = "1GiB",
@@ -104,7 +108,7 @@ def edges(
     Example:
       engramdb import edges connectome.csv brain.engram --weight-scale 0.5
     """
-    with _progress() as advance:
+    with output.stages() as advance:
         report = engramdb.import_edges(
             source,
             path,
@@ -123,6 +127,8 @@ def edges(
             model=model,
             params=dict(map(_parameter, param or ())),
             delay_ms=delay_ms,
+            weights=weights,
+            weight_step=weight_step,
             dt_ms=dt_ms,
             seed=seed,
             memory=memory,
@@ -153,28 +159,6 @@ def _parameter(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise InvalidInput(f'--param "{text}": expected NAME=NUMBER, such as tau=15') from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """What ``import_edges`` calls with (stage, done, total or None)."""
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-
-    shown = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[done]}"),
-        TimeElapsedColumn(),
-    )
-    with output.progress_bar(*shown) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, done="")
-            bar.update(tasks[stage], completed=done, total=total, done=output.count(done))
-
-        yield advance
 
 
 def _text(document: dict[str, Any]) -> list[Any]:

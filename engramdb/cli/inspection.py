@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -14,10 +15,12 @@ from rich.text import Text
 import engramdb
 from engramdb.cli import output
 from engramdb.cli.history import At, EngramPath, commit_at
+from engramdb.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engramdb.inspect.histogram import Histogram
     from engramdb.inspect.summary import LayerSummary, Summary, Values
+    from engramdb.store.upkeep.repair import Repaired
 
 _BAR = 24  # characters of the longest bar of a histogram
 
@@ -218,32 +221,66 @@ def _history(summary: Summary) -> Iterator[RenderableType]:
         yield _indented(Text(f"snapshots of other commits: {elsewhere}", style="dim"))
 
 
-def verify(path: EngramPath, as_json: output.AsJson = False) -> None:
+def verify(
+    path: EngramPath,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Where the present is damaged, take the newest good version, in a new commit."),
+    ] = False,
+    drop_lost: Annotated[
+        bool,
+        typer.Option("--drop-lost", help="With --repair: give up what has no good version anywhere; it is listed."),
+    ] = False,
+    as_json: output.AsJson = False,
+) -> None:
     """Check every stored byte and reference.
 
-    Says what is damaged, and where; then the exit code is 1.
+    Says what is damaged, and where; then the exit code is 1. With --repair it is 0 if the present of every branch is
+    whole afterwards: damage that only the past has stays listed until gc frees it.
 
     \b
     Example:
       engramdb verify brain.engram
+      engramdb verify brain.engram --repair
     """
+    if drop_lost and not repair:
+        raise InvalidInput("--drop-lost goes with --repair")
+    repaired = engramdb.repair(path, drop_lost=drop_lost) if repair else None
     report = engramdb.verify(path)
     document = {
         "path": str(path),
-        "ok": not report.problems,
+        "ok": report.ok,
+        "present_ok": report.present_ok,
         "checked": dict(report.checked),
         "problems": [{**asdict(problem), "message": str(problem)} for problem in report.problems],
         "notes": list(report.notes),
     }
-    output.show(document, as_json, lambda: _verdict(document))
-    if report.problems:
+    if repaired is not None:
+        document["repaired"] = {
+            **asdict(repaired),
+            "leaves": [{**asdict(leaf), "message": str(leaf)} for leaf in repaired.leaves],
+        }
+    output.show(document, as_json, lambda: [*_repairs(repaired), *_verdict(document)])
+    if not (report.ok or (repair and report.present_ok)):
         output.stop(1)
+
+
+def _repairs(repaired: Repaired | None) -> Iterator[RenderableType]:
+    if repaired is None:
+        return
+    for leaf in repaired.leaves:
+        yield output.line("repaired", str(leaf))
+    for word, texts in (("mended", repaired.mended), ("gave up", repaired.dropped), ("left", repaired.refused)):
+        for text in texts:
+            yield output.line(word, text)
+    for branch, number in repaired.commits.items():
+        yield output.line(f"branch {branch}", f"now stands at commit {number}")
 
 
 def _verdict(document: dict[str, Any]) -> Iterator[RenderableType]:
     checked = output.counted(document["checked"])
     for problem in document["problems"]:
-        text = Text("damaged  ", style="bold red")
+        text = Text("past     " if problem["past"] else "damaged  ", style="bold red")
         text.append(problem["message"], style="not bold default")
         yield text
     for note in document["notes"]:

@@ -199,3 +199,25 @@ def progress_bar(*shown: Any, hidden: bool = False) -> Iterator[Progress]:
     err = error_console()
     with Progress(*shown, console=err, transient=True, disable=hidden or not err.is_terminal) as progress:
         yield progress
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int | None], None]]:
+    """What to call with (stage, done, total or None): one progress bar a stage."""
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    shown = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[done]}"),
+        TimeElapsedColumn(),
+    )
+    with progress_bar(*shown) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total, done="")
+            bar.update(tasks[stage], completed=done, total=total, done=count(done))
+
+        yield advance

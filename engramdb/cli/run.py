@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-import engramdb
 from engramdb.cli import output, stimuli
-from engramdb.cli.history import EngramPath
+from engramdb.cli.history import MAIN, EngramPath, OnBranch
+from engramdb.cli.writing import open_to_write
 from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def run(
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=256, metavar="N", help="Results do not depend on it.")
     ] = 1,
+    branch: OnBranch = MAIN,
     as_json: output.AsJson = False,
 ) -> None:
     """Run an engram for some ticks.
@@ -64,7 +65,7 @@ def run(
     stop = None if until is None else _silence(until)
     if record is not None and not record.resolve().parent.is_dir():
         raise NotFound(f"cannot record to {record}: folder {record.parent} does not exist")
-    with engramdb.open(path, "r+", memory=memory, threads=threads) as engram:
+    with open_to_write(path, branch=branch, memory=memory, threads=threads) as engram:
         # all of them are resolved before the first is given: a wrong one leaves the engram as it was
         for ids, stimulus in [(stimulus.resolve(engram), stimulus) for stimulus in wanted]:
             engram.stimulate(ids, stimulus.amplitude, at=stimulus.at, duration=stimulus.duration)

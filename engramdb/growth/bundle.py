@@ -43,7 +43,8 @@ class Bundle:
     """Neurons ``lo``..``hi - 1`` of a segment; ``layer`` is the layer's index, ``born_tick`` 0 for the first ones.
 
     ``origin``: the position of ``lo`` in the layer as it was at birth, its segments end to end. ``materialized``: their
-    rows were written out when they were grown. ``generator``: the version of the row kernels.
+    rows are written out when they are grown; those of the last ``unwritten`` ones are not yet. What is not written is
+    the same virtually, so that only the place of a row depends on it. ``generator``: the version of the row kernels.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Bundle:
     wires: tuple[Wire, ...]
     generator: int = GENERATOR
     materialized: bool = False
+    unwritten: int = 0
 
     @property
     def neurons(self) -> int:
@@ -131,7 +133,8 @@ class Bundles:
         """These bundles and one more, of ``neurons`` neurons of ``layer`` (name or index), born at ``tick``.
 
         They go to the end of ``segment``; by default of the layer's last one, or of a new one where that has no room.
-        ``k`` replaces that of the layer's virtual projections onto itself. Raises :class:`InvalidInput`, or
+        ``k`` replaces that of the layer's virtual projections onto itself. ``materialized``: their rows are to be
+        written, see :meth:`written`. Raises :class:`InvalidInput`, or
         :class:`NotFound` for the layer. Where OneToOne counts positions, only the layer's end can grow.
         """
         grown = spec.layer(layer)
@@ -153,10 +156,23 @@ class Bundles:
                 raise InvalidInput(f"{p.name} is OneToOne: {grown.name} can only grow at its end, segment {last}")
         origin = lo + sum(size for index, size in self.domain_of(grown.index) if index < segment)
         number = len(self.bundles)
-        born = Bundle(number, grown.index, segment, lo, lo + neurons, tick, origin, (), materialized=materialized)
+        born = Bundle(
+            number, grown.index, segment, lo, lo + neurons, tick, origin, (),
+            materialized=materialized, unwritten=neurons if materialized else 0,
+        )  # fmt: skip
         extended = replace(self, bundles=(*self.bundles, born))
         result = extended._wired(spec, [born], k)
         return result, result.bundles[-1]
+
+    @property
+    def unwritten(self) -> list[Bundle]:
+        """Those that have rows to be written."""
+        return [bundle for bundle in self.bundles if bundle.unwritten]
+
+    def written(self, number: int, neurons: int) -> Bundles:
+        """These bundles, the rows of the first ``neurons`` neurons of the one with that number being written."""
+        left = replace(self.bundles[number], unwritten=self.bundles[number].neurons - neurons)
+        return replace(self, bundles=(*self.bundles[:number], left, *self.bundles[number + 1 :]))
 
     def _wired(self, spec: Spec, born: Iterable[Bundle], k: int | None) -> Bundles:
         """These bundles with the wires of the last ones, ``born``, filled in."""
@@ -202,6 +218,7 @@ class Bundles:
             "bundles": [
                 {
                     **{name: getattr(bundle, name) for name in _PLAIN},
+                    **({"unwritten": bundle.unwritten} if bundle.unwritten else {}),
                     "wires": [
                         [wire.projection, rules.setdefault(wire.rule, len(rules)), wire.domain, wire.table]
                         for wire in bundle.wires
@@ -226,6 +243,7 @@ class Bundles:
             bundles = tuple(
                 Bundle(
                     **{name: given[name] for name in _PLAIN},
+                    unwritten=given.get("unwritten", 0),
                     wires=tuple(Wire(wire[0], rules[wire[1]], wire[2], wire[3]) for wire in given["wires"]),
                 )
                 for given in content["bundles"]
@@ -237,7 +255,7 @@ class Bundles:
         return cls(bundles, domains, tables)
 
 
-_PLAIN = tuple(field.name for field in fields(Bundle) if field.name != "wires")
+_PLAIN = tuple(field.name for field in fields(Bundle) if field.name not in ("wires", "unwritten"))
 
 
 def _parameters(rule: Rule) -> dict[str, Any]:

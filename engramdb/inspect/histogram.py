@@ -76,6 +76,19 @@ class LinearHistogram:
         self._counts[self.HALF // 2 : self.HALF // 2 + self.HALF] = merged
         self._exponent += 1
 
+    def quantile(self, fraction: float) -> float:
+        """Below it lie ``fraction`` (0 to 1) of the values, estimated: wrong by 1/2048 of the largest in size at most.
+
+        NaN where there are no values.
+        """
+        total = int(self._counts.sum())
+        if not total:
+            return float("nan")
+        below = np.cumsum(self._counts)
+        at = int(np.searchsorted(below, max(fraction * total, 0.5)))
+        inside = (fraction * total - float(below[at] - self._counts[at])) / float(self._counts[at])
+        return float(np.ldexp(at - self.HALF + min(max(inside, 0.0), 1.0), self._exponent))
+
     def result(self, bins: int = 24) -> Histogram:
         """At most ``bins`` (2 or more) bins from the least to the greatest value seen."""
         used = np.flatnonzero(self._counts)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.address import IdArray
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-IdArray = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
 
 _INK, _MUTED, _PAPER, _BAND = "#1f2430", "#6b7280", "#ffffff", "#f3e9d6"

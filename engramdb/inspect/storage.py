@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engramdb.store import Store
+from engramdb.url import UrlPath
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,13 @@ class Storage:
 
 
 def measure(store: Store) -> Storage:
-    """The files of ``store`` as they are now; a writer may be adding to them."""
+    """The files of ``store`` as they are now; a writer may be adding to them. Of a published engram, its objects."""
     by_kind = {"catalog": 0, "packs": 0, "journal": 0, "other": 0}
+    if isinstance(store.path, UrlPath):
+        from engramdb.store.remote.files import RemoteStore
+
+        assert isinstance(store, RemoteStore)
+        by_kind |= {"catalog": store.pointer.catalog.bytes, "packs": store.pointer.pack_bytes}
     for folder, _, names in os.walk(store.path):
         for name in names:
             file = Path(folder, name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from engramdb.rules import FixedOutdegree, Rule, SmallWorld, neurons_of
 from engramdb.spec import Layer, Projection, Spec
 from engramdb.store import STORED, Commit, Records, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
+from engramdb.url import located
 
 if TYPE_CHECKING:
     from engramdb.engram import Engram
@@ -145,7 +145,7 @@ def summarize(engram: Engram | str | os.PathLike[str], at: str | int | None = No
     locks, never writes. Raises :class:`NotAnEngram`, :class:`NotFound` for ``at``, :class:`Damaged`.
     """
     if isinstance(engram, (str, os.PathLike)):
-        path = Path(engram)
+        path = located(engram)
     else:
         path = engram.path
         at = engram.log()[0].number if at is None else at

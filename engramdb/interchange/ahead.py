@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 _LOOK_S = 0.05  # how often a thread that waits looks whether anybody still wants its items
 
 
-def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
+def ahead(items: Iterable[Item], depth: int = 1) -> Generator[Item, None, None]:
     """The same items in the same order, ``depth`` of them made before they are asked for.
 
     Pays where both sides leave the interpreter lock. Items must stay valid while others are made. An exception of
@@ -38,6 +38,9 @@ def ahead(items: Iterable[Item], depth: int = 1) -> Iterator[Item]:
             hand_over(None, error)
         else:
             hand_over(None, StopIteration())
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here and now, whoever else may still refer to it
 
     thread = threading.Thread(target=work, name="engramdb-ahead", daemon=True)
     thread.start()

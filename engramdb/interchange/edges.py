@@ -11,7 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from engramdb.address import LOCAL_BITS, SEGMENT_BITS, IdArray, unpack
 from engramdb.budget import memory_bytes
-from engramdb.build import bulk_write
+from engramdb.bulk import bulk_write, filling
 from engramdb.errors import DiskFull, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange import columns as parquet
@@ -38,10 +38,9 @@ from engramdb.interchange.labeltable import (
 from engramdb.interchange.numbering import DiskNumbering, MemoryNumbering, NumberedEdges, Numbering, sizes_of
 from engramdb.interchange.sorter import Edges, EdgeSorter
 from engramdb.interchange.source import MAX_WEIGHT_MV, Columns, Progress, Rejected, Source, Tally
-from engramdb.interchange.workplace import publish, workplace
 from engramdb.spec import Explicit, Layer, Projection, Spec
-from engramdb.store import Store
 from engramdb.store.files import is_disk_full
+from engramdb.store.workplace import put_in_place, workplace
 
 _BASE_BYTES, _PARQUET_BYTES = 240 << 20, 96 << 20  # the interpreter with what an import loads; what Parquet adds
 _BATCH_BYTES = 512  # room for each edge of a batch: several are on their way to the store at once
@@ -84,6 +83,8 @@ def import_edges(
     model: str = "lif",
     params: Mapping[str, Any] | None = None,
     delay_ms: float = 1.0,
+    weights: str = "float32",
+    weight_step: float | None = None,
     seed: int = 0,
     dt_ms: float = 1.0,
     where: str | Iterable[str] = (),
@@ -108,14 +109,15 @@ def import_edges(
     - ``ids``: ``"pack"`` numbers the labels in order from 0 (integers by value if all are integers below 2^64, else
       texts by their UTF-8 bytes) and keeps them; ``"keep"`` takes integers as the ids that they are.
     - ``duplicates``: ``"sum"`` the weights of rows with the same pair, or ``"keep"`` each of them. Self loops stay.
-    - ``layer``, ``model``, ``params``, ``delay_ms``, ``seed``, ``dt_ms``: as in Layer and Spec. With ``"keep"``, ids of
-      several layers make several, called ``layer-index``.
+    - ``layer``, ``model``, ``params``, ``delay_ms``, ``weights``, ``weight_step``, ``seed``, ``dt_ms``: as in Layer and
+      Spec. With ``"keep"``, ids of several layers make several, called ``layer-index``.
     - ``strict``: let the first row that cannot be used stop the import; else such rows are counted and left out.
     - ``memory``: what the process may take in all (at the least about 300 MiB).
     - ``progress(stage, done, total)``: stages read (bytes, or rows), sort and write (edges).
 
-    Whole or not at all: work is done in a folder beside ``path``, which the next import removes should this one be
-    killed. Raises :class:`InvalidInput`, :class:`NotFound`, :class:`AlreadyExists`, :class:`DiskFull`,
+    Whole or not at all: work is done in a folder beside ``path``. Should the import be killed, the same one, of the
+    same file, reads it again and goes on behind the last million neurons or so that were written; any other removes
+    them. Raises :class:`InvalidInput`, :class:`NotFound`, :class:`AlreadyExists`, :class:`DiskFull`,
     :class:`BudgetExceeded`.
     """
     begun = time.perf_counter()
@@ -129,12 +131,17 @@ def import_edges(
     room = _room(memory_bytes(memory), src)
     columns = Columns(pre, post, weight, sign, _conditions(where), float(weight_scale))
     # wrong parameters of the model must not come to light after an hour of reading
-    template = Layer(layer, 0, model, params or {}, [1], Explicit(), delay_ms)
-    Spec(seed=seed, layers=[template], dt_ms=dt_ms)
+    template = Layer(layer, 0, model, params or {}, [1], Explicit(), delay_ms, weights=weights, weight_step=weight_step)
+    blank = Spec(seed=seed, layers=[template], dt_ms=dt_ms)
     tell = progress or (lambda stage, done, total: None)
     if not src.exists():
         raise NotFound(f"{src}: there is no such file")
-    with _in_words(src, path), workplace(path) as work:
+    state = src.stat()
+    purpose = {
+        "import": [str(src.resolve()), state.st_size, state.st_mtime_ns], "options": [ids, duplicates, strict],
+        "columns": [astuple(columns), header, delimiter], "spec": blank.to_document(),
+    }  # fmt: skip
+    with _in_words(src, path), workplace(path, purpose) as work:
         source = _source(src, columns, header, delimiter)
         pack = ids == "pack"
         numbering, neurons, tally, integers = _numbered(
@@ -148,14 +155,21 @@ def import_edges(
                 _sort(numbering, sorter, network, tell)
                 spec = network.spec(template, seed, dt_ms, src.name)
                 made, bundles = work / "engram", Bundles.initial(spec)
-                Store.create(made, spec, bundles)
-                with Store.open(made, "r+", durability="checkpoint", cache_bytes=room // 16) as store:
-                    if pack:
+                with filling(made, spec, bundles, cache_bytes=room // 16) as store:
+
+                    def commit(done: int) -> None:
+                        if done < neurons:
+                            store.commit_state(0, {}, bundles, f"importing {src.name}: {done} of {neurons}")
+
+                    if pack and not store.has_labels:
                         store.write_labels(0, numbering.labels())
                     rows = _rows(sorter.batches(_batch(room)), network, numbering)
-                    synapses = bulk_write(store, rows, neurons=network.ids(), progress=tell, total=sorter.count)
-                    store.commit_state(0, {}, bundles, f"imported {src.name}")
-        publish(made, path)
+                    synapses = bulk_write(
+                        store, rows, neurons=network.ids(), progress=tell, total=sorter.count, commit=commit
+                    )
+                    if store.commit.message != f"imported {src.name}":
+                        store.commit_state(0, {}, bundles, f"imported {src.name}")
+        put_in_place(made, path)
     return ImportReport(
         path=path,
         rows=tally.rows,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb import models
-from engramdb.address import format_id
+from engramdb.address import IdArray, by_layer, format_id
 from engramdb.distribution import draw
 from engramdb.spec import Spec
 from engramdb.store import STORED, Store
@@ -18,8 +18,6 @@ from engramdb.store import STORED, Store
 if TYPE_CHECKING:
     from engramdb.wiring import Wiring
     from engramdb.workingset import WorkingSet
-
-IdArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -112,21 +110,19 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     recorded = np.zeros(n, dtype=bool)
     v = np.empty(n, dtype=np.float32)
     degree = np.empty(n, dtype=np.int64)
-    layers = unique >> np.uint64(48)
-    for layer_index in np.unique(layers):
-        part = np.flatnonzero(layers == layer_index)
-        stored = store.find(unique[part])
-        at = part[np.searchsorted(unique[part], stored.ids)]
+    for layer_index, part in by_layer(unique):
+        stored = store.find(unique[part], query=True)
+        at = part.start + np.searchsorted(unique[part], stored.ids)
         recorded[at] = True
         if len(at):
             spike_count[at] = stored.state["spike_count"]
             last_spike[at] = stored.state["last_spike"]
         written = stored.row_kind == STORED
         degree[at[written]] = np.diff(stored.indptr)[written]
-        ruled = np.setdiff1d(part, at[written], assume_unique=True)
+        ruled = np.setdiff1d(np.arange(part.start, part.stop), at[written], assume_unique=True)
         if len(ruled):
             degree[ruled] = wiring().degrees(unique[ruled])
-        v[part] = resting_potential(spec, int(layer_index), unique[part]) + u[part]
+        v[part] = resting_potential(spec, layer_index, unique[part]) + u[part]
     # what is in RAM is newer than what the store has
     resident, history = present.history(unique)
     spike_count[resident], last_spike[resident] = history.spike_count, history.last_spike

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.address import IdArray, by_layer
 from engramdb.spec import Spec
 from engramdb.store import STORED, Records, Store
 
 if TYPE_CHECKING:
     from engramdb.wiring import Wiring
-
-IdArray = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,12 @@ class Synapses:
         return len(self.partners)
 
 
-def whole_rows(ids: IdArray, store: Store, wiring: Callable[[], Wiring]) -> tuple[Records, npt.NDArray[np.bool_]]:
-    """Records of ``ids`` (sorted, distinct, one layer) with every row written out, and which had a record.
+def whole_rows(ids: IdArray, store: Store, wiring: Callable[[], Wiring]) -> Records:
+    """Records of ``ids`` (sorted, distinct, one layer) with every row written out.
 
     Neurons without a record get the state of one that never fired; rows that only a wiring rule knows are computed.
     """
-    found = store.find(ids)
+    found = store.find(ids, query=True)
     known = np.isin(ids, found.ids)
     written = np.zeros(len(ids), dtype=bool)
     written[known] = found.row_kind == STORED
@@ -75,12 +74,12 @@ def whole_rows(ids: IdArray, store: Store, wiring: Callable[[], Wiring]) -> tupl
         for name, column in state.items():
             column[known] = found.state[name]
     kind = np.full(len(ids), STORED, dtype=np.uint8)
-    return Records(ids, state, kind, indptr, projection, target, weight), known
+    return Records(ids, state, kind, indptr, projection, target, weight)
 
 
 def outgoing(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Synapses:
     """The row of ``neuron_id``, as the store has it or as its wiring rule gives it."""
-    row, _ = whole_rows(np.array([neuron_id], dtype=np.uint64), store, wiring)
+    row = whole_rows(np.array([neuron_id], dtype=np.uint64), store, wiring)
     return _synapses(neuron_id, "out", spec, row.target, row.weight, row.projection)
 
 
@@ -91,11 +90,9 @@ def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiri
     """
     sources, projection, weight = wiring().sources(neuron_id)
     virtual = np.ones(len(sources), dtype=bool)
-    layers = sources >> np.uint64(48)
-    for layer_index in np.unique(layers):
-        candidates = np.unique(sources[layers == layer_index])
-        found = store.find(candidates)
-        virtual &= ~np.isin(sources, found.ids[found.row_kind == STORED])
+    for _, part in by_layer(sources):
+        found = store.find(np.unique(sources[part]), query=True)
+        virtual[part] = ~np.isin(sources[part], found.ids[found.row_kind == STORED])
     parts = [(sources[virtual], weight[virtual], projection[virtual])]
     post = spec.layer(int(neuron_id) >> 48)
     for name in dict.fromkeys(p.pre for p in spec.all_projections if p.post == post.name):
@@ -115,8 +112,7 @@ def _synapses(
     weight: npt.NDArray[np.float32],
     projection: npt.NDArray[np.uint16],
 ) -> Synapses:
-    ticks = np.array([spec.delay_ticks(p) for p in spec.all_projections] or [1], dtype=np.int64)
-    delays = ticks[projection]
+    delays = spec.delays[projection]
     order = np.lexsort((projection, partners, delays))
     names = [spec.all_projections[p].name or "" for p in projection[order]]
     return Synapses(int(neuron_id), direction, partners[order], weight[order], delays[order], names)

@@ -1,19 +1,16 @@
-"""The benchmark suite: ``python -m engramdb.sizing.bench [NAME...] [--json] [--quick]``.
+"""The benchmark suite behind ``engramdb bench``.
 
 Each workload gives figures with the physical bound that was measured in the same run, because ratios travel between
-machines and times do not. ``--quick`` runs everything small: it shows that it works, its figures mean nothing.
+machines and times do not.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,12 +19,16 @@ from typing import Any
 import numpy as np
 
 import engramdb
+from engramdb.errors import InvalidInput, NotFound
 from engramdb.sizing.figure import Figure
 
 
 @dataclass(frozen=True)
 class Workload:
-    """``module`` has ``run(folder, quick) -> list[Figure]``; ``goal`` names the row of the table of goals."""
+    """``module`` has ``run(folder, quick) -> list[Figure]``; ``goal`` names the row of the table of goals.
+
+    A module may also have ``table(figures) -> list[str]``, to show its figures by.
+    """
 
     name: str
     goal: str
@@ -38,13 +39,24 @@ class Workload:
         figures: list[Figure] = import_module(self.module).run(folder, quick)
         return figures
 
+    def lines(self, figures: Sequence[Figure]) -> list[str]:
+        """The figures for people."""
+        table: Callable[[Sequence[Figure]], list[str]] | None = getattr(import_module(self.module), "table", None)
+        return [f"  {figure.as_line()}" for figure in figures] if table is None else table(figures)
+
 
 WORKLOADS = (
     Workload("tick", "T1", "a tick of 1M LIF neurons, k = 12 random, all resident", "engramdb.sizing.workload_tick"),
     Workload("memory", "T7", "bytes of RAM per neuron, by its state", "engramdb.sizing.workload_memory"),
     Workload("bytes", "S4", "bytes on disk per neuron", "engramdb.sizing.workload_bytes"),
+    Workload("codecs", "S4", "codecs on columns as leaves have them", "engramdb.sizing.workload_codecs"),
+    Workload("fault", "S1", "one cold leaf, found, read, verified, decoded", "engramdb.sizing.workload_fault"),
+    Workload("scan", "S2", "a whole engram scanned cold", "engramdb.sizing.workload_scan"),
+    Workload("checkpoint", "S3", "1 % of the neurons changed, scattered", "engramdb.sizing.workload_checkpoint"),
     Workload("lookup", "S6", "one row from a cold engram in a new process", "engramdb.sizing.workload_lookup"),
     Workload("history", "S7", "snapshot and restore of a clean state", "engramdb.sizing.workload_history"),
+    Workload("build", "S8", "a layer grows, and its rows are written out", "engramdb.sizing.workload_build"),
+    Workload("catalog", "S6", "a million leaves, 10,000 snapshots, 1,000 restores", "engramdb.sizing.workload_catalog"),
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
 )
 
@@ -60,11 +72,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(names: Sequence[str], quick: bool, folder: Path) -> dict[str, Any]:
-    """Run the workloads ``names`` (all, if empty), each in a folder of its own; one document with all figures."""
-    workloads = [w for w in WORKLOADS if not names or w.name in names]
+def measure(names: Sequence[str], quick: bool, folder: Path | None, say: Callable[[str], object]) -> dict[str, Any]:
+    """Run the workloads ``names`` (all, if empty), each in a folder of its own; one document with all figures.
+
+    ``folder``: where they are made; None takes the system's for temporary files. ``say`` gets what each has found, for
+    people. Raises InvalidInput for a name that is unknown, NotFound for a folder.
+    """
+    known = [workload.name for workload in WORKLOADS]
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f'no workload "{name}"; known: {", ".join(known)}')
+    if folder is not None and not folder.is_dir():
+        raise NotFound(f"there is no folder {folder} to make engrams in")
     results = {}
-    for workload in workloads:
+    for workload in WORKLOADS:
+        if names and workload.name not in names:
+            continue
         with tempfile.TemporaryDirectory(dir=folder, prefix=f"{workload.name}-") as own:
             began = time.perf_counter()
             figures = workload.run(Path(own), quick)
@@ -74,32 +97,5 @@ def measure(names: Sequence[str], quick: bool, folder: Path) -> dict[str, Any]:
             "seconds": time.perf_counter() - began,
             "figures": [figure.as_dict() for figure in figures],
         }
-        sys.stderr.write("\n".join([f"{workload.goal} {workload.name}: {workload.title}",
-                                    *(f"  {figure.as_line()}" for figure in figures), "", ""]))  # fmt: skip
-        sys.stderr.flush()
+        say("\n".join([f"{workload.goal} {workload.name}: {workload.title}", *workload.lines(figures), ""]))
     return {"machine": machine(), "quick": quick, "workloads": results}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit code. People read stderr, programs the document on stdout (``--json``)."""
-    about = (__doc__ or "").split("\n\n")[1]
-    parser = argparse.ArgumentParser(prog="python -m engramdb.sizing.bench", description=about)
-    known = [workload.name for workload in WORKLOADS]
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(known)}; default all")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    parser.add_argument("--quick", action="store_true", help="small sizes, in seconds: a check that it runs")
-    parser.add_argument("--folder", type=Path, help="where engrams are made, and removed again")
-    given = parser.parse_args(arguments)
-    unknown = sorted(set(given.names) - set(known))
-    if unknown:
-        parser.error(f'no workload "{unknown[0]}"; known: {", ".join(known)}')
-    if given.folder is not None and not given.folder.is_dir():
-        parser.error(f"--folder {given.folder}: no such folder")
-    document = measure(given.names, given.quick, given.folder)
-    if given.json:
-        sys.stdout.write(json.dumps(document) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,11 +15,14 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from engramdb.errors import CatalogDamaged, DiskFull, EngramError, FormatTooNew, NotAnEngram
 from engramdb.store.pack import crc32c
+
+if TYPE_CHECKING:
+    from engramdb.store.versions import LeafRef
 
 FORMAT_VERSION = 1
 FILE_NAME = "catalog.sqlite"
@@ -47,13 +50,14 @@ TABLES: dict[str, tuple[str, ...]] = {
         "pack INTEGER", "offset INTEGER", "length INTEGER", "header_crc INTEGER",
     ),
 }  # fmt: skip
+_NUMBER = {"commits": "number", "lines": "line", "packs": "pack"}
 _KEYS = {"bundles": "PRIMARY KEY (line, number)", "labels": "PRIMARY KEY (run, block)"}
 
 VERSION_COLUMNS = (
-    "line", "low", "number", "leaf", "first", "last", "kind",
+    "line", "low", "number", "leaf", "first", "last", "kind", "base_line", "base", "depth",
     "pack", "offset", "length", "header_crc", "rows", "synapses",
 )  # fmt: skip
-"""Of the table ``versions``, ``number`` being a commit; see :mod:`engramdb.store.versions`."""
+"""Of the table ``versions``, ``number`` being a commit; see :class:`engramdb.store.versions.LeafRef`."""
 
 
 def signed(unsigned: int) -> int:
@@ -215,6 +219,35 @@ class Catalog:
         with self._translated():
             self._connection.executemany(f"INSERT INTO versions ({', '.join(VERSION_COLUMNS)}) VALUES ({marks})", rows)
 
+    def move_versions(self, refs: Iterable[LeafRef]) -> None:
+        """Let rows that are there name the same content in another place or form."""
+        with self._translated():
+            self._connection.executemany(
+                "UPDATE versions SET kind = ?, base_line = ?, base = ?, depth = ?, pack = ?, offset = ?, length = ?, "
+                "header_crc = ? WHERE line = ? AND low = ? AND number = ?",
+                [
+                    (r.kind, r.base_line, r.base, r.depth, r.pack, r.offset, r.length, r.header_crc,
+                     r.line, signed(r.low), r.commit)
+                    for r in refs
+                ],
+            )  # fmt: skip
+
+    def change(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """One statement for each of ``rows``; inside a transaction."""
+        with self._translated():
+            self._connection.executemany(sql, rows)
+
+    def unused(self, table: str) -> int:
+        """A larger number than any commit, line or pack (``table`` in the plural) has or had: none comes again."""
+        (largest,) = self.rows(f"SELECT coalesce(max({_NUMBER[table]}), 0) FROM {table}")[0]
+        remembered = self.select("meta", "WHERE key = ?", (f"used_{table}",))
+        return 1 + max(int(largest), int(remembered[0][1]) if remembered else 0)
+
+    def remember_numbers(self) -> None:
+        """In a transaction, before rows are deleted: their numbers are not to come again."""
+        for table in _NUMBER:
+            self.put("meta", (f"used_{table}", str(self.unused(table) - 1)))
+
     def delete(self, table: str, condition: str, parameters: Sequence[Any]) -> None:
         with self._translated():
             self._connection.execute(f"DELETE FROM {table} {condition}", parameters)
@@ -225,6 +258,11 @@ class Catalog:
             raise CatalogDamaged(f"{self.path} is damaged: it has no {key}; restore it from a copy")
         value: str = found[0][1]
         return value
+
+    def copy(self, target: Path) -> None:
+        """Everything as of one moment, in a new file; beside a writer this is the only right way to copy a catalog."""
+        with self._lock, self._translated(), contextlib.closing(sqlite3.connect(target)) as connection:
+            self._connection.backup(connection)
 
     def integrity_problems(self) -> list[str]:
         """What SQLite's own check of the whole file finds."""

@@ -1,13 +1,16 @@
 """Column codecs: one array to bytes and back, bit for bit.
 
-Which codec a column gets was measured on leaves of 8192 small-world neurons (k = 12, random float32
-weights) with ``tests/benchmarks/bench_store.py``:
+A few codecs, fastest to decode first, are tried on the beginning of a column; the first whose result is no more than an
+eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
+leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: lz4 with byte shuffle, 3.0 bytes each, decodes at 9 GB/s. zstd wins nothing there, but does
-  on few distinct values or many exponents, so a sample of each column decides;
-- target offsets in int8: zstd 1, 0.81 bytes each; lz4 finds nothing to match;
-- far targets: lz4 with byte shuffle, within 8 % of zstd and ten times as fast;
-- counts, ticks, degrees: zstd 1 with byte shuffle;
+- random weights: lz4 with byte shuffle 3.01, 3000; zstd 2.98, 860, and pcodec 2.95, 520, win next to nothing;
+- weights rounded to float16: lz4 with bit shuffle 1.39, 780, with byte shuffle 1.95, 1700; pcodec 1.32, 490;
+- at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
+- weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
+- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match;
+- wider integers (ids, ticks, counts, degrees, far targets): pcodec takes 10 to 80 % less than lz4 with byte shuffle and
+  decodes as fast, two to four times as fast as zstd, which stays for what repeats itself;
 - all values equal, or equally spaced: 1 value or 16 bytes, whatever the length.
 """
 
@@ -16,7 +19,6 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,31 +26,45 @@ import numpy.typing as npt
 
 from engramdb.errors import InvalidInput
 
-RAW, CONSTANT, RANGE, BLOSC = 0, 1, 2, 3
+RAW, CONSTANT, RANGE, BLOSC, PCODEC, PALETTE = 0, 1, 2, 3, 4, 5
 """Codec numbers, fixed for ever. RAW: the array's bytes, little-endian, C order. CONSTANT: one element. RANGE:
-first value and step, two int64 or uint64, integers modulo 2^64. BLOSC: one Blosc 1 frame, which describes itself."""
+first value and step, two int64 or uint64, integers modulo 2^64. BLOSC: one Blosc 1 frame, which describes itself.
+PCODEC: one standalone pcodec file. PALETTE: up to 256 different elements, and for each element its place among them."""
 
 _BLOSC_LIMIT = (1 << 31) - 32  # a Blosc frame holds less than 2 GiB
-_SAMPLE_BYTES = 1 << 15
-_WORTH = 0.9  # a later choice must beat the first, faster one by this
-_USELESS = 0.98  # above it decoding costs more than it saves
+_SAMPLE_BYTES = 1 << 14
+_TOLERANCE = 1.125  # a codec that decodes faster may give a column this much larger
+_USELESS = 0.95  # above it decoding costs more than it saves
+_PALETTE = struct.Struct("<BB")  # colors - 1, codec of the places
+_MOST_COLORS = 256
 
 Array = npt.NDArray[Any]
 
 
-class _Choice(NamedTuple):
-    compressor: str
-    level: int
-    shuffle: int  # 0 none, 1 bytes
+class Choice(NamedTuple):
+    """A codec that compresses, and how: with Blosc the compressor's name and what is shuffled; its level."""
+
+    codec: int
+    compressor: str = ""
+    shuffle: int = 0  # 0 nothing, 1 bytes, 2 bits
+    level: int = 1
 
 
-_LZ4_SHUFFLED, _ZSTD_SHUFFLED, _ZSTD = _Choice("lz4", 1, 1), _Choice("zstd", 1, 1), _Choice("zstd", 1, 0)
-_CHOICES: dict[str, tuple[_Choice, ...]] = {
-    "id": (_LZ4_SHUFFLED,),
-    "target_far": (_LZ4_SHUFFLED,),
-    "target_offset": (_ZSTD_SHUFFLED,),
-    "label_text": (_ZSTD,),
-}
+LZ4, LZ4_BYTES, LZ4_BITS, ZSTD, ZSTD_BYTES, ZSTD_BITS = (
+    Choice(BLOSC, compressor, shuffle) for compressor in ("lz4", "zstd") for shuffle in range(3)
+)
+PCO, COLORS = Choice(PCODEC, level=4), Choice(PALETTE)  # level 8 of pcodec takes thrice the time to save 1 to 3 %
+
+
+def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
+    """What is tried for a column of this type, fastest to decode first."""
+    if dtype.itemsize == 1:
+        return LZ4, ZSTD
+    if dtype.kind in "iu":
+        return LZ4_BYTES, PCO, ZSTD_BYTES
+    if dtype.kind == "f":
+        return LZ4_BYTES, LZ4_BITS, ZSTD_BYTES, COLORS, PCO, ZSTD
+    return LZ4_BYTES, ZSTD_BYTES
 
 
 def storable(name: str, array: Array) -> Array:
@@ -73,12 +89,20 @@ def _blosc() -> Any:
     return numcodecs.blosc
 
 
+@functools.cache
+def _pcodec() -> Any:
+    import pcodec
+
+    return pcodec
+
+
 def load_codecs() -> None:
     """Import the codecs now (0.2 s the first time) instead of in the first read."""
     _blosc()
+    _pcodec()
 
 
-def encode(name: str, array: Array) -> tuple[int, bytes]:
+def encode(array: Array) -> tuple[int, bytes]:
     """``(codec, bytes)`` of a little-endian, C-contiguous array of booleans or numbers."""
     if array.size == 0:
         return RAW, b""
@@ -94,34 +118,73 @@ def encode(name: str, array: Array) -> tuple[int, bytes]:
             return RANGE, struct.pack("<QQ", first & (1 << 64) - 1, step & (1 << 64) - 1)
     if not 128 <= array.nbytes < _BLOSC_LIMIT:
         return RAW, array.tobytes()
-    encoded = _compressor(name, flat)(flat)
-    return (BLOSC, encoded) if len(encoded) < _USELESS * array.nbytes else (RAW, array.tobytes())
+    codec, encoded = _compressed(flat, choices(flat.dtype))
+    return (codec, encoded) if len(encoded) < _USELESS * array.nbytes else (RAW, array.tobytes())
 
 
-def _compressor(name: str, flat: Array) -> Callable[[Array], bytes]:
-    choices = _CHOICES.get(name)
-    if choices is None:
-        choices = (_LZ4_SHUFFLED, _ZSTD, _ZSTD_SHUFFLED) if flat.dtype.kind in "fc" else (_ZSTD_SHUFFLED,)
+def _compressed(flat: Array, tried: tuple[Choice, ...]) -> tuple[int, bytes]:
+    sample = flat[: _SAMPLE_BYTES // flat.itemsize]
+    results = {choice: encoded for choice in tried if (encoded := compress(choice, sample)) is not None}
+    limit = _TOLERANCE * min(len(encoded) for encoded in results.values())
+    best = next(choice for choice, encoded in results.items() if len(encoded) <= limit)
+    if sample.size == flat.size:
+        return best.codec, results[best]
+    whole = compress(best, flat)
+    if whole is None:  # the rest of the column has more colors than its beginning
+        return _compressed(flat, tuple(choice for choice in tried if choice != best))
+    return best.codec, whole
 
-    def compress(choice: _Choice, values: Array) -> bytes:
-        encoded: bytes = _blosc().compress(values, choice.compressor.encode(), choice.level, choice.shuffle, 0)
-        return encoded
 
-    best = choices[0]
-    if len(choices) > 1:
-        sample = flat[: _SAMPLE_BYTES // flat.itemsize]
-        sizes = [len(compress(choice, sample)) for choice in choices]
-        smallest = min(range(len(sizes)), key=sizes.__getitem__)
-        if sizes[smallest] < _WORTH * sizes[0]:
-            best = choices[smallest]
-    return lambda values: compress(best, values)
+def compress(choice: Choice, flat: Array) -> bytes | None:
+    """``flat`` in that codec; None where a palette would be too large."""
+    if choice.codec == PCODEC:
+        pcodec = _pcodec()
+        packed: bytes = pcodec.standalone.simple_compress(flat, pcodec.ChunkConfig(compression_level=choice.level))
+        return packed
+    if choice.codec == PALETTE:
+        return _paint(flat)
+    # zstd gains by larger blocks, in size and in speed
+    block = flat.nbytes if choice.compressor == "zstd" else 0
+    framed: bytes = _blosc().compress(flat, choice.compressor.encode(), choice.level, choice.shuffle, block)
+    return framed
+
+
+def _paint(flat: Array) -> bytes | None:
+    """The palette of ``flat`` and each element's place in it; None where it has more than 256 different elements."""
+    bits = flat.view(f"u{flat.itemsize}")
+    ordered = np.sort(bits)
+    fresh = ordered[1:] != ordered[:-1]
+    if np.count_nonzero(fresh) >= _MOST_COLORS:
+        return None
+    palette = np.concatenate([ordered[:1], ordered[1:][fresh]])
+    places = _places(palette, bits)
+    codec, encoded = encode(places)
+    return _PALETTE.pack(palette.size - 1, codec) + palette.tobytes() + encoded
+
+
+def _places(palette: Array, bits: Array) -> npt.NDArray[np.uint8]:
+    """The place of each of ``bits`` in ``palette`` (both unsigned), by a hash without clashes where one is found."""
+    table = np.zeros(1 << 16, np.uint8)
+    for attempt in range(32):
+        factor = np.array((0x9E3779B97F4A7C15 + 2 * attempt * 0xD1B54A32D192ED03) & (1 << 64) - 1).astype(bits.dtype)
+        hashes = _hash(palette, factor)
+        if np.unique(hashes).size == palette.size:
+            table[hashes] = np.arange(palette.size, dtype=np.uint8)
+            return table[_hash(bits, factor)]
+    return np.searchsorted(palette, bits).astype(np.uint8)
+
+
+def _hash(bits: Array, factor: Array) -> npt.NDArray[np.uint16]:
+    return (bits * factor >> bits.dtype.type(8 * bits.itemsize - 16)).astype(np.uint16)
 
 
 def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
     mask = (1 << 64) - 1
-    with np.errstate(over="ignore"):
-        values = np.uint64(first & mask) + np.uint64(step & mask) * np.arange(size, dtype=np.uint64)
-    return values.astype(dtype)
+    values = np.arange(size, dtype=np.uint64)
+    if step != 1:
+        values *= np.uint64(step & mask)
+    values += np.uint64(first & mask)
+    return values.astype(dtype, copy=False)
 
 
 def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
@@ -141,19 +204,44 @@ def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
         _require(len(data), 16)
         first, step = struct.unpack("<QQ", data)
         return _range(dtype, first, step, size).reshape(shape)
+    if codec == PALETTE:
+        return _painted(data, dtype, size).reshape(shape)
+    out = np.empty(size, dtype)
     if codec == BLOSC:
         if len(data) < 16:
             raise BadColumn(f"a Blosc frame of {len(data)} bytes")
         decoded_bytes, _, frame_bytes = struct.unpack_from("<III", data, 4)
         _require(decoded_bytes, nbytes)
         _require(len(data), frame_bytes)
-        out = np.empty(size, dtype)
         try:
             _blosc().decompress(data, out)
         except (RuntimeError, ValueError) as error:
             raise BadColumn(str(error)) from error
-        return out.reshape(shape)
-    raise BadColumn(f"codec {codec} is unknown")
+    elif codec == PCODEC:
+        try:
+            progress = _pcodec().standalone.simple_decompress_into(data, out)
+        except (RuntimeError, TypeError) as error:
+            raise BadColumn(str(error)) from error
+        _require(progress.n_processed, size)
+        if not progress.finished:
+            raise BadColumn(f"more than the {size} values that were expected")
+    else:
+        raise BadColumn(f"codec {codec} is unknown")
+    return out.reshape(shape)
+
+
+def _painted(data: bytes, dtype: np.dtype[Any], size: int) -> Array:
+    if len(data) < _PALETTE.size:
+        raise BadColumn(f"a palette of {len(data)} bytes")
+    last, codec = _PALETTE.unpack_from(data)
+    begin = _PALETTE.size + (last + 1) * dtype.itemsize
+    if len(data) < begin or codec == PALETTE:
+        raise BadColumn("a palette that is cut short, or a palette of places")
+    palette = np.frombuffer(data, dtype, last + 1, _PALETTE.size)
+    places = decode(codec, data[begin:], np.dtype(np.uint8), (size,))
+    if size and int(places.max()) > last:
+        raise BadColumn(f"place {places.max()} in a palette of {last + 1}")
+    return palette.take(places)
 
 
 def _require(found: int, expected: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engramdb.errors import AlreadyExists, CatalogDamaged, InvalidInput, NotFound
 from engramdb.store.catalog import Catalog, Row
@@ -62,6 +64,12 @@ class Snapshot:
     created: str
 
 
+_ANCESTORS = (
+    "WHERE line IN (WITH RECURSIVE up(line) AS (VALUES(?) UNION ALL "
+    "SELECT lines.parent FROM up JOIN lines ON lines.line = up.line WHERE lines.parent < up.line) SELECT line FROM up)"
+)
+"""The condition for a line and all before it; those that are damaged end it."""
+
 Chain = tuple[tuple[int, int], ...]
 """``((line, newest visible commit of it), ...)``: a line, its parent up to the fork, and so on to the root."""
 
@@ -99,12 +107,22 @@ class History:
             raise NotFound(f"there is no commit {number}")
         rows = self._catalog.select("commits", "WHERE number = ?", (number,))
         if not rows:
-            raise NotFound(f"there is no commit {number}")
+            gone = number < self._catalog.unused("commits")
+            raise NotFound(
+                f"there is no commit {number}"
+                + (" any more: gc thinned it out; log --all lists those that are kept" if gone else "")
+            )
         return _parse_commit(rows[0])
 
-    def commits(self) -> list[tuple[Commit, StateRef | None]]:
-        """All commits of all lines, by number."""
-        return [_parse_commit(row) for row in self._catalog.select("commits", "ORDER BY number")]
+    def commits(
+        self, condition: str = "ORDER BY number", parameters: Sequence[Any] = ()
+    ) -> list[tuple[Commit, StateRef | None]]:
+        """All commits of all lines, by number; or those of an SQL condition."""
+        return [_parse_commit(row) for row in self._catalog.select("commits", condition, parameters)]
+
+    def lines(self) -> list[tuple[int, int | None, int | None]]:
+        """``(line, parent, fork)`` of each; None for the first."""
+        return [(line, parent, fork) for line, parent, fork in self._catalog.select("lines", "ORDER BY line")]
 
     def log(self, number: int) -> list[Commit]:
         """The commit and its ancestors, newest first."""
@@ -123,11 +141,12 @@ class History:
     def chain(self, line: int, commit: int) -> Chain:
         """What is visible at (line, commit), nearest line first."""
         chain = [(line, commit)]
+        # all ancestors at once: thousands of restores make thousands of lines
+        known = {row[0]: row for row in self._catalog.select("lines", _ANCESTORS, (line,))}
         while True:
-            rows = self._catalog.select("lines", "WHERE line = ?", (line,))
-            if not rows:
+            if line not in known:
                 raise CatalogDamaged(f"{self._catalog.path} is damaged: line {line} is missing; restore it from a copy")
-            _, parent, fork = rows[0]
+            _, parent, fork = known[line]
             if parent is None:
                 return tuple(chain)
             if parent >= line:
@@ -152,13 +171,19 @@ class History:
         return [Snapshot(name, number, self.commit(number).tick, created) for name, number, created in rows]
 
     def resolve(self, at: str | int) -> int:
-        """The commit that a snapshot's name or a commit's number stands for. Raises NotFound."""
+        """The commit that a snapshot, a branch's head or a commit's number stands for. Raises NotFound.
+
+        Of a snapshot and a branch of the same name the snapshot is meant.
+        """
         if not isinstance(at, str):
             return self.commit(operator.index(at)).number
         rows = self._catalog.select("snapshots", "WHERE name = ?", (at,))
         if not rows:
+            rows = [(branch.name, branch.head) for branch in self.branches() if branch.name == at]
+        if not rows:
             known = ", ".join(snapshot.name for snapshot in self.snapshots()) or "none"
-            raise NotFound(f'there is no snapshot "{at}"; known: {known}')
+            branches = ", ".join(branch.name for branch in self.branches())
+            raise NotFound(f'there is no snapshot "{at}"; known: {known}; branches: {branches}')
         number: int = rows[0][1]
         return self.commit(number).number
 
@@ -188,13 +213,13 @@ class History:
 
     def planned_fork(self, branch: str, at: int) -> Branch:
         """What :meth:`fork` would make; true while this writer changes nothing else."""
-        (newest,) = self._catalog.rows("SELECT max(line) FROM lines")[0]
-        return Branch(branch, newest + 1, at)
+        return Branch(branch, self._catalog.unused("lines"), at)
 
     def bundles(self, chain: Chain) -> str:
         """The bundles document visible along ``chain``."""
+        having = {line for (line,) in self._catalog.rows("SELECT DISTINCT line FROM bundles")}
         for line, commit in chain:
-            rows = self._catalog.select(
+            rows = line in having and self._catalog.select(
                 "bundles", "WHERE line = ? AND number <= ? ORDER BY number DESC LIMIT 1", (line, commit)
             )
             if rows:

@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 _HEADER = struct.Struct("<8sHHIQQQ16sI")
 _FRAME = struct.Struct("<4sBxxxQQqII")
 _MARK = b"FRAM"
-_SYNCED, _END = 1, 2
+_SYNCED, _END, _COPIED = 1, 2, 4
 _BLOCK = 1 << 20
 
 Array = npt.NDArray[Any]
@@ -35,13 +35,17 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Frame:
-    """One outcome: what applies at ``tick``, as ``kind``, ``meta`` (JSON) and ``arrays``. Sequences have no gaps."""
+    """One outcome: what applies at ``tick``, as ``kind``, ``meta`` (JSON) and ``arrays``. Sequences have no gaps.
+
+    ``copied``: it was taken over from the journal before, and may have been written before the head was committed.
+    """
 
     sequence: int
     tick: int
     kind: str
     meta: dict[str, Any]
     arrays: dict[str, Array]
+    copied: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,12 @@ def journal_path(engram: Path, line: int, commit: int) -> Path:
     return engram / "journal" / f"{line}-{commit}"
 
 
-def create_journal(files: Files, path: Path, head: JournalHead) -> None:
-    """A journal without frames, durable under its name on return; one that was there is replaced."""
+def create_journal(files: Files, path: Path, head: JournalHead, frames: bytes = b"") -> None:
+    """A journal with :func:`copied` frames or none, durable under its name on return; one there is replaced."""
     fresh = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):  # left over from a creation that was cut off
         files.unlink(fresh)
-    data = head.encode()
+    data = head.encode() + frames
     with disk_full(path.parent, len(data)):
         handle = files.create(fresh)
         try:
@@ -81,6 +85,19 @@ def create_journal(files: Files, path: Path, head: JournalHead) -> None:
             files.close(handle)
         files.replace(fresh, path)
         files.fsync_dir(path.parent)
+
+
+def copied(frames: bytes) -> bytes:
+    """Whole frames of another journal, marked as copies: a journal of copies alone proves no commit."""
+    parts = []
+    at = 0
+    while at < len(frames):
+        mark, flags, body_bytes, sequence, tick, body_crc, _ = _FRAME.unpack_from(frames, at)
+        head = _FRAME.pack(mark, flags | _COPIED | _SYNCED, body_bytes, sequence, tick, body_crc, 0)[:-4]
+        body = frames[at + _FRAME.size : at + _FRAME.size + body_bytes]
+        parts += [head, struct.pack("<I", crc32c(head)), body]
+        at += _FRAME.size + body_bytes
+    return b"".join(parts)
 
 
 def _encode_body(kind: str, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
@@ -94,7 +111,7 @@ def _encode_body(kind: str, meta: Mapping[str, Any], arrays: Mapping[str, Array]
     return b"".join([struct.pack("<I", len(document)), document, *(array.tobytes() for array in little.values())])
 
 
-def _decode_body(body: bytes, sequence: int, tick: int) -> Frame:
+def _decode_body(body: bytes, sequence: int, tick: int, *, copied: bool) -> Frame:
     (length,) = struct.unpack_from("<I", body)
     manifest = json.loads(body[4 : 4 + length])
     arrays = {}
@@ -104,7 +121,7 @@ def _decode_body(body: bytes, sequence: int, tick: int) -> Frame:
         nbytes = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(bytearray(body[at : at + nbytes]), dtype).reshape(shape)
         at += nbytes
-    return Frame(sequence, tick, manifest["kind"], manifest["meta"], arrays)
+    return Frame(sequence, tick, manifest["kind"], manifest["meta"], arrays, copied)
 
 
 class JournalReader:
@@ -166,7 +183,7 @@ class JournalReader:
             if sequence != self.sequence + 1:
                 raise self._damaged(f"frame {sequence} follows frame {self.sequence}", self.end)
             self.sequence, self.end = sequence, at
-            yield _decode_body(body, sequence, tick)
+            yield _decode_body(body, sequence, tick, copied=bool(flags & _COPIED))
         if at < self.size:
             self._refuse_damage(at)
             self.torn = True
@@ -199,6 +216,24 @@ class JournalReader:
                 place = block.find(_MARK, place + 1)
             at += _BLOCK
 
+    def bytes_between(self, begin: int, end: int) -> bytes:
+        """The bytes of the file, as they are."""
+        return self._files.pread(self._handle, end - begin, begin)
+
+    def whole_behind(self) -> int:
+        """Of a journal that was read up to damage: how many whole frames lie behind it."""
+        at, found = self.end + 1, 0
+        while at < self.size:
+            frame = self._frame_at(at)
+            if frame is not None and frame[1] > self.sequence and not frame[0] & _END:
+                found += 1
+                at += _FRAME.size + len(frame[3])
+                continue
+            block = self._files.pread(self._handle, _BLOCK, at + 1)
+            place = block.find(_MARK)
+            at += 1 + place if place >= 0 else max(len(block) - len(_MARK), 1)
+        return found
+
     def close(self) -> None:
         self._files.close(self._handle)
 
@@ -221,6 +256,15 @@ class JournalWriter:
         except BaseException:
             files.close(self._handle)
             raise
+
+    @property
+    def end(self) -> int:
+        """Where the next frame goes."""
+        return self._end
+
+    def frames_after(self, end: int) -> bytes:
+        """The frames from byte ``end``, where one begins, as they are."""
+        return self._files.pread(self._handle, self._end - end, end)
 
     def append(self, kind: str, tick: int, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> int:
         """The frame's sequence. After DiskFull the journal is as it was; after an OSError it must not be used."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import functools
 import itertools
+import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -116,8 +117,11 @@ def _keys_of(labels: Sequence[str] | npt.NDArray[Any]) -> tuple[str, Keys]:
 
 
 def _check_increasing(layer: int, keys: Keys, ids: IdArray, before: tuple[Any, int] | None) -> None:
-    pairs = itertools.pairwise(keys if before is None else itertools.chain([before[0]], keys))
-    if not all(one < other for one, other in pairs):
+    if isinstance(keys, list):
+        increase = all(map(operator.lt, keys, itertools.islice(keys, 1, None)))
+    else:
+        increase = bool((keys[1:] > keys[:-1]).all())
+    if not increase or (before is not None and not before[0] < keys[0]):
         raise InvalidInput("labels must be sorted and differ from each other")
     if (ids[1:] <= ids[:-1]).any() or (before is not None and int(ids[0]) <= before[1]):
         raise InvalidInput("the ids of sorted labels must increase")
@@ -158,6 +162,17 @@ def encode_block(block: Block, *, line: int, commit: int) -> tuple[bytes, int]:
             "label_text": matrix[kept],
         },
     )
+
+
+def first_of(ref: BlockRef) -> Block:
+    """Of a block that cannot be read: its first label, which the catalog's row of it has."""
+    number = int.from_bytes(ref.first_key, "big")
+    keys: Keys = [ref.first_key]
+    if ref.kind == UNSIGNED:
+        keys = np.array([number], np.uint64)
+    elif ref.kind == SIGNED:
+        keys = np.array([number - (1 << 63)], np.int64)
+    return Block(keys, np.array([ref.first], np.uint64))
 
 
 def write_run(
@@ -249,8 +264,11 @@ class LabelIndex:
     def _runs(self) -> list[_Run]:
         """Newest first: where two runs name one neuron or share a label, the newer one counts."""
         rows: list[Row] = []
+        having = {line for (line,) in self._catalog.rows("SELECT DISTINCT line FROM labels")}
         for line, upto in self._chain:
-            rows += self._catalog.select("labels", "WHERE line = ? AND number <= ? ORDER BY run, block", (line, upto))
+            if line in having:  # each of these reads all of the table
+                condition = "WHERE line = ? AND number <= ? ORDER BY run, block"
+                rows += self._catalog.select("labels", condition, (line, upto))
         refs = sorted(map(BlockRef.of_row, rows), key=lambda ref: (-ref.run, ref.block))
         runs = []
         for _, group in itertools.groupby(refs, key=lambda ref: ref.run):
@@ -265,7 +283,13 @@ class LabelIndex:
     def _block(self, ref: BlockRef) -> Block:
         block = self._cache.get((ref.pack, ref.offset))
         if block is None:
-            block = read_block(self._packs, ref)
+            try:
+                block = read_block(self._packs, ref)
+            except Damaged:
+                moved = self._catalog.select("labels", "WHERE run = ? AND block = ?", (ref.run, ref.block))
+                if not moved or BlockRef.of_row(moved[0]) == ref:
+                    raise
+                block = read_block(self._packs, BlockRef.of_row(moved[0]))  # gc has moved it
             self._cache.put((ref.pack, ref.offset), block)
         return block
 

@@ -1,12 +1,9 @@
-"""Leaves: records of one segment as the columns of one pack record, and where to cut them.
-
-A target is kept as the offset to its source in the narrowest type that suits the leaf; one that does not
-fit takes the type's smallest value there, and its full id goes to a second array, in order.
-"""
+"""Leaves: records of one segment as the columns of one pack record, and where to cut them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
-from engramdb.store.pack import LEAF, BadRecord, Identity, Record, encode_record
-from engramdb.store.records import Records
+from engramdb.store.changes import given
+from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, BadRecord, Identity, Record, encode_record
+from engramdb.store.records import GENERATED, STORED, Records
+from engramdb.store.targets import from_steps, to_steps
 
-STATE_PREFIX = "state."
+STATE_PREFIX, GIVEN_PREFIX = "state.", "given."
 _NEURON_BYTES = 12  # id and degree
 _SYNAPSE_BYTES = 8  # weight and target
-_FAR_BYTES = 5.0  # what an escape costs on disk, about
 
 
 @dataclass(frozen=True)
@@ -58,53 +56,132 @@ class LeafPolicy:
 
 
 def encode_leaf(records: Records, *, line: int, commit: int, leaf: int, low: int) -> tuple[bytes, int]:
-    """``(record, CRC of its header)`` of a base version; ``records`` must not be empty."""
+    """``(record, CRC of its header)`` of a whole version; ``records`` must not be empty."""
     identity = Identity(
         kind=LEAF, line=line, commit=commit, leaf=leaf, content=commit, low=low,
         first=int(records.ids[0]), last=int(records.ids[-1]), rows=len(records), synapses=records.synapses,
     )  # fmt: skip
-    degree = np.diff(records.indptr).astype(np.uint32)
-    offset, far = _encode_targets(records.ids, degree, records.target)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "id": records.ids,
-        "row_kind": records.row_kind,
-        **{STATE_PREFIX + name: column for name, column in records.state.items()},
-        "degree": degree,
-        "projection": records.projection,
-        "target_offset": offset,
-        "target_far": far,
-        "weight": records.weight,
-    }
+    state = {STATE_PREFIX + name: column for name, column in records.state.items()}
+    return encode_record(identity, {"id": records.ids, "row_kind": records.row_kind, **state, **_row_columns(records)})
+
+
+def encode_delta(changes: Records, identity: Identity) -> tuple[bytes, int]:
+    """``(record, CRC of its header)`` of a version that says what changed; ``identity`` is of the leaf with that done.
+
+    A state column that no neuron changes is left out, and so are the row columns where no row does. Where only some
+    neurons change it, ``given.<field>`` says which, and ``state.<field>`` has their values.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {"id": changes.ids, "row_kind": changes.row_kind}
+    for name, column in changes.state.items():
+        mask = given(changes, name)
+        if mask.all():
+            columns[STATE_PREFIX + name] = column
+        elif mask.any():
+            columns[GIVEN_PREFIX + name] = mask
+            columns[STATE_PREFIX + name] = column[mask]
+    if ((changes.row_kind == STORED) | (changes.row_kind == GENERATED)).any():
+        columns |= _row_columns(changes)
     return encode_record(identity, columns)
 
 
+def encode_tombstone(*, line: int, commit: int, leaf: int, low: int) -> tuple[bytes, int]:
+    """``(record, CRC of its header)`` of the version that ends a leaf."""
+    identity = Identity(TOMBSTONE, line, commit, leaf=leaf, content=commit, low=low, first=low, last=low)
+    return encode_record(identity, {})
+
+
+def _row_columns(records: Records) -> dict[str, npt.NDArray[Any]]:
+    degree = np.diff(records.indptr).astype(np.uint32)
+    step, far = to_steps(records.ids, records.indptr, records.target)
+    return {
+        "degree": degree,
+        "projection": records.projection,
+        "target_step": step,
+        "target_far": far,
+        "weight": records.weight,
+    }
+
+
 def decode_leaf(record: Record) -> Records:
-    """The records of a base version. Raises :class:`~engramdb.store.pack.BadRecord`."""
+    """The records of a whole version. Raises :class:`~engramdb.store.pack.BadRecord`."""
     identity = record.identity
     if identity.kind != LEAF:
         raise BadRecord(f"it is a record of kind {identity.kind}, not a leaf")
-    rows, synapses = (identity.rows,), (identity.synapses,)
-    ids = _column(record, "id", np.uint64, rows)
-    degree = _column(record, "degree", np.uint32, rows)
-    indptr = np.zeros(ids.size + 1, np.int64)
-    np.cumsum(degree, out=indptr[1:])
-    if indptr[-1] != identity.synapses:
-        raise BadRecord(f"its degrees add up to {indptr[-1]}, not to {identity.synapses}")
+    rows, synapses = identity.rows, identity.synapses
+    ids = _column(record, "id", np.uint64, (rows,))
     state = {}
     for name, entry in record.columns.items():
         if name.startswith(STATE_PREFIX):
-            if entry.shape[:1] != rows:
-                raise BadRecord(f"column {name} has shape {entry.shape} for {rows[0]} neurons")
+            if entry.shape[:1] != (rows,):
+                raise BadRecord(f"column {name} has shape {entry.shape} for {rows} neurons")
             state[name.removeprefix(STATE_PREFIX)] = record.column(name)
-    return Records(
-        ids=ids,
-        state=state,
-        row_kind=_column(record, "row_kind", np.uint8, rows),
-        indptr=indptr,
-        projection=_column(record, "projection", np.uint16, synapses),
-        target=_decode_targets(record, ids, degree),
-        weight=_column(record, "weight", np.float32, synapses),
+    row_kind = _column(record, "row_kind", np.uint8, (rows,))
+    return Records(ids, state, row_kind, *_decode_rows(record, ids, synapses))
+
+
+def decode_array(record: Record, name: str) -> npt.NDArray[Any]:
+    """One array of a whole version's records, by its name there (``state.<field>``), without decoding the others.
+
+    Raises :class:`~engramdb.store.pack.BadRecord`.
+    """
+    if name not in ("indptr", "target"):
+        return record.column(name)
+    indptr = _decode_indptr(record, record.identity.rows, record.identity.synapses)
+    if name == "indptr":
+        return indptr
+    return _decode_targets(record, _column(record, "id", np.uint64, (record.identity.rows,)), indptr)
+
+
+def decode_delta(record: Record) -> Records:
+    """The changes of a version that says what changed. Raises :class:`~engramdb.store.pack.BadRecord`."""
+    if record.identity.kind != DELTA:
+        raise BadRecord(f"it is a record of kind {record.identity.kind}, not a delta")
+    ids = record.column("id")
+    rows = ids.size
+    _column(record, "id", np.uint64, (rows,))
+    changes = Records.of_state(ids, {})
+    changes.row_kind = _column(record, "row_kind", np.uint8, (rows,))
+    for column in record.columns:
+        if not column.startswith(STATE_PREFIX):
+            continue
+        name = column.removeprefix(STATE_PREFIX)
+        values = record.column(column)
+        if GIVEN_PREFIX + name in record.columns:
+            mask = _column(record, GIVEN_PREFIX + name, np.bool_, (rows,))
+            if values.shape[:1] != (np.count_nonzero(mask),):
+                raise BadRecord(f"column {column} has shape {values.shape} for {np.count_nonzero(mask)} neurons")
+            whole = np.zeros((rows, *values.shape[1:]), values.dtype)
+            whole[mask] = values
+            changes.state[name], changes.kept[name] = whole, ~mask
+        elif values.shape[:1] == (rows,):
+            changes.state[name] = values
+        else:
+            raise BadRecord(f"column {column} has shape {values.shape} for {rows} neurons")
+    if "degree" in record.columns:
+        synapses = math.prod(record.columns["weight"].shape) if "weight" in record.columns else 0
+        changes.indptr, changes.projection, changes.target, changes.weight = _decode_rows(record, ids, synapses)
+    return changes
+
+
+def _decode_rows(
+    record: Record, ids: IdArray, synapses: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32]]:
+    indptr = _decode_indptr(record, ids.size, synapses)
+    return (
+        indptr,
+        _column(record, "projection", np.uint16, (synapses,)),
+        _decode_targets(record, ids, indptr),
+        _column(record, "weight", np.float32, (synapses,)),
     )
+
+
+def _decode_indptr(record: Record, rows: int, synapses: int) -> npt.NDArray[np.int64]:
+    degree = _column(record, "degree", np.uint32, (rows,))
+    indptr = np.zeros(rows + 1, np.int64)
+    np.cumsum(degree, out=indptr[1:])
+    if indptr[-1] != synapses:
+        raise BadRecord(f"its degrees add up to {indptr[-1]}, not to {synapses}")
+    return indptr
 
 
 def _column(record: Record, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -114,34 +191,14 @@ def _column(record: Record, name: str, dtype: type[np.generic], shape: tuple[int
     return record.column(name)
 
 
-def _encode_targets(ids: IdArray, degree: npt.NDArray[np.uint32], target: IdArray) -> tuple[npt.NDArray[Any], IdArray]:
-    offset = (target - np.repeat(ids, degree)).view(np.int64)  # modulo 2^64, and so is the way back
-    best: tuple[float, type[np.signedinteger[Any]], npt.NDArray[np.bool_]] | None = None
-    for width, dtype in ((1, np.int8), (2, np.int16), (4, np.int32)):
-        reach = (1 << 8 * width - 1) - 1
-        far = (offset > reach) | (offset < -reach)
-        escapes = int(np.count_nonzero(far))
-        cost = width * target.size + _FAR_BYTES * escapes
-        if best is None or cost < best[0]:
-            best = cost, dtype, far
-        if _FAR_BYTES * escapes <= width * target.size:
-            break  # a wider type would cost more than all escapes
-    assert best is not None
-    _, dtype, far = best
-    near = offset.astype(dtype)
-    near[far] = np.iinfo(dtype).min
-    return near, target[far]
-
-
-def _decode_targets(record: Record, ids: IdArray, degree: npt.NDArray[np.uint32]) -> IdArray:
-    near = record.column("target_offset")
+def _decode_targets(record: Record, ids: IdArray, indptr: npt.NDArray[np.int64]) -> IdArray:
     far = record.column("target_far")
-    if near.shape != (record.identity.synapses,) or near.dtype.kind != "i" or near.dtype.itemsize > 4:
-        raise BadRecord(f"column target_offset is {near.dtype} {near.shape}")
-    target = np.repeat(ids, degree)
-    target += near.astype(np.int64).view(np.uint64)
-    place = np.flatnonzero(near == np.iinfo(near.dtype).min)
-    if far.dtype != np.uint64 or far.shape != place.shape:
-        raise BadRecord(f"{place.size} far targets are announced and {far.size} are there")
-    target[place] = far
-    return target
+    if far.dtype != np.uint64 or far.ndim != 1:
+        raise BadRecord(f"column target_far is {far.dtype} {far.shape}")
+    step = record.column("target_step")
+    if step.shape != (indptr[-1],) or step.dtype.kind != "i":
+        raise BadRecord(f"column target_step is {step.dtype} {step.shape}")
+    try:
+        return from_steps(ids, indptr, step, far)
+    except ValueError as error:
+        raise BadRecord(str(error)) from error

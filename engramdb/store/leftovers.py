@@ -12,6 +12,7 @@ from engramdb.store.files import Files
 from engramdb.store.history import History
 from engramdb.store.journal import JournalReader
 from engramdb.store.lock import remove_dead_pins
+from engramdb.store.upkeep.retention import THINNING, thinning
 
 
 def leftovers(engram: Path, catalog: Catalog) -> Iterator[Path]:
@@ -40,13 +41,16 @@ def remove_leftovers(files: Files, engram: Path, catalog: Catalog) -> None:
         with contextlib.suppress(FileNotFoundError):
             files.unlink(path)
     remove_dead_pins(files, engram)
+    if thinning(catalog):  # the gc that was about to is dead
+        with catalog.transaction():
+            catalog.delete("meta", "WHERE key = ?", (THINNING,))
 
 
 def _proves_a_lost_commit(files: Files, path: Path, catalog: Catalog) -> bool:
-    """A frame is only written after its head was committed."""
+    """A frame is only written after its head was committed, unless it was copied from the journal before."""
     try:
         with contextlib.closing(JournalReader(files, path)) as reader:
-            if next(reader.frames(reader.head), None) is None:
+            if all(frame.copied for frame in reader.frames(reader.head)):
                 return False
     except (OSError, EngramError):
         return False  # cut off while it was being created, or not a journal at all

@@ -104,6 +104,20 @@ class Pin:
             self._path = None
 
 
+def living_pins(files: Files, engram: Path) -> set[int]:
+    """The commits at which living readers stand."""
+    commits = set()
+    for path in sorted((engram / "pins").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # its reader just closed it
+            handle = files.open(path)
+            try:
+                if not files.flock(handle, exclusive=True):
+                    commits.add(int(path.name.split("-")[0]))
+            finally:
+                files.close(handle)
+    return commits
+
+
 def remove_dead_pins(files: Files, engram: Path) -> None:
     """Delete pins that no living reader holds. For the writer."""
     for path in sorted((engram / "pins").iterdir()):

@@ -9,6 +9,7 @@ from engramdb.store.catalog import Catalog
 from engramdb.store.files import Files
 from engramdb.store.history import Branch, History
 from engramdb.store.lock import Pin, WriterLock
+from engramdb.store.upkeep.retention import thinning
 
 
 def take_lock(files: Files, engram: Path) -> WriterLock:
@@ -46,15 +47,15 @@ def pinned(files: Files, engram: Path, catalog: Catalog, at: str | int | None, b
             number = history.resolve(at)
             line = history.commit(number).line
         pin = Pin(files, engram, number)
-        if catalog.rows("SELECT 1 FROM commits WHERE number = ?", (number,)):
+        going = number in thinning(catalog)
+        if not going and catalog.rows("SELECT 1 FROM commits WHERE number = ?", (number,)):
             return line, number, pin
         pin.close()  # thinned out between the two: look again where the head or the snapshot is now
+        if going and not isinstance(at, str | None):
+            raise NotFound(f"there is no commit {number} any more: gc is thinning it out; log --all lists what is kept")
 
 
 def pack_name(catalog: Catalog, pack: int) -> str:
-    """The file name of a pack without its ending. Raises CatalogDamaged."""
+    """The file name of a pack without its ending; of one that the catalog does not name, a name that no file has."""
     rows = catalog.select("packs", "WHERE pack = ?", (pack,))
-    if not rows:
-        raise CatalogDamaged(f"{catalog.path} is damaged: it does not know pack {pack}; restore it from a copy")
-    name: str = rows[0][1]
-    return name
+    return str(rows[0][1]) if rows else f"number {pack}"

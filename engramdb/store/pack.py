@@ -11,11 +11,11 @@ import os
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -26,8 +26,8 @@ from engramdb.store.files import Files, disk_full
 
 MAGIC = b"ENGRAMRC"
 FORMAT_VERSION = 1
-LEAF, DELTA, STATE, LABELS = 1, 2, 3, 4
-"""Record kinds. DELTA is reserved: changed neurons and changed columns of the version at commit ``base``."""
+LEAF, DELTA, STATE, LABELS, TOMBSTONE = 1, 2, 3, 4, 5
+"""Record kinds. DELTA: what changed since the leaf's version at commit ``base``. TOMBSTONE: the leaf is no more."""
 
 _FIXED = struct.Struct("<8sHBxIQ11QI")
 _ENTRY = struct.Struct("<BBBBQQI")
@@ -63,8 +63,7 @@ class Identity:
     synapses: int = 0
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """An entry of a record's column table; ``offset`` counts from where the record begins."""
 
     name: str
@@ -86,16 +85,22 @@ class Record:
 
     def column(self, name: str) -> Array:
         """One column decoded, after its CRC was checked. Raises :class:`BadRecord`."""
+        raw = self.encoded(name)
+        entry = self.columns[name]
+        try:
+            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
+        except column.BadColumn as error:
+            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+
+    def encoded(self, name: str) -> bytes:
+        """One column as it is stored, after its CRC was checked. Raises :class:`BadRecord`."""
         entry = self.columns.get(name)
         if entry is None:
             raise BadRecord(f"column {name} is missing")
         raw = self.data[entry.offset : entry.offset + entry.nbytes]
         if crc32c(raw) != entry.crc:
             raise BadRecord(f"column {name} fails its checksum")
-        try:
-            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
-        except column.BadColumn as error:
-            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+        return raw
 
 
 def crc32c(data: bytes) -> int:
@@ -112,7 +117,7 @@ def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[byte
     prepared = []
     for name, array in arrays.items():
         little = column.storable(name, array)
-        prepared.append((name.encode(), little.dtype.str.encode(), little, *column.encode(name, little)))
+        prepared.append((name.encode(), little.dtype.str.encode(), little, *column.encode(little)))
         header_bytes += _ENTRY.size + 8 * array.ndim + len(prepared[-1][0]) + len(prepared[-1][1])
     offset = header_bytes
     for name_bytes, dtype_bytes, little, codec, body in prepared:
@@ -213,9 +218,8 @@ class PackWriter:
     def close(self) -> None:
         self._files.close(self.handle)
 
-    def discard(self) -> None:
-        """Close and delete; no commit names it."""
-        self._files.close(self.handle)
+    def unlink(self) -> None:
+        """Delete it; no commit names it."""
         with contextlib.suppress(OSError):  # the next opening deletes left-overs
             self._files.unlink(self.path)
 
@@ -223,7 +227,8 @@ class PackWriter:
 @dataclass
 class _OpenPack:
     handle: int
-    readers: int = 0  # threads that are reading from it now; it is not closed before they are done
+    readers: int = 0  # threads that read from it now, and its writer; it is not closed before they are done
+    unwanted: bool = False
 
 
 class Packs:
@@ -234,7 +239,35 @@ class Packs:
         self._open: OrderedDict[int, _OpenPack] = OrderedDict()
         self._lock = Lock()
         self.private: tuple[int, PackWriter] | None = None
-        """Number and file of the pack that is being written, if there is one."""
+        """Number and file of the pack that is being written, if there is one; see :meth:`begin`."""
+
+    def begin(self, number: int, pack: PackWriter) -> None:
+        """Let ``pack`` be the one that is being written."""
+        with self._lock:
+            self.private = number, pack
+            self._open[number] = _OpenPack(pack.handle, readers=1)
+
+    def end(self) -> None:
+        """No pack is being written any more; it goes on to be read."""
+        with self._lock:
+            if self.private is not None:
+                (number, _), self.private = self.private, None
+                self._leave(self._open[number])
+
+    def discard(self, number: int, pack: PackWriter) -> None:
+        """Delete a pack that was begun and that no commit names."""
+        with self._lock:
+            if self.private is not None and self.private[0] == number:
+                self.private = None
+            entry = self._open.pop(number)
+            entry.unwanted = True
+            self._leave(entry)
+        pack.unlink()
+
+    def _leave(self, entry: _OpenPack) -> None:
+        entry.readers -= 1
+        if entry.unwanted and entry.readers == 0:
+            self._files.close(entry.handle)
 
     def path(self, pack: int) -> Path:
         if self.private is not None and self.private[0] == pack:
@@ -243,6 +276,18 @@ class Packs:
 
     def read(self, pack: int, offset: int, length: int, header_crc: int) -> Record:
         """The record there, by one pread; raises :class:`BadRecord`, also where the file is missing."""
+        return parse_record(self._pread(pack, offset, length), header_crc)
+
+    def read_many(self, pack: int, parts: Sequence[tuple[int, int, int]]) -> list[Record]:
+        """The records at (offset, length, CRC of the header), which lie one behind the other, by one pread."""
+        first, last = parts[0], parts[-1]
+        data = self._pread(pack, first[0], last[0] + last[1] - first[0])
+        return [
+            parse_record(data[offset - first[0] : offset - first[0] + length], header_crc)
+            for offset, length, header_crc in parts
+        ]
+
+    def _pread(self, pack: int, offset: int, length: int) -> bytes:
         try:
             entry = self._enter(pack)
         except FileNotFoundError:
@@ -251,16 +296,33 @@ class Packs:
             size = self._files.size(entry.handle)
             if offset < 0 or length < 0 or offset + length > size:
                 raise BadRecord(f"it lies outside the file, which ends after {size} bytes")
-            data = self._files.pread(entry.handle, length, offset)
+            return self._files.pread(entry.handle, length, offset)
+        except FileNotFoundError:  # an object store says so only now
+            raise BadRecord("the file is missing") from None
+        except OSError as error:
+            raise BadRecord(f"the disk cannot read it: {error.strerror}") from error
         finally:
             with self._lock:
-                entry.readers -= 1
-        return parse_record(data, header_crc)
+                self._leave(entry)
+
+    def whole(self, pack: int, offset: int, length: int, header_crc: int) -> bytes:
+        """The bytes of a record, all its columns checked too; raises :class:`BadRecord`."""
+        record = self.read(pack, offset, length, header_crc)
+        for name in record.columns:
+            record.encoded(name)
+        return record.data
+
+    def forget(self, pack: int) -> None:
+        """Close the file of a pack that is deleted, as soon as nobody reads from it."""
+        with self._lock:
+            entry = self._open.pop(pack, None)
+            if entry is not None:
+                entry.readers += 1
+                entry.unwanted = True
+                self._leave(entry)
 
     def _enter(self, pack: int) -> _OpenPack:
         with self._lock:
-            if self.private is not None and self.private[0] == pack:
-                return _OpenPack(self.private[1].handle, 1)
             entry = self._open.get(pack)
             if entry is None:
                 entry = self._open[pack] = _OpenPack(self._files.open(self.path(pack)))

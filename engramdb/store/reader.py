@@ -2,50 +2,178 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from engramdb.address import format_id, unpack
-from engramdb.errors import EngramError, LeafDamaged
+from engramdb.errors import CatalogDamaged, EngramError, InvalidInput, LeafDamaged
 from engramdb.store.cache import Cache
-from engramdb.store.catalog import Catalog
+from engramdb.store.catalog import Catalog, signed
+from engramdb.store.changes import apply, compose
 from engramdb.store.directory import Directory
 from engramdb.store.history import History
-from engramdb.store.leaf import decode_leaf
-from engramdb.store.pack import BadRecord, Identity, Packs
+from engramdb.store.leaf import decode_delta, decode_leaf
+from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, BadRecord, Identity, Packs, Record
 from engramdb.store.records import Records
-from engramdb.store.versions import LeafRef
+from engramdb.store.versions import SELECTED, LeafRef, ref_from
+
+
+class BadVersion(BadRecord):
+    """The record of one version of a leaf, ``ref``, is not what it should be."""
+
+    def __init__(self, ref: LeafRef, problem: str) -> None:
+        super().__init__(problem)
+        self.ref = ref
+
+
+@contextlib.contextmanager
+def _told_of(ref: LeafRef) -> Iterator[None]:
+    try:
+        yield
+    except BadRecord as error:
+        raise BadVersion(ref, str(error)) from error
 
 
 class LeafReader:
-    """Reads leaf versions of any place in history."""
+    """Reads leaf versions of any place in history. ``unnamed`` has those of the writer that no commit names yet."""
 
     def __init__(self, catalog: Catalog, packs: Packs, cache_bytes: int) -> None:
         self._catalog, self._packs = catalog, packs
         self.cache: Cache[Records] = Cache(cache_bytes)
+        self.queries: Cache[Records] = Cache(0)
+        """What queries read, apart: they take nothing from whom ``cache`` serves."""
+        self.unnamed: Mapping[tuple[int, int], LeafRef] = {}
 
-    def read(self, ref: LeafRef, *, cached: bool = True) -> Records:
-        """The leaf's records, which the caller must not change if ``cached``. Raises LeafDamaged."""
-        key = ref.pack, ref.offset
-        records = self.cache.get(key) if cached else None
+    def read(self, ref: LeafRef, *, cached: bool = True, query: bool = False) -> Records:
+        """The leaf's records, which the caller must not change if ``cached``. Raises LeafDamaged.
+
+        ``query``: they are kept in ``queries``.
+        """
+        records = self._cached(ref) if cached else None
         if records is None:
             try:
                 records = self.check(ref)
             except BadRecord as error:
-                raise LeafDamaged(
-                    f"{describe(ref)} in {self.where(ref)}: {error}; {good_copies_text(self.good_copies(ref))}"
-                ) from error
+                # of a delta, perhaps that of the version it lies on
+                raise self.damaged(error.ref if isinstance(error, BadVersion) else ref, error) from error
             if cached:
-                self.cache.put(key, records)
+                (self.queries if query else self.cache).put((ref.pack, ref.offset), records)
         return records
 
+    def _cached(self, ref: LeafRef) -> Records | None:
+        place = ref.pack, ref.offset
+        return self.cache.get(place) or self.queries.get(place)
+
+    def read_run(self, run: Sequence[LeafRef], *, cached: bool, query: bool = False) -> list[Records]:
+        """As :meth:`read` of each; leaves that lie behind one another in a pack are read with one call."""
+        found = [self._cached(ref) if cached else None for ref in run]
+        missing = [ref for ref, records in zip(run, found, strict=True) if records is None]
+        if len(missing) > 1:
+            try:
+                fetched = iter(self._fetched(missing))
+            except (BadRecord, CatalogDamaged):
+                pass  # one of them: which, and what can be done, shows when they are read one by one
+            else:
+                for i, ref in enumerate(run):
+                    if found[i] is None:
+                        found[i] = records = next(fetched)
+                        if cached:
+                            (self.queries if query else self.cache).put((ref.pack, ref.offset), records)
+        return [
+            self.read(ref, cached=cached, query=query) if records is None else records
+            for ref, records in zip(run, found, strict=True)
+        ]
+
+    def _fetched(self, run: Sequence[LeafRef]) -> list[Records]:
+        parts = [(ref.offset, ref.length, ref.header_crc) for ref in run]
+        records = self._packs.read_many(run[0].pack, parts)
+        return [decode_leaf(self._checked(ref, record)) for ref, record in zip(run, records, strict=True)]
+
     def check(self, ref: LeafRef) -> Records:
-        """The leaf's records, read from disk. Raises BadRecord."""
-        record = self._packs.read(ref.pack, ref.offset, ref.length, ref.header_crc)
+        """The leaf's records, with what lies beneath it read from disk or the cache. Raises BadVersion."""
+        above: list[Records] = []
+        while True:
+            with _told_of(ref):
+                record, ref = self.record(ref)
+                if ref.kind != DELTA:
+                    break
+                above.append(decode_delta(record))
+            beneath = self.beneath(ref)
+            if beneath is None:
+                now = self._at(ref.line, ref.low, ref.commit)
+                if now is None or now == ref:
+                    raise BadVersion(ref, f"the version beneath it, of commit {ref.base}, is missing")
+                above.pop()  # compacted since this handle looked, and what lay beneath is gone: read what is there now
+                ref = now
+                continue
+            known = self._cached(beneath)
+            if known is not None:
+                records = known
+                break
+            ref = beneath
+        if ref.kind == LEAF:
+            with _told_of(ref):
+                records = decode_leaf(record)
+        elif ref.kind == TOMBSTONE:
+            records = Records.empty()
+        for changes in reversed(above):
+            records = apply(records, changes)
+        return records
+
+    def changes(self, ref: LeafRef) -> Records:
+        """What a DELTA changes in the version beneath it. Raises LeafDamaged."""
+        try:
+            record, now = self.record(ref)
+            if now.kind == DELTA:
+                return decode_delta(record)
+        except BadRecord as error:
+            raise self.damaged(ref, error) from error
+        raise InvalidInput(f"{describe(ref)} has been compacted: it has no changes of its own any more")
+
+    def merged(self, ref: LeafRef) -> tuple[Records, LeafRef]:
+        """``(changes, whole version)``: what a DELTA and those beneath it change together. Raises LeafDamaged."""
+        changes, below = self.changes(ref), self.beneath(ref)
+        while below is not None and below.kind == DELTA:
+            changes, below = compose(self.changes(below), changes), self.beneath(below)
+        if below is None:
+            raise self.damaged(ref, BadRecord("a version beneath it is missing"))
+        return changes, below
+
+    def beneath(self, ref: LeafRef) -> LeafRef | None:
+        """The version that a DELTA is on top of; None where the catalog does not have it."""
+        return self.unnamed.get((ref.low, ref.base)) or self._at(ref.base_line, ref.low, ref.base)
+
+    def _at(self, line: int, low: int, commit: int) -> LeafRef | None:
+        rows = self._catalog.rows(
+            f"SELECT {SELECTED} FROM versions WHERE line = ? AND low = ? AND number = ?", (line, signed(low), commit)
+        )
+        return ref_from(rows[0]) if rows else None
+
+    def record(self, ref: LeafRef) -> tuple[Record, LeafRef]:
+        """The record of a version, and where it lies now: compaction and gc move records while others read.
+
+        Raises BadRecord.
+        """
+        try:
+            return self._record_at(ref), ref
+        except (BadRecord, CatalogDamaged):  # or a pack that is no more
+            now = self.unnamed.get((ref.low, ref.commit)) or self._at(ref.line, ref.low, ref.commit)
+            if now is None or now == ref:
+                raise
+            return self._record_at(now), now
+
+    def _record_at(self, ref: LeafRef) -> Record:
+        return self._checked(ref, self._packs.read(ref.pack, ref.offset, ref.length, ref.header_crc))
+
+    def _checked(self, ref: LeafRef, record: Record) -> Record:
+        """``record``, which must be what the catalog says. Raises BadRecord."""
         expected = Identity(
-            kind=ref.kind, line=ref.line, commit=ref.commit, leaf=ref.leaf, content=record.identity.content,
-            low=ref.low, first=ref.first, last=ref.last, rows=ref.rows, synapses=ref.synapses,
+            kind=ref.kind, line=ref.line, commit=ref.commit, leaf=ref.leaf, base=ref.base,
+            content=record.identity.content, low=ref.low, first=ref.first, last=ref.last,
+            rows=ref.rows, synapses=ref.synapses,
         )  # fmt: skip
         if record.identity != expected:
             wrong = [
@@ -54,7 +182,11 @@ class LeafReader:
                 if value != getattr(expected, name)
             ]
             raise BadRecord(f"it is another record than the one the catalog names: {', '.join(wrong)}")
-        return decode_leaf(record)
+        return record
+
+    def damaged(self, ref: LeafRef, error: BadRecord) -> LeafDamaged:
+        """The error for people."""
+        return LeafDamaged(f"{describe(ref)} in {self.where(ref)}: {error}; {good_copies_text(self.good_copies(ref))}")
 
     def where(self, ref: LeafRef) -> str:
         """The place of a leaf version on disk, for people."""

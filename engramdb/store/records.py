@@ -6,7 +6,7 @@ A record is a neuron's id, its state columns, and its row of outgoing synapses i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ import numpy.typing as npt
 from engramdb.address import IdArray, format_id
 from engramdb.errors import InvalidInput
 
-KEEP, STORED, GENERATED = 0, 1, 2
-"""Row kinds. KEEP: leave the stored row as it is (in changes only; a neuron not yet stored becomes GENERATED).
-STORED: the row given here. GENERATED: the row that the layer's wiring rule generates; no synapse is stored."""
+KEEP, STORED, GENERATED, FORGOTTEN = 0, 1, 2, 3
+"""Row kinds. STORED: the row given here. GENERATED: the row that the layer's wiring rule generates; no synapse is
+stored. In changes only: KEEP: leave the stored row as it is (a neuron not yet stored becomes GENERATED); FORGOTTEN:
+the neuron has no record any more."""
 
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
+Columns = dict[str, tuple[str, tuple[int, ...]]]
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Records:
     - ``indptr``: int64 (n + 1,), non-decreasing from 0; rows that are not STORED have length zero
     - ``projection``: uint16 (nnz,); ``target``: uint64 (nnz,); ``weight``: float32 (nnz,), finite.
       Within a row the order is the caller's, and is kept.
+    - ``kept``: bool (n,) for some state columns, in changes only: the neurons that keep the value they have. A column
+      that is not in ``state`` at all is kept by every neuron. A neuron that is not stored yet needs all columns.
     """
 
     ids: IdArray
@@ -42,6 +46,7 @@ class Records:
     projection: npt.NDArray[np.uint16]
     target: IdArray
     weight: npt.NDArray[np.float32]
+    kept: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.ids.size)
@@ -84,6 +89,7 @@ class Records:
             projection=self.projection[low:high],
             target=self.target[low:high],
             weight=self.weight[low:high],
+            kept={name: mask[start:stop] for name, mask in self.kept.items()},
         )
 
     def take(self, index: IndexArray) -> Records:
@@ -97,6 +103,7 @@ class Records:
             projection=self.projection[synapse],
             target=self.target[synapse],
             weight=self.weight[synapse],
+            kept={name: mask[index] for name, mask in self.kept.items()},
         )
 
 
@@ -109,7 +116,7 @@ def gather(indptr: IndexArray, index: IndexArray) -> tuple[IndexArray, IndexArra
 
 
 def concatenate(parts: Sequence[Records]) -> Records:
-    """The records of ``parts`` one after the other; ids must increase over all of them."""
+    """The whole records of ``parts`` one after the other; ids must increase over all of them."""
     parts = [part for part in parts if len(part)]
     if not parts:
         return Records.empty()
@@ -131,59 +138,14 @@ def concatenate(parts: Sequence[Records]) -> Records:
     )
 
 
-def settle(changes: Records) -> Records:
-    """``changes`` to neurons that are not stored yet, as records: KEEP becomes GENERATED."""
-    if not np.any(changes.row_kind == KEEP):
-        return changes
-    settled = changes.part(0, len(changes))
-    settled.row_kind = np.where(changes.row_kind == KEEP, np.uint8(GENERATED), changes.row_kind)
-    return settled
-
-
-def merge(stored: Records, changes: Records) -> Records:
-    """``stored`` with ``changes`` applied: state columns replaced, rows too unless KEEP, new neurons added."""
-    if not len(stored):
-        return settle(changes)
-    check_same_columns(stored, changes)
-    place = np.searchsorted(stored.ids, changes.ids)
-    known = stored.ids[np.minimum(place, len(stored) - 1)] == changes.ids
-    if known.all() and not np.any(changes.row_kind != KEEP):
-        state = {name: column.copy() for name, column in stored.state.items()}
-        for name, column in changes.state.items():
-            state[name][place] = column
-        return Records(
-            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight
-        )
-    ids = np.concatenate([stored.ids, changes.ids[~known]])
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    # for each merged neuron: where its state and where its row come from, in (stored, changes) laid end to end
-    source = np.concatenate([np.arange(len(stored)), len(stored) + np.flatnonzero(~known)])
-    state_from, row_from = source.copy(), source
-    changed = np.flatnonzero(known)
-    state_from[place[changed]] = len(stored) + changed
-    rewritten = changed[changes.row_kind[changed] != KEEP]
-    row_from[place[rewritten]] = len(stored) + rewritten
-    state_from, row_from = state_from[order], row_from[order]
-    both = concatenate([stored, settle(changes)])
-    indptr, synapse = gather(both.indptr, row_from)
-    return Records(
-        ids=ids,
-        state={name: column[state_from] for name, column in both.state.items()},
-        row_kind=both.row_kind[row_from],
-        indptr=indptr,
-        projection=both.projection[synapse],
-        target=both.target[synapse],
-        weight=both.weight[synapse],
-    )
+def columns_of(records: Records) -> Columns:
+    """Type and width of each state column."""
+    return {name: (column.dtype.str, column.shape[1:]) for name, column in records.state.items()}
 
 
 def check_same_columns(one: Records, other: Records) -> None:
     """Raise InvalidInput unless both have the same state columns, dtypes and widths."""
-    left, right = (
-        {name: (column.dtype.str, column.shape[1:]) for name, column in records.state.items()}
-        for records in (one, other)
-    )
+    left, right = columns_of(one), columns_of(other)
     if left != right:
         raise InvalidInput(f"state columns differ within one layer: {left} and {right}")
 
@@ -209,6 +171,9 @@ def validate(changes: Records, projections: int) -> None:
             raise InvalidInput(
                 f"state column {name} must be a numeric array of {n} neurons, not {column.dtype} {column.shape}"
             )
+    for name, mask in changes.kept.items():
+        if name not in changes.state or mask.dtype != np.bool_ or mask.shape != (n,):
+            raise InvalidInput(f"kept[{name!r}] must be bool ({n},) for a state column that is given")
     if n == 0:
         return
     _refuse(changes, changes.ids[1:] <= changes.ids[:-1], "ids must increase strictly", offset=1)
@@ -220,7 +185,7 @@ def validate(changes: Records, projections: int) -> None:
     _refuse(changes, lengths < 0, "indptr must not decrease")
     if changes.indptr[0] != 0 or changes.indptr[-1] != nnz:
         raise InvalidInput(f"indptr must run from 0 to {nnz}, not from {changes.indptr[0]} to {changes.indptr[-1]}")
-    _refuse(changes, changes.row_kind > GENERATED, "row_kind must be 0, 1 or 2")
+    _refuse(changes, changes.row_kind > FORGOTTEN, "row_kind must be 0, 1, 2 or 3")
     _refuse(changes, (lengths > 0) & (changes.row_kind != STORED), "only a STORED row has synapses")
     _refuse(changes, lengths >= 1 << 32, "a row holds fewer than 2^32 synapses")
     if nnz and int(changes.projection.max()) >= projections:

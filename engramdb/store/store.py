@@ -11,21 +11,26 @@ import contextlib
 import functools
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
 from engramdb.address import IdArray
-from engramdb.errors import DiskFull, EngramError, HandleClosed, InvalidInput, NotAnEngram, ReadOnly
+from engramdb.errors import Damaged, DiskFull, EngramError, HandleClosed, InvalidInput, NotAnEngram, ReadOnly
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import KERNEL_VERSION
 from engramdb.spec import Spec
+from engramdb.store.background import Background, Stopped
 from engramdb.store.catalog import FILE_NAME, Catalog
+from engramdb.store.changes import apply, find_in
 from engramdb.store.column import load_codecs
+from engramdb.store.compaction import DUE, Compacted, Progress
 from engramdb.store.creation import create_engram
+from engramdb.store.diff import NO_RULES, Changes, Rules, differences
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files, is_disk_full
 from engramdb.store.history import Branch, Commit, History, Snapshot
@@ -36,10 +41,15 @@ from engramdb.store.leftovers import remove_leftovers
 from engramdb.store.opening import head_of, pack_name, pinned, take_lock
 from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
+from engramdb.store.readahead import ReadAhead
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate, validate
 from engramdb.store.state import read_state
+from engramdb.store.upkeep.gc import Collected, Collector
+from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
+from engramdb.store.versions import LeafRef
 from engramdb.store.writer import Durability, NoWayBack, Writer
+from engramdb.url import as_url, options_of
 
 Mode = Literal["r", "r+"]
 
@@ -70,7 +80,7 @@ class Store:
         durability: Durability = "journal", cache_bytes: int = 64 << 20, files: Files = OS_FILES,
         policy: LeafPolicy | None = None,
     ) -> Self:  # fmt: skip
-        """The engram at ``path``.
+        """The engram at ``path``, which to read may be the URL of a published one.
 
         ``mode``: "r" reads and never disturbs the writer; "r+" takes the writer's lock, drops what a killed
         writer left over, and stands at the branch's head. ``at``: a snapshot's name or a commit's number, for
@@ -89,22 +99,36 @@ class Store:
             raise InvalidInput(
                 "the past cannot be written to: open without at=, then restore it, or make a branch there"
             )
+        if (url := as_url(path)) is not None:
+            from engramdb.store.remote.files import open_remote
+
+            options = options_of(path, None)
+            store = open_remote(url, mode, options, at=at, branch=branch, cache_bytes=cache_bytes)
+            return cast("Self", store)
         path = Path(path)
         if not (path / FILE_NAME).is_file():
             raise NotAnEngram(
                 f"{path} is not an engram: " + (f"it has no {FILE_NAME}" if path.exists() else "there is nothing")
             )
         load_codecs()
-        return cls(path, mode, at, branch, durability, cache_bytes, files, policy or LeafPolicy())
+        try:
+            return cls(path, mode, at, branch, durability, cache_bytes, files, policy or LeafPolicy())
+        except OSError as error:
+            kind, remedy = (DiskFull, "free some space") if is_disk_full(error) else (EngramError, "check the disk")
+            raise kind(f"{path} cannot be opened: {error.strerror}; {remedy} and open it again") from error
 
     def __init__(
         self, path: Path, mode: Mode, at: str | int | None, branch: str, durability: Durability,
         cache_bytes: int, files: Files, policy: LeafPolicy,
     ) -> None:  # fmt: skip
         self.path, self.mode, self._branch_name, self._files = path, mode, branch, files
+        self.policy = policy
         self._pid = os.getpid()
         self._closed: str | None = None
         self._live = at is None
+        self._ahead = ReadAhead()
+        self._background = Background()
+        self._behind: Future[Sequence[Records]] | None = None
         self._writer: Writer | None = None
         with contextlib.ExitStack() as opened:
             if mode == "r+":
@@ -115,7 +139,9 @@ class Store:
             self._history = History(self._catalog)
             self._packs = Packs(files, path / "packs", functools.partial(pack_name, self._catalog))
             opened.callback(self._packs.close)
+            opened.callback(self._ahead.close)
             self._leaves = LeafReader(self._catalog, self._packs, cache_bytes)
+            self.query_cache_bytes = cache_bytes // 4
             if mode == "r+":
                 remove_leftovers(files, path, self._catalog)
                 self._writer = Writer(
@@ -123,6 +149,7 @@ class Store:
                     branch=head_of(self._catalog, branch), durability=durability, policy=policy,
                 )  # fmt: skip
                 opened.callback(self._writer.abandon)
+                opened.callback(self._background.abandon)
             else:
                 line, number, pin = pinned(files, path, self._catalog, at, branch)
                 opened.callback(pin.close)
@@ -151,6 +178,11 @@ class Store:
         return self._place.directory
 
     @property
+    def reader(self) -> LeafReader:
+        """Leaf versions as they are stored."""
+        return self._leaves
+
+    @property
     def bundles(self) -> Bundles:
         """As of the commit."""
         if self._parsed[0] != self._place.bundles:
@@ -165,11 +197,24 @@ class Store:
     @cache_bytes.setter
     def cache_bytes(self, nbytes: int) -> None:
         self._leaves.cache.budget_bytes = nbytes
+        if nbytes == 0:  # memory is short: queries give theirs back too
+            self._leaves.queries.clear()
+
+    @property
+    def query_cache_bytes(self) -> int:
+        """Bytes that decoded leaves may take that only queries asked for; may be set at any time."""
+        return self._leaves.queries.budget_bytes
+
+    @query_cache_bytes.setter
+    def query_cache_bytes(self, nbytes: int) -> None:
+        self._leaves.queries.budget_bytes = nbytes
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that decoded leaves take now."""
-        return self._leaves.cache.nbytes
+        """Bytes that decoded leaves take now, and changes that are being written in the background."""
+        behind = self._behind
+        waiting = behind.result() if behind is not None and behind.done() else ()
+        return self._leaves.cache.nbytes + self._leaves.queries.nbytes + sum(changes.nbytes for changes in waiting)
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:
@@ -180,11 +225,14 @@ class Store:
             raise HandleClosed(f"this handle on {self.path} is closed{self._closed}; open the engram again")
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Writer]:
+    def _writing(self, *, settled: bool = True) -> Iterator[Writer]:
+        """``settled``: nothing is going on in the background any more."""
         self._check_open()
         if self._writer is None:
             raise ReadOnly(f'{self.path} was opened for reading: open it with mode "r+" to change it')
         try:
+            if settled:
+                self._settle(self._writer)
             yield self._writer
         except NoWayBack as error:
             cause = error.__cause__ or error
@@ -192,33 +240,87 @@ class Store:
             self._finalizer()
             if not isinstance(cause, OSError):
                 raise cause from None
-            kind, remedy = (DiskFull, "free some space") if is_disk_full(cause) else (EngramError, "check the disk")
-            raise kind(
-                f"{self.path} could not be written: {cause.strerror}; what was acknowledged is whole, "
-                f"and this handle is closed: {remedy} and open the engram again"
-            ) from cause
+            raise self._unwritten(cause, "is whole, and this handle is closed", "open the engram again") from cause
+        except OSError as error:  # nothing has changed
+            raise self._unwritten(error, "is whole", "repeat") from error
+
+    def _unwritten(self, error: OSError, but: str, then: str) -> EngramError:
+        kind, remedy = (DiskFull, "free some space") if is_disk_full(error) else (EngramError, "check the disk")
+        what = f"{self.path} could not be written: {error.strerror}; what was acknowledged {but}"
+        return kind(f"{what}: {remedy} and {then}")
+
+    def _settle(self, writer: Writer) -> None:
+        self._background.wait()
+        if self._behind is not None:  # a full disk kept them from being committed
+            for changes in self._behind.result():
+                writer.write(changes)
+            self._behind = None
+
+    def settle(self) -> None:
+        """Wait until nothing goes on in the background. Raises what went wrong there: DiskFull, LeafDamaged.
+
+        After DiskFull nothing is lost: the next call that writes tries again.
+        """
+        with self._writing():
+            pass
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """Whether the writer's journal has frames that no commit covers; a commit in the background is waited for."""
+        if self._writer is None:
+            return False
+        self.settle()
+        return self._writer.journal_mark().sequence != self.commit.sequence
 
     # records
 
-    def find(self, ids: IdArray) -> Records:
+    def find(self, ids: IdArray, *, query: bool = False) -> Records:
         """Those of ``ids`` (uint64, strictly increasing, of one layer) that are materialized, in arrays of their own.
 
-        Each leaf is decoded once at most. Raises InvalidInput, LeafDamaged.
+        Each leaf is decoded once at most. ``query``: what is read may be kept in ``query_cache_bytes``, and takes no
+        room from ``cache_bytes``. Raises InvalidInput, LeafDamaged.
         """
         self._check_open()
         if ids.size and (bool((ids[1:] <= ids[:-1]).any()) or int(ids[0]) >> 48 != int(ids[-1]) >> 48):
             raise InvalidInput("the ids to find must increase strictly and belong to one layer")
+        behind = self._behind  # taken first: once it is gone, its changes are in the leaves
+        located = self.directory.locate(ids)
+        while True:
+            try:
+                records = self._read_located(ids, located, query=query)
+                break
+            except Damaged:
+                before, located = located, self.directory.locate(ids)
+                if located == before:  # else a commit in the background packed away what it had replaced
+                    raise
+        for changes in () if behind is None else behind.result():
+            _, there = find_in(ids, changes.ids)
+            if there.any():
+                records = apply(records, changes.take(np.flatnonzero(there)))
+        return records
+
+    def _read_located(self, ids: IdArray, located: list[tuple[LeafRef, int, int]], *, query: bool) -> Records:
+        parts = [
+            (ref, ids[start:stop])
+            for ref, start, stop in located
+            if ref.first <= int(ids[stop - 1]) and int(ids[start]) <= ref.last
+        ]
         found = []
-        for ref, start, stop in self.directory.locate(ids):
-            wanted = ids[start:stop]
-            if int(wanted[-1]) < ref.first or int(wanted[0]) > ref.last:
-                continue
-            leaf = self._leaves.read(ref)
-            place = np.searchsorted(leaf.ids, wanted)
-            there = leaf.ids[np.minimum(place, len(leaf) - 1)] == wanted
+        leaves = self._ahead.read(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
+        for (_, wanted), (_, leaf) in zip(parts, leaves, strict=True):
+            place, there = find_in(leaf.ids, wanted)
             if there.any():
                 found.append(leaf.take(place[there]))
         return concatenate(found)
+
+    def last_leaf(self, segment: int) -> Records:
+        """The neurons in the last leaf of a segment (layer << 16 | segment); none where it has none.
+
+        Beside a commit in the background it may lack what that one brings: :meth:`settle` first. Raises LeafDamaged.
+        """
+        self._check_open()
+        table = self.directory.table(segment)
+        return self._leaves.read(table[len(table) - 1]) if len(table) else Records.empty()
 
     def scan(self, layer: int | None = None) -> Iterator[Records]:
         """All materialized neurons of one layer, or of all, by id and leaf by leaf. Raises LeafDamaged.
@@ -226,9 +328,21 @@ class Store:
         Beside writes on the same handle, each segment is seen as it is when the scan gets there.
         """
         self._check_open()
-        for ref in self.directory.leaves(layer):
+        if self._writer is not None:
+            self.settle()
+        for _, records in self._ahead.read(self._leaves, self.directory.leaves(layer), cached=False):
             self._check_open()
-            yield self._leaves.read(ref, cached=False)
+            yield records
+
+    def differences(self, before: Store, layer: int | None = None, rules: Rules = NO_RULES) -> Iterator[Changes]:
+        """What is different here from ``before``, another handle on this engram: by id, in memory for a few leaves.
+
+        ``layer``: the index of one, or None for all. ``rules``: what rows are that are not stored. Leaves that are the
+        same version in both are not read. Raises LeafDamaged.
+        """
+        self._check_open()
+        before._check_open()
+        yield from differences(before.directory, self.directory, self._leaves, layer, rules)
 
     def write(self, changes: Records) -> None:
         """Merge ``changes`` into their leaves: visible through this handle at once, durable with the next commit.
@@ -251,13 +365,66 @@ class Store:
         with self._writing() as writer:
             return writer.commit_state(int(tick), state, bundles.to_json(), message)
 
+    def commit_behind(
+        self, changes: Callable[[], Sequence[Records]], tick: int, state: Callable[[], Mapping[str, Array]],
+        bundles: Bundles, message: str = "",
+    ) -> None:  # fmt: skip
+        """As :meth:`write` of each of ``changes`` and :meth:`commit_state`, in a thread, and return at once.
+
+        Reading sees the changes at once, and the journal goes on; any other call that writes waits until the commit
+        is done and raises what went wrong there, as does :meth:`settle`. ``changes`` and ``state`` are called in the
+        thread, the arrays they give belong to the store. Leaves with many deltas are compacted afterwards, while
+        nothing else writes.
+        """
+        with self._writing() as writer:
+            mark, document = writer.journal_mark(), bundles.to_json()
+            behind: Future[Sequence[Records]] = Future()
+            self._behind = behind
+
+            def work(stopped: Stopped) -> None:
+                try:
+                    found = [part for part in changes() if len(part)]
+                    for part in found:
+                        validate(part, len(self.spec.all_projections))
+                except BaseException as error:
+                    behind.set_exception(error)
+                    raise
+                behind.set_result(found)
+                for part in found:
+                    writer.write(part)
+                writer.commit_state(int(tick), state(), document, message, mark)
+                self._behind = None
+                with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage
+                    writer.compact(DUE, stopped, whole=False)
+
+            self._background.start(work)
+
+    def idle(self) -> bool:
+        """Whether nothing goes on in the background; if something does, it is told to leave what can be left."""
+        return self._background.idle()
+
+    def compact(self, progress: Progress | None = None, stop: Stopped = lambda: False) -> Compacted:
+        """Write every leaf that has deltas whole again, so that reading it takes one record; ``stop`` ends it early.
+
+        Each batch of 64 MiB is durable by itself. What lay beneath is freed by gc, if no other commit sees it;
+        compaction stops where the packs would hold more than twice what the head needs and 256 MiB. Raises DiskFull,
+        LeafDamaged.
+        """
+        with self._writing() as writer:
+            return writer.compact(1, stop, progress, whole=True)
+
     def read_state(self) -> dict[str, Array]:
         """The arrays that the commit was given as state. Raises Damaged."""
         self._check_open()
         ref = self._history.state_ref(self.commit.number)
-        if ref is None:
-            return {}
-        return read_state(self._packs, self.commit, ref)
+        while ref is not None:
+            try:
+                return read_state(self._packs, self.commit, ref)
+            except Damaged:
+                moved, ref = ref, self._history.state_ref(self.commit.number)
+                if moved == ref:
+                    raise  # else gc has moved it
+        return {}
 
     # journal
 
@@ -266,7 +433,7 @@ class Store:
 
         ``meta`` is anything that JSON can hold; ``arrays`` are numbers. Raises DiskFull, the journal being as before.
         """
-        with self._writing() as writer:
+        with self._writing(settled=False) as writer:
             return writer.journal_append(kind, int(tick), meta, arrays)
 
     def journal_frames(self) -> Iterator[Frame]:
@@ -277,6 +444,8 @@ class Store:
         self._check_open()
         if not self._live:
             return
+        if self._writer is not None:
+            self.settle()
         path = journal_path(self.path, self._place.line, self.commit.number)
         engram = bytes.fromhex(self._catalog.meta("engram"))
         head = JournalHead(KERNEL_VERSION, self._place.line, self.commit.number, self.commit.sequence, engram)
@@ -327,8 +496,47 @@ class Store:
             return writer.add_branch(name, self.commit.number if at is None else self._history.resolve(at))
 
     def branches(self) -> list[Branch]:
+        """By name."""
         self._check_open()
         return self._history.branches()
+
+    def delete_branch(self, name: str) -> None:
+        """Forget a branch, with the journal since its head; its commits stay until gc. Durable on return.
+
+        Raises NotFound, and InvalidInput for the branch that the handle stands on.
+        """
+        with self._writing() as writer:
+            writer.delete_branch(name)
+
+    def gc(
+        self, *, keep_last: int = KEEP_LAST, keep_days: float = KEEP_DAYS, dry_run: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Collected:  # fmt: skip
+        """Thin out commits without a name, and free the space of what none of the others sees.
+
+        Branches' heads, snapshots, what living readers stand at and the beginnings of lines stay; so do the
+        ``keep_last`` newest of each branch and all younger than ``keep_days``. What was written since the commit stays.
+        ``dry_run``: only say what would go; a handle open for reading can too. ``stop`` is asked between steps, each
+        of which leaves a whole engram. Raises DiskFull, CatalogDamaged.
+        """
+        policy = Policy(keep_last, keep_days)
+        if not dry_run:
+            with self._writing() as writer:
+                return writer.collect(policy, stop)
+        self._check_open()
+        return Collector(
+            self._files, self.path, self._catalog, self._packs, policy=policy, dry_run=True, stop=stop
+        ).run()
+
+    def commits(self) -> list[Commit]:
+        """All commits of all lines, by number."""
+        self._check_open()
+        return [commit for commit, _ in self._history.commits()]
+
+    def lines(self) -> list[tuple[int, int | None, int | None]]:
+        """``(line, parent, fork)`` of each: the commit of its parent at which it begins; None for the first."""
+        self._check_open()
+        return self._history.lines()
 
     def log(self) -> list[Commit]:
         """The commit and its ancestors up to the root, newest first."""
@@ -369,7 +577,8 @@ class Store:
             return
         self._closed = ""
         try:
-            if self._writer is not None:
+            failed = self._background.abandon()
+            if self._writer is not None and not isinstance(failed, NoWayBack):  # else a commit may name its pack
                 self._writer.close()
         finally:
             self._finalizer()

@@ -8,30 +8,43 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock, RLock
 from typing import Any, Literal
 
-import numpy as np
-
-from engramdb.errors import AlreadyExists, DiskFull
+from engramdb.errors import AlreadyExists, DiskFull, InvalidInput
 from engramdb.kernels import KERNEL_VERSION
 from engramdb.store import labels as label_runs
+from engramdb.store.background import Stopped
 from engramdb.store.catalog import Catalog
-from engramdb.store.directory import by_segment
+from engramdb.store.compaction import Compacted, Progress, compact, with_deltas
 from engramdb.store.files import Files
 from engramdb.store.history import Branch, Commit, History, StateRef, check_name, commit_row, now
-from engramdb.store.journal import JournalHead, JournalReader, JournalWriter, create_journal, journal_path
-from engramdb.store.leaf import LeafPolicy, encode_leaf
+from engramdb.store.journal import JournalHead, JournalReader, JournalWriter, copied, create_journal, journal_path
+from engramdb.store.leaf import LeafPolicy
+from engramdb.store.leafwriter import LeafWriter
 from engramdb.store.pack import Array, Packs, PackWriter
 from engramdb.store.place import Place
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import Records, concatenate, merge, settle
+from engramdb.store.records import Records
 from engramdb.store.state import encode_state
+from engramdb.store.upkeep.gc import Collected, Collector
+from engramdb.store.upkeep.retention import Policy
 from engramdb.store.versions import LeafRef, row_of
 
 Durability = Literal["journal", "process", "checkpoint"]
+COMPACTION_SLACK = 1 << 28
+"""Compaction lets the packs grow to twice what the head needs and so many bytes more, no further: then gc must run."""
+_SPILL_SLACK = 1 << 26  # bytes that may be wasted in a private pack before it is written anew
+
+
+@dataclasses.dataclass(frozen=True)
+class JournalMark:
+    """A place between two frames: the last sequence before it, and its byte."""
+
+    sequence: int
+    end: int
 
 
 class Writer:
@@ -46,6 +59,9 @@ class Writer:
         self._history = History(catalog)
         self._engram = bytes.fromhex(catalog.meta("engram"))
         self._closed = False
+        self._numbers = Lock()
+        self._journaling = RLock()  # a commit in the background and frames meanwhile
+        self._next_pack = 1
         self._stand(branch)
         self._journal = self._open_journal()
 
@@ -53,13 +69,17 @@ class Writer:
         """Stand at the head of ``branch`` with nothing written since."""
         self.branch = branch
         self.place = Place.at(self._catalog, self._packs, branch.line, branch.head)
-        self._neurons, self._synapses = self.place.commit.neurons, self.place.commit.synapses
-        self._next_commit = 1 + int(self._catalog.rows("SELECT max(number) FROM commits")[0][0])
-        self._next_pack = 1 + int(self._catalog.rows("SELECT coalesce(max(pack), 0) FROM packs")[0][0])
+        self._next_pack = max(self._next_pack, self._catalog.unused("packs"))
         newest_label = self._catalog.select("labels", "ORDER BY run DESC LIMIT 1")
         self._next_run = 1 + (newest_label[0][0] if newest_label else 0)
-        self._next_leaf = int(self._catalog.meta("next_leaf"))
         self._labels: list[label_runs.BlockRef] = []
+        self._reader.unnamed = self.place.directory.unnamed
+        self._leaves = LeafWriter(
+            self.place.directory, self._reader, self._policy, self._private_pack, branch.line,
+            number=self._catalog.unused("commits"),
+            next_leaf=int(self._catalog.meta("next_leaf")),
+            neurons=self.place.commit.neurons, synapses=self.place.commit.synapses,
+        )  # fmt: skip
 
     # journal
 
@@ -81,96 +101,47 @@ class Writer:
         )
 
     def journal_append(self, kind: str, tick: int, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> int:
-        if self._durability == "checkpoint":
-            self._journal.sequence += 1
-            return self._journal.sequence
-        try:
-            return self._journal.append(kind, tick, meta, arrays)
-        except OSError as error:  # after a failed sync nobody knows what the disk holds
-            raise NoWayBack from error
+        with self._journaling:
+            if self._durability == "checkpoint":
+                self._journal.sequence += 1
+                return self._journal.sequence
+            try:
+                return self._journal.append(kind, tick, meta, arrays)
+            except OSError as error:  # after a failed sync nobody knows what the disk holds
+                raise NoWayBack from error
+
+    def journal_mark(self) -> JournalMark:
+        """Up to here: for a commit that is made while the journal goes on."""
+        return JournalMark(self._journal.sequence, self._journal.end)
 
     # leaves
 
     def write(self, changes: Records) -> None:
         """Merge into leaves; all of it or, when an exception leaves, nothing."""
-        _, pack = self._private_pack()
-        end, next_leaf = pack.end, self._next_leaf
-        written: list[LeafRef] = []
-        neurons = synapses = 0
-        try:
-            for segment, start, stop in by_segment(changes.ids):
-                for old, part in self._by_leaf(segment, changes.part(start, stop)):
-                    fresh = list(self._write_leaf(segment, old, part))
-                    written += fresh
-                    neurons += sum(ref.rows for ref in fresh)
-                    synapses += sum(ref.synapses for ref in fresh)
-                    if old is not None and fresh[0].low == old.low:
-                        neurons -= old.rows
-                        synapses -= old.synapses
-        except BaseException:
-            pack.rewind(end)
-            self._next_leaf = next_leaf
-            raise
-        self.place.directory.put(written)
-        self._neurons += neurons
-        self._synapses += synapses
-
-    def _by_leaf(self, segment: int, changes: Records) -> Iterator[tuple[LeafRef | None, Records]]:
-        table = self.place.directory.table(segment)
-        if not len(table):
-            yield None, changes
-            return
-        position = table.locate(changes.ids)
-        edges = [0, *(np.flatnonzero(np.diff(position)) + 1).tolist(), len(changes)]
-        for start, stop in itertools.pairwise(edges):
-            yield table[int(position[start])], changes.part(start, stop)
-
-    def _write_leaf(self, segment: int, old: LeafRef | None, changes: Records) -> Iterator[LeafRef]:
-        """A new version of ``old`` with ``changes`` in it, and the leaves that split off."""
-        low: int | None = segment << 32 if old is None else old.low
-        leaf: int | None = None if old is None else old.leaf
-        for piece in self._pieces(old, changes):
-            if piece is None:  # the old leaf has no room for what comes behind it, and stays as it is
-                low = leaf = None
-                continue
-            if low is None:
-                low = int(piece.ids[0])
-            if leaf is None:
-                leaf, self._next_leaf = self._next_leaf, self._next_leaf + 1
-            data, crc = encode_leaf(piece, line=self.branch.line, commit=self._next_commit, leaf=leaf, low=low)
-            pack_number, pack = self._private_pack()
-            yield LeafRef(
-                line=self.branch.line, low=low, commit=self._next_commit, leaf=leaf,
-                first=int(piece.ids[0]), last=int(piece.ids[-1]), kind=1,
-                pack=pack_number, offset=pack.append(data), length=len(data), header_crc=crc,
-                rows=len(piece), synapses=piece.synapses,
-            )  # fmt: skip
-            low = leaf = None
-
-    def _pieces(self, old: LeafRef | None, changes: Records) -> Iterator[Records | None]:
-        """What the leaf becomes, piece by piece. None: the old leaf stays as it is."""
-        if old is not None and int(changes.ids[0]) <= old.last:
-            merged = merge(self._reader.read(old), changes)
-            edges = self._policy.halve(self._policy.costs(merged))
-            for start, stop in itertools.pairwise(edges):
-                yield merged.part(start, stop)
-            return
-        changes = settle(changes)
-        stored = Records.empty() if old is None else self._reader.read(old)
-        costs = np.concatenate([self._policy.costs(stored), self._policy.costs(changes)])
-        edges, size = self._policy.fill(costs), len(stored)
-        for start, stop in itertools.pairwise(edges):
-            if stop == size and start == 0:
-                yield None
-            elif start >= size:
-                yield changes.part(start - size, stop - size)
-            else:
-                yield concatenate([stored.part(start, min(stop, size)), changes.part(0, max(stop - size, 0))])
+        self._leaves.write(changes)
 
     def _private_pack(self) -> tuple[int, PackWriter]:
         if self._packs.private is None:
-            self._packs.private = self._next_pack, PackWriter(self._files, self._path / "packs")
+            self._packs.begin(*self._new_pack())
+        assert self._packs.private is not None
         return self._packs.private
+
+    def _new_pack(self) -> tuple[int, PackWriter]:
+        pack = PackWriter(self._files, self._path / "packs")
+        with self._numbers:
+            number, self._next_pack = self._next_pack, self._next_pack + 1
+        return number, pack
+
+    def compact(self, depth: int, stopped: Stopped, progress: Progress | None = None, *, whole: bool) -> Compacted:
+        """Write leaves with at least ``depth`` deltas anew, as far as COMPACTION_SLACK leaves room."""
+        directory = self.place.directory
+        needed = sum(ref.length for ref in directory.leaves())
+        (packed,) = self._catalog.rows("SELECT coalesce(sum(bytes), 0) FROM packs")[0]
+        room = max(0, 2 * needed + COMPACTION_SLACK - packed)
+        return compact(
+            with_deltas(directory, depth), directory, self._reader, self._catalog, self._new_pack, room,
+            stopped, progress, whole=whole,
+        )  # fmt: skip
 
     # labels
 
@@ -181,7 +152,7 @@ class Writer:
         try:
             written = label_runs.write_run(
                 pack, batches, pack_number=pack_number, run=self._next_run,
-                line=self.branch.line, commit=self._next_commit, layer=layer,
+                line=self.branch.line, commit=self._leaves.number, layer=layer,
             )  # fmt: skip
         except BaseException:
             pack.rewind(end)
@@ -191,55 +162,96 @@ class Writer:
 
     # commits
 
-    def commit_state(self, tick: int, state: Mapping[str, Array], bundles: str, message: str) -> Commit:
-        """Everything written since the last commit, durable and named on return."""
-        line, number = self.branch.line, self._next_commit
+    def commit_state(
+        self, tick: int, state: Mapping[str, Array], bundles: str, message: str, upto: JournalMark | None = None
+    ) -> Commit:
+        """Everything written since the last commit, durable and named on return.
+
+        ``upto``: the frames that the commit covers; later ones go on in the next journal. All of them by default.
+        """
+        line, number = self.branch.line, self._leaves.number
         place: StateRef | None = None
+        with contextlib.suppress(DiskFull):  # without room for it, all of the pack is kept
+            self._repack()
         end = self._packs.private[1].end if self._packs.private else 0
         if state:
             data, crc = encode_state(state, line=line, commit=number)
             pack_number, pack = self._private_pack()
             place = StateRef(pack_number, pack.append(data), len(data), crc)
-        commit = Commit(
-            number=number, line=line, parent=self.place.commit.number, tick=tick, created=now(), message=message,
-            neurons=self._neurons, synapses=self._synapses, sequence=self._journal.sequence,
-        )  # fmt: skip
         branch = Branch(self.branch.name, line, number)
+        versions = self.place.directory.to_name()
         try:
             if self._packs.private:
                 with no_way_back():
                     self._packs.private[1].finish()
-            journal = self._fresh_journal(branch, commit)
-            with self._dropped(journal), self._catalog.transaction():
-                self._name(commit, place, branch, bundles)
+            with self._journaling:
+                upto = upto or self.journal_mark()
+                commit = Commit(
+                    number=number, line=line, parent=self.place.commit.number, tick=tick, created=now(),
+                    message=message, neurons=self._leaves.neurons, synapses=self._leaves.synapses,
+                    sequence=upto.sequence,
+                )  # fmt: skip
+                with no_way_back():
+                    later = copied(self._journal.frames_after(upto.end))
+                journal = self._fresh_journal(branch, commit, later, self._journal.sequence)
+                with self._dropped(journal), self._catalog.transaction():
+                    self._name(commit, place, branch, bundles, versions)
+                with no_way_back():
+                    self._after_commit(commit, branch, bundles)
+                    self._switch_journal(journal)
         except DiskFull:
             if self._packs.private:
                 self._packs.private[1].rewind(end)
             raise
-        with no_way_back():
-            self._after_commit(commit, branch, bundles)
-            self._switch_journal(journal)
         return commit
 
-    def _name(self, commit: Commit, state: StateRef | None, branch: Branch, bundles: str) -> None:
+    def _repack(self) -> None:
+        """Leave behind what was written to the private pack and then again, when that is the most of it."""
+        if self._packs.private is None:
+            return
+        number, pack = self._packs.private
+        here = [ref for ref in self.place.directory.to_name() if ref.pack == number]
+        used = sum(ref.length for ref in here) + sum(block.length for block in self._labels)
+        if pack.end <= 2 * used + _SPILL_SLACK:
+            return
+        fresh_number, fresh = self._new_pack()
+
+        def moved(offset: int, length: int) -> int:
+            return fresh.append(self._files.pread(pack.handle, length, offset))
+
+        try:
+            refs = [ref._replace(pack=fresh_number, offset=moved(ref.offset, ref.length))
+                    for ref in sorted(here, key=lambda ref: ref.offset)]  # fmt: skip
+            labels = [
+                block._replace(pack=fresh_number, offset=moved(block.offset, block.length)) for block in self._labels
+            ]
+        except BaseException:
+            fresh.close()
+            fresh.unlink()
+            raise
+        self._labels = labels
+        self._packs.begin(fresh_number, fresh)  # before anyone is sent there
+        self.place.directory.moved(refs)
+        self._packs.discard(number, pack)
+
+    def _name(
+        self, commit: Commit, state: StateRef | None, branch: Branch, bundles: str, versions: Sequence[LeafRef]
+    ) -> None:
         catalog = self._catalog
         if self._packs.private:
             number, pack = self._packs.private
             catalog.put("packs", (number, pack.name, pack.end))
         catalog.put("commits", commit_row(commit, state))
-        catalog.put_versions(row_of(ref) for ref in self.place.directory.unnamed)
+        catalog.put_versions(row_of(ref) for ref in versions)
         for block in self._labels:
             catalog.put("labels", block.row())
         if bundles != self.place.bundles:
             catalog.put("bundles", (commit.line, commit.number, bundles))
-        catalog.put("meta", ("next_leaf", str(self._next_leaf)))
+        catalog.put("meta", ("next_leaf", str(self._leaves.next_leaf)))
         catalog.put("branches", (branch.name, branch.line, branch.head))
 
     def _after_commit(self, commit: Commit, branch: Branch, bundles: str) -> None:
-        if self._packs.private:
-            self._packs.private[1].close()
-            self._packs.private = None
-            self._next_pack += 1
+        self._packs.end()
         self.place.directory.named()
         self.place = dataclasses.replace(self.place, commit=commit, bundles=bundles)
         if self._labels:
@@ -247,7 +259,7 @@ class Writer:
             self.place = dataclasses.replace(self.place, labels=labels)
             self._labels.clear()
         self.branch = branch
-        self._next_commit += 1
+        self._leaves.number += 1
 
     # lines and branches
 
@@ -272,14 +284,44 @@ class Writer:
         journal.close(mark=False)
         return branch
 
-    def _fresh_journal(self, branch: Branch, commit: Commit) -> JournalWriter:
-        """The journal of a head that is about to be: without the catalog's word it is only a left-over."""
+    def delete_branch(self, name: str) -> None:
+        branch = self._history.branch(name)
+        if name == "main":
+            raise InvalidInput('branch "main" is the one that opens when none is named: restore it to another commit')
+        if name == self.branch.name:
+            raise InvalidInput(f'branch "{name}" is the one that is open: open another one to delete it')
+        with self._catalog.transaction():
+            self._catalog.delete("branches", "WHERE name = ?", (name,))
+        with contextlib.suppress(OSError):  # the next opening deletes left-overs
+            self._files.unlink(journal_path(self._path, branch.line, branch.head))
+
+    def collect(self, policy: Policy, stop: Callable[[], bool]) -> Collected:
+        """Thin history and free space; see :mod:`engramdb.store.upkeep.gc`."""
+        collector = Collector(
+            self._files, self._path, self._catalog, self._packs, policy=policy, dry_run=False,
+            new_pack=self._new_pack, stop=stop,
+        )  # fmt: skip
+        try:
+            return collector.run()
+        except OSError as error:
+            raise NoWayBack from error
+        finally:
+            if self._packs.private is None and not self.place.directory.unnamed:
+                self._stand(self.branch)  # records have moved: readers would find them, but with a detour
+
+    def _fresh_journal(
+        self, branch: Branch, commit: Commit, frames: bytes = b"", sequence: int | None = None
+    ) -> JournalWriter:
+        """The journal of a head that is about to be: without the catalog's word it is only a left-over.
+
+        ``frames``: copies of those after the commit's, up to ``sequence``.
+        """
         path = journal_path(self._path, branch.line, branch.head)
         head = self._head(branch, commit)
-        create_journal(self._files, path, head)
+        create_journal(self._files, path, head, frames)
         return JournalWriter(
-            self._files, path, end=len(head.encode()), sequence=commit.sequence,
-            sync=self._durability == "journal", fresh=True,
+            self._files, path, end=len(head.encode()) + len(frames),
+            sequence=commit.sequence if sequence is None else sequence, sync=self._durability == "journal", fresh=True,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -302,10 +344,8 @@ class Writer:
             self._files.unlink(old.path)
 
     def _discard_pack(self) -> None:
-        private, self._packs.private = self._packs.private, None
-        self._reader.cache.clear()  # the next private pack has the same number
-        if private:
-            private[1].discard()
+        if self._packs.private is not None:
+            self._packs.discard(*self._packs.private)
 
     def close(self) -> None:
         """Drop what no commit names, and mark the journal's end."""
@@ -319,8 +359,7 @@ class Writer:
         """Close the files as they are, unless :meth:`close` has: a commit may or may not name them."""
         if not self._closed:
             self._closed = True
-            if self._packs.private:
-                self._packs.private[1].close()
+            self._packs.end()  # a commit may name it
             self._journal.close(mark=False)
 
 

@@ -19,12 +19,14 @@ import numpy as np
 from engramdb import Layer, SmallWorld, Spec
 from engramdb.growth.bundle import Bundles
 from engramdb.store import STORED, LeafPolicy, Records, Store
-from engramdb.store.column import BLOSC, CONSTANT, RANGE, RAW
+from engramdb.store.column import BLOSC, CONSTANT, PALETTE, PCODEC, RANGE, RAW
 from engramdb.store.leaf import decode_leaf, encode_leaf
 from engramdb.store.pack import parse_record
 
 K, SPAN, LONG, DOMAIN = 12, 50, 0.1, 1_000_000
-CODECS = {RAW: "raw", CONSTANT: "constant", RANGE: "range", BLOSC: "blosc"}
+CODECS = {
+    RAW: "raw", CONSTANT: "constant", RANGE: "range", BLOSC: "blosc", PCODEC: "pcodec", PALETTE: "palette",
+}  # fmt: skip
 
 
 def small_world(first: int, count: int, seed: int = 0) -> Records:
@@ -77,6 +79,13 @@ def leaf_figures() -> None:
     decoding = seconds(lambda: decode_leaf(parse_record(data, crc)), 20)
     say("encode a leaf", encoding * 1e3, f"ms, {len(leaf) / encoding / 1e6:.1f} M neurons/s")
     say("decode and check a leaf", decoding * 1e3, f"ms, {leaf.nbytes / decoding / 1e6:,.0f} MB/s of arrays")
+    import engramdb.kernels.targets  # noqa: F401  # from here on with compiled kernels
+
+    decode_leaf(parse_record(data, crc))
+    encoding = seconds(lambda: encode_leaf(leaf, line=1, commit=2, leaf=3, low=0), 20)
+    decoding = seconds(lambda: decode_leaf(parse_record(data, crc)), 20)
+    say("encode a leaf, compiled", encoding * 1e3, f"ms, {len(leaf) / encoding / 1e6:.1f} M neurons/s")
+    say("decode and check a leaf, compiled", decoding * 1e3, f"ms, {leaf.nbytes / decoding / 1e6:,.0f} MB/s of arrays")
 
 
 def store_figures(folder: Path) -> None:

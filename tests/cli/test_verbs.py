@@ -112,6 +112,17 @@ def test_an_import_keeps_labels_and_they_can_be_used_as_ids(cli: Cli, worm: Path
     assert ran["spikes"] == 2
 
 
+def test_weights_are_imported_in_the_type_asked_for(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "worm.csv").write_text(EDGES)
+    imported = ("import", "edges", "worm.csv", "a.engram", "--weights", "int8")
+    refused(cli(*imported), 2, "layers[0].weight_step: missing")
+    refused(cli(*imported, "--weight-step", "0.01"), 2, "too large", "reach 1.27 mV")
+    assert cli(*imported, "--weight-step", "0.4").code == 0
+    with engramdb.open(tmp_path / "a.engram") as e:
+        assert e.spec.layers[0].weights == "int8"
+        np.testing.assert_allclose(e.synapses("AVAL").weights, [3.2, 2.4])
+
+
 def test_import_options_reach_the_import(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "worm.csv").write_text(EDGES.replace("pre,post", "from,to").replace(",", ";"))
     said = cli(

@@ -8,14 +8,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from engramdb.address import MAX_LOCAL, format_id
-from engramdb.errors import EngramError, FormatTooNew, NotAnEngram
+from engramdb.errors import Damaged, EngramError, FormatTooNew, JournalDamaged, NotAnEngram, Unreachable
 from engramdb.growth.bundle import Bundles
 from engramdb.spec import Spec
 from engramdb.store import labels as label_runs
@@ -25,67 +21,50 @@ from engramdb.store.files import OS_FILES, Files
 from engramdb.store.history import Branch, Commit, History
 from engramdb.store.journal import JournalReader, journal_path
 from engramdb.store.leftovers import leftovers
-from engramdb.store.pack import BadRecord, Packs
-from engramdb.store.reader import LeafReader, describe, good_copies_text
-from engramdb.store.records import GENERATED, KEEP, STORED, Records
+from engramdb.store.pack import Packs
+from engramdb.store.reader import LeafReader
 from engramdb.store.state import read_state
-from engramdb.store.versions import SELECTED, LeafRef, ref_of, table_of
+from engramdb.store.upkeep.presence import Presence
+from engramdb.store.upkeep.problem import Problem, Report
+from engramdb.store.upkeep.versioncheck import Sizes, VersionCheck, stored
+from engramdb.url import as_url, options_of
 
-_PAGE = 4096
-
-Sizes = dict[tuple[int, int], int]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong. ``ids`` is a range of neurons as text; ``good_in`` names snapshots with a whole copy."""
-
-    what: str
-    where: str
-    pack: str | None = None
-    offset: int | None = None
-    leaf: int | None = None
-    ids: str | None = None
-    good_in: list[str] = field(default_factory=list)
-    remedy: str = "restore the engram from a copy"
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}; {self.remedy}"
-
-
-@dataclass
-class Report:
-    """What :func:`verify` found. ``checked`` counts what was read; ``notes`` are remarks that are no damage."""
-
-    problems: list[Problem] = field(default_factory=list)
-    checked: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def count(self, **amounts: int) -> None:
-        for name, amount in amounts.items():
-            self.checked[name] = self.checked.get(name, 0) + amount
+_CACHE_BYTES = 16 << 20  # for what deltas lie on
+_TRIES = 3
+_PAST = "no branch needs it now, and gc frees it when no snapshot does"
+_GIVE_UP = "restore the engram from a copy, or give up what is lost with verify --repair --drop-lost"
 
 
 def verify(path: str | Path, *, files: Files = OS_FILES) -> Report:
     """Check every row of the catalog, record, column, journal frame and label of the engram at ``path``.
 
-    Damage comes back in the report; only NotAnEngram and FormatTooNew are raised.
+    Damage comes back in the report; only NotAnEngram, FormatTooNew and Unreachable are raised. ``path`` may be the URL
+    of a published engram.
     """
+    if (url := as_url(path)) is not None:
+        from engramdb.store.remote.files import verified
+
+        return verified(url, options_of(path, None), verify)
     path = Path(path)
     report = Report()
-    counts = ("commits", "packs", "leaves", "neurons", "synapses", "states", "labels", "journal_frames")
-    report.count(**dict.fromkeys(counts, 0))
     try:
         with contextlib.closing(Catalog(path, write=False)) as catalog:
-            _Verifier(path, catalog, files, report).run()
-    except (NotAnEngram, FormatTooNew):
+            for _ in range(_TRIES):
+                before, report = catalog.rows("PRAGMA data_version"), _empty()
+                _Verifier(path, catalog, files, report).run()
+                if report.ok or catalog.rows("PRAGMA data_version") == before:
+                    break  # else a writer has moved or freed something meanwhile, and that may be all
+    except (NotAnEngram, FormatTooNew, Unreachable):
         raise
     except EngramError as error:
         report.problems.append(Problem(str(error), "catalog.sqlite"))
+    return report
+
+
+def _empty() -> Report:
+    report = Report()
+    counts = ("commits", "packs", "leaves", "deltas", "neurons", "synapses", "states", "labels", "journal_frames")
+    report.count(**dict.fromkeys(counts, 0))
     return report
 
 
@@ -95,9 +74,10 @@ class _Verifier:
         self._history = History(catalog)
         self._names: dict[int, str] = {}
         self._packs = Packs(files, path / "packs", lambda pack: self._names.get(pack, f"number {pack}"))
-        self._leaves = LeafReader(catalog, self._packs, 0)
+        self._leaves = LeafReader(catalog, self._packs, _CACHE_BYTES)
         self._sizes: dict[int, Sizes] = {}
-        self._projections = 1 << 16
+        self._presence = Presence(catalog, self._leaves)
+        self._check = VersionCheck(catalog, self._leaves, report, self._names)
 
     def run(self) -> None:
         with contextlib.closing(self._packs):
@@ -112,11 +92,16 @@ class _Verifier:
     def _reported(self, where: str) -> Iterator[None]:
         try:
             yield
+        except Unreachable:
+            raise  # it says nothing of what is stored
         except EngramError as error:
             self._add(str(error), where)
 
-    def _add(self, what: str, where: str) -> None:
+    def _add(self, what: str, where: str, heads: list[str] | None = None) -> None:
+        """``heads``: the branches whose present state needs it, where that can be told; [] is damage of the past."""
         problem = Problem(what, where)
+        if heads is not None:
+            problem = replace(problem, heads=heads, past=not heads, remedy=_GIVE_UP if heads else _PAST)
         if problem not in self._report.problems:
             self._report.problems.append(problem)
 
@@ -125,7 +110,7 @@ class _Verifier:
             self._add(f"SQLite finds: {text}", "catalog.sqlite")
 
     def _spec(self) -> None:
-        self._projections = len(Spec.from_json(self._catalog.meta("spec")).all_projections)
+        self._check.projections = len(Spec.from_json(self._catalog.meta("spec")).all_projections)
         for key in ("engram", "next_leaf"):
             self._catalog.meta(key)
 
@@ -134,10 +119,17 @@ class _Verifier:
             self._names[pack] = name
             self._report.count(packs=1)
             file = self._path / "packs" / f"{name}.pack"
-            if not file.is_file():
-                self._add("a pack that commits name is missing", f"packs/{name}.pack")
-            elif file.stat().st_size < nbytes:
-                self._add(f"a pack ends after {file.stat().st_size} of its {nbytes} bytes", f"packs/{name}.pack")
+            try:
+                handle = self._files.open(file)
+            except FileNotFoundError:
+                heads = self._presence.of_pack(pack)
+                self._add("a pack that commits name is missing", f"packs/{name}.pack", heads)
+                continue
+            size = self._files.size(handle)
+            self._files.close(handle)
+            if size < nbytes:
+                heads = self._presence.of_pack(pack)
+                self._add(f"a pack ends after {size} of its {nbytes} bytes", f"packs/{name}.pack", heads)
 
     def _tree(self) -> None:
         """Commits, lines, branches and snapshots refer to each other; bundles can be read."""
@@ -148,7 +140,8 @@ class _Verifier:
             if commit.parent is not None and commit.parent not in commits:
                 self._add(f"commit {commit.number} follows commit {commit.parent}, which is missing", "catalog.sqlite")
             with self._reported("catalog.sqlite"):
-                self._sizes[commit.number] = self._sizes_at(commit)
+                self._sizes[commit.number] = sizes = self._sizes_at(commit)
+                self._check.know(commit, sizes)
         for line, parent, fork in self._catalog.select("lines"):
             if parent is not None and fork not in commits:
                 self._add(f"line {line} begins at commit {fork}, which is missing", "catalog.sqlite")
@@ -169,63 +162,9 @@ class _Verifier:
         return Bundles.from_json(document).sizes
 
     def _versions(self) -> None:
-        condition = f"WHERE (line, low, number) > (?, ?, ?) ORDER BY line, low, number LIMIT {_PAGE}"
-        after: tuple[int, int, int] = (-(1 << 63), -(1 << 63), -(1 << 63))
-        while True:
-            rows = self._catalog.rows(f"SELECT {SELECTED} FROM versions {condition}", after)
-            for row in rows:
-                with self._reported("catalog.sqlite"):
-                    self._version(ref_of(table_of([row])[0]))
-            if len(rows) < _PAGE:
-                return
-            after = rows[-1][:3]
-
-    def _version(self, ref: LeafRef) -> None:
-        self._report.count(leaves=1)
-        try:
-            records = self._leaves.check(ref)
-            sizes = self._sizes.get(ref.commit)
-            if sizes is not None:
-                self._check_records(ref, records, sizes)
-            self._report.count(neurons=len(records), synapses=records.synapses)
-        except BadRecord as error:
-            good = self._leaves.good_copies(ref)
-            problem = Problem(
-                what=f"{describe(ref)} of commit {ref.commit} is damaged: {error}",
-                where=self._leaves.where(ref),
-                pack=self._names.get(ref.pack),
-                offset=ref.offset,
-                leaf=ref.leaf,
-                ids=f"{format_id(ref.first)}-{format_id(ref.last)}",
-                good_in=good,
-                remedy=good_copies_text(good) + ("" if good else ": restore the engram from a copy"),
-            )
-            self._report.problems.append(problem)
-
-    def _check_records(self, ref: LeafRef, records: Records, sizes: Sizes) -> None:
-        """Raise BadRecord where values that pass their checksums cannot be."""
-        ids = records.ids
-        if (ids[1:] <= ids[:-1]).any():
-            raise BadRecord("its ids do not increase")
-        if (
-            int(ids[0]) != ref.first
-            or int(ids[-1]) != ref.last
-            or ref.first < ref.low
-            or ref.low >> 32 != ref.last >> 32
-        ):
-            raise BadRecord("its ids are not those that the catalog names")
-        if not _exist(ids, sizes):
-            raise BadRecord("it holds ids that its segment does not have")
-        if ((records.row_kind == KEEP) | (records.row_kind > GENERATED)).any():
-            raise BadRecord("a row is neither stored nor generated")
-        if ((np.diff(records.indptr) > 0) & (records.row_kind != STORED)).any():
-            raise BadRecord("a generated row has synapses")
-        if not _exist(records.target, sizes):
-            raise BadRecord("a synapse leads to a neuron that does not exist")
-        if records.projection.size and int(records.projection.max()) >= self._projections:
-            raise BadRecord("a synapse belongs to a projection that does not exist")
-        if not np.isfinite(records.weight).all():
-            raise BadRecord("a weight is not finite")
+        for row in stored(self._catalog):
+            with self._reported("catalog.sqlite"):
+                self._check.check(row)
 
     def _heads(self) -> None:
         """At every head and snapshot, leaves do not overlap and add up to what the commit says."""
@@ -256,16 +195,23 @@ class _Verifier:
         for commit, ref in self._history.commits():
             if ref is not None:
                 self._report.count(states=1)
-                with self._reported(f"packs/{self._names.get(ref.pack)}.pack"):
+                try:
                     read_state(self._packs, commit, ref)
+                except Damaged as error:
+                    place = f"packs/{self._names.get(ref.pack)}.pack"
+                    self._add(str(error), place, self._presence.of_commit(commit.number))
 
     def _labels(self) -> None:
         before: label_runs.BlockRef | None = None
         for row in self._catalog.select("labels", "ORDER BY run, block"):
             ref = label_runs.BlockRef.of_row(row)
             self._report.count(labels=ref.labels)
-            with self._reported(f"packs/{self._names.get(ref.pack)}.pack"):
+            try:
                 block = label_runs.read_block(self._packs, ref)
+            except Damaged as error:
+                place = f"packs/{self._names.get(ref.pack)}.pack"
+                self._add(str(error), place, self._presence.of_labels(ref))
+            else:
                 keys = [label_runs.sortable(key) for key in block.keys]
                 increasing = all(one < other for one, other in itertools.pairwise(keys))
                 if not increasing or (block.ids[1:] <= block.ids[:-1]).any() or keys[0] != ref.first_key:
@@ -282,8 +228,10 @@ class _Verifier:
 
     def _journals(self) -> None:
         for branch in self._history.branches():
-            with self._reported(f"journal/{branch.line}-{branch.head}"):
+            try:
                 self._journal(branch)
+            except JournalDamaged as error:
+                self._add(str(error), f"journal/{branch.line}-{branch.head}", [branch.name])
 
     def _journal(self, branch: Branch) -> None:
         path = journal_path(self._path, branch.line, branch.head)
@@ -294,11 +242,12 @@ class _Verifier:
                 self._add(
                     f"the journal of branch {branch.name} is missing; what happened after commit {branch.head} is lost",
                     f"journal/{path.name}",
+                    [branch.name],
                 )
             return
         with contextlib.closing(reader):
             if reader.head.engram.hex() != self._catalog.meta("engram"):
-                self._add("a journal of another engram", f"journal/{path.name}")
+                self._add("a journal of another engram", f"journal/{path.name}", [branch.name])
             for _ in reader.frames(reader.head):
                 self._report.count(journal_frames=1)
             if reader.torn:
@@ -311,16 +260,3 @@ class _Verifier:
             self._report.notes.append(
                 f"{path.parent.name}/{path.name} is named by no commit: a writer uses it, or the next one removes it"
             )
-
-
-def _exist(ids: npt.NDArray[np.uint64], sizes: Sizes) -> bool:
-    """Whether all ids lie below the sizes of their segments."""
-    if not ids.size:
-        return True
-    segments = ids >> np.uint64(32)
-    kinds = segments[:1] if bool((segments == segments[0]).all()) else np.unique(segments)
-    for segment in kinds.tolist():
-        local = ids[segments == np.uint64(segment)] & np.uint64(MAX_LOCAL)
-        if int(local.max()) >= sizes.get((segment >> 16, segment & 0xFFFF), 0):
-            return False
-    return True

@@ -1,0 +1,1 @@
+"""Engrams in object stores: publishing them, fetching them, and reading their packs by ranges."""

@@ -1,0 +1,1 @@
+"""What keeps a store sound and small: verify and repair, retention and gc."""

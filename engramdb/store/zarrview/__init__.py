@@ -1,0 +1,1 @@
+"""The Zarr view: an engram at one commit, seen as Zarr groups and arrays. Only ``view`` imports zarr."""

@@ -1,0 +1,129 @@
+"""Makes the archive of the present format: ``python -m tests.archives.make``. Refuses to replace one that is there.
+
+The engram has everything a store can have: layers of all three weight types, virtual, generated and stored rows, deltas
+of every depth, a split leaf, a tombstone, labels, snapshots, two branches, a line that was left, and a journal with
+frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import engramdb
+from engramdb import Layer, Projection, SmallWorld, Spec
+from engramdb.store import FORGOTTEN, Records, Store
+from engramdb.store.catalog import FORMAT_VERSION
+
+FOLDER = Path(__file__).parent
+NAME = "archive.engram"
+
+
+def spec() -> Spec:
+    """Three layers, one of each weight type."""
+    near = SmallWorld(k=4, long_fraction=0.2, span=20, weight=(1.0, 6.0))
+    layers = [
+        Layer("plain", segments=[9000, 50], wiring=near, materialize=True),
+        Layer("half", index=40_000, segments=[400], wiring=near, weights="float16"),
+        Layer("bytes", index=65_535, segments=[400], wiring=near, weights="int8", weight_step=0.05),
+    ]
+    to_half = Projection("plain", "half", engramdb.FixedOutdegree(k=2), weight=(2.0, 9.0), delay_ms=3.0)
+    return Spec(seed=11, layers=layers, projections=[to_half])
+
+
+def make(path: Path) -> None:
+    """The engram at ``path``, closed as by a kill: its journal has frames that no commit covers."""
+    with engramdb.create(path, spec()) as e:
+        for tick in range(6):
+            e.stimulate(np.arange(tick, 9000, 97), 30.0)
+            e.run(2)
+            e.checkpoint(f"round {tick}")
+        e.snapshot("driven")
+        e.connect([1, 2, 3], [4, 5, 6], [1.5, -2.5, 0.1])
+        half, small = 40_000 << 48, 65_535 << 48
+        e.connect(half + 1, half + 2, 0.1)
+        e.connect(small + 1, small + 2, 0.12)
+        e.branch("what-if")
+        e.run(3)
+        e.restore("driven")
+        e.run(5)
+        e.snapshot("again")
+    with Store.open(path, "r+") as store:
+        store.write_labels(0, [(np.arange(20, dtype=np.int64) * 3, np.arange(20, dtype=np.uint64))])
+        ids = np.arange(50, dtype=np.uint64) | np.uint64(1 << 32)
+        store.write(Records.of_state(ids, {}, FORGOTTEN))  # a segment's only leaf ends
+        store.commit_state(store.commit.tick, store.read_state(), store.bundles, "labels, and an end")
+    e = engramdb.open(path, "r+")
+    e.stimulate([7, 8, 9], 25.0, at=e.tick + 2, duration=2)
+    e.run(4)
+    e.set_weight(0, e.synapses(0).targets[0], 3.25)
+    e._shut()
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """All that is in the engram, as digests, by branch and snapshot."""
+    with Store.open(path) as store:
+        names: list[str | None] = [None, *(snapshot.name for snapshot in store.snapshots())]
+        branches = {branch.name: branch.head for branch in store.branches()}
+        commits = [(c.number, c.parent, c.tick, c.message) for c in store.log()]
+        frames = [(frame.sequence, frame.kind, frame.tick) for frame in store.journal_frames()]
+        labels = store.labels_of(np.arange(25, dtype=np.uint64))
+    past = {"now" if name is None else name: _digests(path, at=name) for name in names}
+    past["branch what-if"] = _digests(path, branch="what-if")
+    return json.loads(
+        json.dumps({"branches": branches, "log": commits, "journal": frames, "labels": labels, "past": past})
+    )
+
+
+def _digests(path: Path, **where: Any) -> dict[str, Any]:
+    with engramdb.open(path, **where) as e:
+        found: dict[str, Any] = {"tick": e.tick}
+        for layer in e.spec.layers:
+            neurons = []
+            for segment in layer.segments:
+                first = layer.index << 48 | segment.index << 32
+                neurons.append(np.arange(segment.size, dtype=np.uint64) + np.uint64(first))
+            ids = np.concatenate(neurons)
+            many = e.neurons(ids)
+            columns = {name: column.tobytes() for name, column in sorted(many.fields.items())}
+            rows = [e.synapses(int(neuron)) for neuron in ids[:: max(1, ids.size // 40)]]
+            columns["state"] = ",".join(many.state).encode()
+            columns["targets"] = np.concatenate([row.targets for row in rows]).tobytes()
+            columns["weights"] = np.concatenate([row.weights for row in rows]).tobytes()
+            found[layer.name] = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in columns.items()}
+    return found
+
+
+def future(path: Path) -> list[list[int]]:
+    """What the next ticks bring, once the journal is replayed."""
+    with engramdb.open(path, "r+") as e:
+        e.stimulate(np.arange(0, 9000, 31), 30.0)
+        run = e.run(10, record=("spikes",))
+    return [run.counts.tolist(), [int(hashlib.sha256(run.spikes[1].tobytes()).hexdigest()[:12], 16)]]
+
+
+def main() -> int:
+    """Write both files."""
+    archive = FOLDER / f"format-{FORMAT_VERSION}.tar.gz"
+    if archive.exists():
+        sys.stderr.write(f"{archive} exists, and is never made again\n")
+        return 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAME
+        make(path)
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(path, NAME)
+        document = {"contents": contents(path), "future": future(path)}
+    archive.with_name(f"format-{FORMAT_VERSION}.json").write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

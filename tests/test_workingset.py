@@ -1,0 +1,89 @@
+"""The working set's books: what is counted is what is there, and the budget holds at every moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engramdb import Engram, FixedOutdegree, Layer, SmallWorld, Spec
+from engramdb.growth.bundle import Bundles
+from engramdb.kernels import slots
+from engramdb.store import Store
+from engramdb.workingset import SYNAPSE_BYTES, WorkingSet
+from tests.networks import assert_same_state, make, twin_of
+
+
+def rows_there(working_set: WorkingSet) -> int:
+    """How many records have their row in the arena."""
+    records = working_set.records[: working_set.slots.counters[slots.N_RECORDS]]
+    return int(((records["slot"] >= 0) & (records["offset"] >= 0)).sum())
+
+
+@pytest.mark.parametrize(
+    ("memory", "driven", "k", "delay", "weight"),
+    [(47_734, 752, 28, 1.0, 0.5), (33_509, 563, 29, 4.0, 3.0), (64_037, 479, 38, 1.0, 0.5)],
+)
+def test_making_room_for_stored_rows_spares_the_records_of_generated_ones(
+    tmp_path: Path, memory: int, driven: int, k: int, delay: float, weight: float
+) -> None:
+    """Every other row is stored, and in a chunk of spikes only some records have their rows."""
+    wiring = SmallWorld(k=k, span=30, long_fraction=0.0, weight=weight)
+    spec = Spec(seed=2, layers=[Layer("a", segments=[3000], wiring=wiring, delay_ms=delay)])
+    with make(tmp_path, spec, memory=memory) as e:
+        written = np.arange(0, driven, 2)
+        e.set_weight(written, np.array([e.synapses(i).targets[0] for i in written.tolist()]), 2.0)
+        twin = twin_of(e)
+        e.stimulate(np.arange(driven), 16.0)
+        twin.stimulate(np.arange(driven), np.full(driven, np.float32(16)), 1)
+        for _ in range(12):
+            e.run(1)
+            working_set = e._live.working_set
+            assert working_set.slots.counters[slots.N_ROWS] == rows_there(working_set)
+        assert e.stats()["evictions"] > 10, "the budget must be tight for this test to mean anything"
+        twin.run(12)
+        assert_same_state(e, twin)
+
+
+def test_room_that_forgotten_rows_leave_is_used_again(tmp_path: Path) -> None:
+    """A long row is changed again and again: what it held before must not count against the budget for ever."""
+    spec = Spec(seed=2, layers=[Layer("a", segments=[300], wiring=FixedOutdegree(k=250, weight=0.01))])
+    with make(tmp_path, spec, memory=40_000) as e:
+        target = e.synapses(7).targets[:1]
+        for weight in range(40):
+            e.set_weight(7, target, float(weight) / 100)
+            e.stimulate(7, 20.0)
+            e.run(4)
+            assert e.stats()["used_bytes"] <= 40_000
+        assert e.neuron(7).fields["spike_count"] == 40
+        assert e.synapses(7).weights[0] == np.float32(0.39)
+
+
+def test_slots_taken_after_rows_have_filled_the_budget_stay_within_it(tmp_path: Path) -> None:
+    budget = 200_000
+    spec = Spec(seed=2, layers=[Layer("a", segments=[5000], wiring=FixedOutdegree(k=45, weight=0.01))])
+    bundles = Bundles.initial(spec)
+    Store.create(tmp_path / "net.engram", spec, bundles)
+    with Store.open(tmp_path / "net.engram", "r+", cache_bytes=0) as store:
+        working_set = WorkingSet(spec, bundles, store, budget, threads=1)
+        first = working_set.hold(np.arange(300, dtype=np.uint64))  # sets limits while nearly all of the memory is free
+        working_set.load(first, evict=False)
+        assert 0 <= working_set.free_bytes < 45 * SYNAPSE_BYTES, "rows have filled it"
+        for start in range(300, 3000, 100):
+            working_set.hold(np.arange(start, start + 100, dtype=np.uint64))
+            assert working_set.used_bytes <= budget
+
+
+def test_counts_of_a_neuron_survive_a_change_of_its_row(tmp_path: Path) -> None:
+    spec = Spec(seed=2, layers=[Layer("a", segments=[50], wiring=FixedOutdegree(k=4, weight=0.01))])
+    with make(tmp_path, spec) as e:
+        _fire(e, 3)
+        e.set_weight(3, e.synapses(3).targets[0], 1.0)
+        _fire(e, 3)
+        assert (e.neuron(3).fields["spike_count"], e.neuron(3).fields["last_spike"]) == (2, 5)
+
+
+def _fire(e: Engram, neuron: int) -> None:
+    e.stimulate(neuron, 20.0)
+    e.run(4)
