@@ -35,6 +35,9 @@ class Files(Protocol):
     def pread(self, handle: int, nbytes: int, offset: int) -> bytes:
         """``nbytes`` from ``offset``, fewer only where the file ends."""
 
+    def expect(self, handle: int, nbytes: int, offset: int) -> None:
+        """These bytes will be read soon: whoever can begins to fetch them."""
+
     def size(self, handle: int) -> int: ...
 
     def truncate(self, handle: int, nbytes: int) -> None: ...
@@ -81,6 +84,10 @@ class OsFiles:
             data = os.pread(handle, nbytes - got, offset + got) if got < nbytes else b""
             parts.append(data)
         return b"".join(parts)
+
+    def expect(self, handle: int, nbytes: int, offset: int) -> None:
+        if hasattr(os, "posix_fadvise"):  # Linux; elsewhere the system's own reading ahead has to do
+            os.posix_fadvise(handle, offset, nbytes, os.POSIX_FADV_WILLNEED)
 
     def size(self, handle: int) -> int:
         return os.fstat(handle).st_size

@@ -21,6 +21,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.errors import CatalogDamaged
 from engramdb.store import column
 from engramdb.store.files import Files, disk_full
 
@@ -286,6 +287,16 @@ class Packs:
             parse_record(data[offset - first[0] : offset - first[0] + length], header_crc)
             for offset, length, header_crc in parts
         ]
+
+    def expect(self, pack: int, offset: int, length: int) -> None:
+        """Say that these bytes will be read soon. A pack that is not there is a matter for whoever reads it."""
+        with contextlib.suppress(OSError, CatalogDamaged):
+            entry = self._enter(pack)
+            try:
+                self._files.expect(entry.handle, length, offset)
+            finally:
+                with self._lock:
+                    self._leave(entry)
 
     def _pread(self, pack: int, offset: int, length: int) -> bytes:
         try:

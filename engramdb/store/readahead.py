@@ -1,12 +1,9 @@
-"""Reading many leaves: neighbours with one call, several calls in flight, what is asked for next read ahead."""
+"""Reading many leaves: neighbours with one call, and what comes next asked of the system before it is needed."""
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from engramdb.store.pack import LEAF
 from engramdb.store.reader import LeafReader
@@ -16,52 +13,26 @@ from engramdb.store.versions import LeafRef
 RUN_BYTES = 1 << 20
 """What one call reads at most, unless a single leaf is larger."""
 _GAP_BYTES = 1 << 16  # reading so much for nothing costs less than another call
-_WORTH_BYTES = 1 << 19  # to read less, waking a thread takes longer than it saves
-_WORKERS = min(4, os.cpu_count() or 1)
+_RUNS_AHEAD = 4
 
 
-class ReadAhead:
-    """The threads of a handle that read and decode; they leave the interpreter's lock while they do."""
+def read_leaves(
+    reader: LeafReader, refs: Iterable[LeafRef], *, cached: bool, query: bool = False
+) -> Iterator[tuple[LeafRef, Records]]:
+    """Each of ``refs`` with its records, in order; see :meth:`LeafReader.read`. Raises LeafDamaged in its place.
 
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-
-    def read(
-        self, reader: LeafReader, refs: Iterable[LeafRef], *, cached: bool, query: bool = False,
-        run_bytes: int = RUN_BYTES,
-    ) -> Iterator[tuple[LeafRef, Records]]:  # fmt: skip
-        """Each of ``refs`` with its records, in order; see :meth:`LeafReader.read`. Raises LeafDamaged in its place."""
-        waiting = runs(refs, run_bytes)
-        head: list[list[LeafRef]] = []
-        nbytes = 0
-        for run in waiting:
-            head.append(run)
-            nbytes += sum(ref.length for ref in run)
-            if nbytes >= _WORTH_BYTES and len(head) > 1:
-                break
-        if nbytes < _WORTH_BYTES or len(head) == 1:
-            for run in itertools.chain(head, waiting):
-                yield from zip(run, reader.read_run(run, cached=cached, query=query), strict=True)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="engramdb-read")
-        pool = self._pool
-        under_way: deque[tuple[list[LeafRef], Future[list[Records]]]] = deque()
-        try:
-            for run in itertools.chain(head, waiting):
-                under_way.append((run, pool.submit(reader.read_run, run, cached=cached, query=query)))
-                if len(under_way) > _WORKERS:
-                    yield from _results(*under_way.popleft())
-            while under_way:
-                yield from _results(*under_way.popleft())
-        finally:
-            for _, future in under_way:
-                future.cancel()
-
-    def close(self) -> None:
-        """Wait for what is being read."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    The next runs are on their way while one is decoded: the system reads them. Decoding in threads does not pay: it
+    holds the interpreter's lock for half of its time, and threads give fresh memory back to the system.
+    """
+    asked: deque[list[LeafRef]] = deque()
+    for run in runs(refs):
+        if asked:
+            reader.expect(run)
+        asked.append(run)
+        if len(asked) > _RUNS_AHEAD:
+            yield from _read(reader, asked.popleft(), cached, query)
+    while asked:
+        yield from _read(reader, asked.popleft(), cached, query)
 
 
 def runs(refs: Iterable[LeafRef], run_bytes: int = RUN_BYTES) -> Iterator[list[LeafRef]]:
@@ -80,5 +51,5 @@ def runs(refs: Iterable[LeafRef], run_bytes: int = RUN_BYTES) -> Iterator[list[L
         yield run
 
 
-def _results(run: list[LeafRef], future: Future[list[Records]]) -> Iterator[tuple[LeafRef, Records]]:
-    yield from zip(run, future.result(), strict=True)
+def _read(reader: LeafReader, run: list[LeafRef], cached: bool, query: bool) -> Iterator[tuple[LeafRef, Records]]:
+    yield from zip(run, reader.read_run(run, cached=cached, query=query), strict=True)

@@ -67,6 +67,11 @@ class LeafReader:
         place = ref.pack, ref.offset
         return self.cache.get(place) or self.queries.get(place)
 
+    def expect(self, run: Sequence[LeafRef]) -> None:
+        """Let the system begin to read what :meth:`read_run` will be asked for soon."""
+        end = run[-1].offset + run[-1].length
+        self._packs.expect(run[0].pack, run[0].offset, end - run[0].offset)
+
     def read_run(self, run: Sequence[LeafRef], *, cached: bool, query: bool = False) -> list[Records]:
         """As :meth:`read` of each; leaves that lie behind one another in a pack are read with one call."""
         found = [self._cached(ref) if cached else None for ref in run]

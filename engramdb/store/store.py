@@ -41,7 +41,7 @@ from engramdb.store.leftovers import remove_leftovers
 from engramdb.store.opening import head_of, pack_name, pinned, take_lock
 from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
-from engramdb.store.readahead import ReadAhead
+from engramdb.store.readahead import read_leaves
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate, validate
 from engramdb.store.state import read_state
@@ -126,7 +126,6 @@ class Store:
         self._pid = os.getpid()
         self._closed: str | None = None
         self._live = at is None
-        self._ahead = ReadAhead()
         self._background = Background()
         self._behind: Future[Sequence[Records]] | None = None
         self._writer: Writer | None = None
@@ -139,7 +138,6 @@ class Store:
             self._history = History(self._catalog)
             self._packs = Packs(files, path / "packs", functools.partial(pack_name, self._catalog))
             opened.callback(self._packs.close)
-            opened.callback(self._ahead.close)
             self._leaves = LeafReader(self._catalog, self._packs, cache_bytes)
             self.query_cache_bytes = cache_bytes // 4
             if mode == "r+":
@@ -306,7 +304,7 @@ class Store:
             if ref.first <= int(ids[stop - 1]) and int(ids[start]) <= ref.last
         ]
         found = []
-        leaves = self._ahead.read(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
+        leaves = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
         for (_, wanted), (_, leaf) in zip(parts, leaves, strict=True):
             place, there = find_in(leaf.ids, wanted)
             if there.any():
@@ -330,7 +328,7 @@ class Store:
         self._check_open()
         if self._writer is not None:
             self.settle()
-        for _, records in self._ahead.read(self._leaves, self.directory.leaves(layer), cached=False):
+        for _, records in read_leaves(self._leaves, self.directory.leaves(layer), cached=False):
             self._check_open()
             yield records
 

@@ -7,8 +7,9 @@ Rows are mostly sorted, so steps are smaller than offsets to the source, and zst
 
 from __future__ import annotations
 
-import functools
+import itertools
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,9 @@ from engramdb.address import MAX_LOCAL, IdArray
 StepArray = npt.NDArray[np.signedinteger[Any]]
 
 _STEPS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
+_KERNELS = "engramdb.kernels.targets"
+_MANY, _VERY_MANY = 64, 1024  # leaves after which the kernels pay, where Numba is at work and where it is not
+_leaves = itertools.count()
 _SAMPLE = 1 << 11  # synapses on which the type of the steps is decided
 _TOLERANCE = 1.125  # a narrower type decodes faster and may cost this much more
 
@@ -88,15 +92,11 @@ def from_steps(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far
 
 
 def _kernel() -> ModuleType | None:
-    """The compiled kernels, in a process that has Numba at work: loading it takes longer than decoding a few leaves."""
-    return _compiled() if "numba" in sys.modules else None
-
-
-@functools.cache
-def _compiled() -> ModuleType:
-    from engramdb.kernels import targets
-
-    return targets
+    """The compiled kernels, once there were enough leaves: loading them takes longer than decoding a few."""
+    enough = _MANY if "numba" in sys.modules else _VERY_MANY
+    if _KERNELS not in sys.modules and next(_leaves) < enough:
+        return None
+    return import_module(_KERNELS)
 
 
 def _walk(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far: IdArray) -> IdArray:

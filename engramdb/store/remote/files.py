@@ -102,6 +102,10 @@ class RemoteFiles(OsFiles):
         if self._open.pop(handle, None) is None:
             super().close(handle)
 
+    def expect(self, handle: int, nbytes: int, offset: int) -> None:
+        if handle not in self._open:  # who reads on in a pack gets more with each request anyway
+            super().expect(handle, nbytes, offset)
+
     def pread(self, handle: int, nbytes: int, offset: int) -> bytes:
         pack = self._open.get(handle)
         if pack is None:
