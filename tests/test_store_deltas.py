@@ -351,3 +351,24 @@ def test_nothing_is_remembered_of_a_write_that_was_refused(tmp_path: Path) -> No
         model = DictStore()
         model.write(neurons(range(40), seed=2))
         assert merged(store.scan()) == model.neurons
+
+
+def test_compaction_has_room_for_a_second_copy_of_the_head_and_then_waits_for_gc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "COMPACTION_SLACK", 0)
+    with writing(tmp_path / "a.engram", policy=LARGE) as store:
+        store.write(neurons(range(1000)))
+        commit(store)
+        for round_ in range(4):
+            store.write(state_change([5], round_))
+            commit(store)
+            done = store.compact()
+            assert done.of == 1
+            if done.stopped:
+                break
+            assert done.leaves == 1
+        assert round_ > 0
+        assert done.stopped
+        store.gc(keep_last=0, keep_days=0)
+        assert store.compact().leaves == 1

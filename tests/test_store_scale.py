@@ -245,14 +245,14 @@ def test_a_lookup_behind_many_retired_leaves_is_cut_short(tmp_path: Path) -> Non
     """Their ids are those of the leaf before them, which a lookup would find one tombstone at a time."""
     path = tmp_path / "a.engram"
     with writing(path, policy=LeafPolicy(rows=2)) as store:
-        store.write(neurons(np.arange(0, 6000, 2), degree=0))
+        store.write(neurons(np.arange(0, 2400, 2), degree=0))
         commit(store)
-        store.write(forgotten(np.arange(20, 6000, 2)))
+        store.write(forgotten(np.arange(20, 2400, 2)))
         commit(store)
         assert len(refs_of(store)) < 10
     with Store.open(path) as reader:
-        assert statements(reader, lambda: reader.find(ids(5999))) <= 1010
-        assert len(reader.find(ids(5999))) == 0
-        assert statements(reader, lambda: reader.find(ids(5998))) == 0
-        assert len(reader.find(np.arange(6000, dtype=np.uint64))) == 10
+        assert statements(reader, lambda: reader.find(ids(2399))) <= 1010
+        assert len(reader.find(ids(2399))) == 0
+        assert statements(reader, lambda: reader.find(ids(2398))) == 0
+        assert len(reader.find(np.arange(2400, dtype=np.uint64))) == 10
     assert sound(path)

@@ -26,6 +26,8 @@ DUE = 3
 SMALL = 4
 """Compaction by itself merges deltas into one while in RAM they take less than the leaf on disk divided by this."""
 
+_SAMPLE = 4096
+
 Progress = Callable[[int, int], None]
 
 
@@ -46,6 +48,20 @@ def with_deltas(directory: Directory, depth: int) -> list[LeafRef]:
         for ref in directory.leaves()
         if ref.kind == DELTA and ref.depth >= depth and (ref.low, ref.commit) not in directory.unnamed
     ]
+
+
+def bytes_of(directory: Directory, reader: LeafReader) -> int:
+    """What the leaves take in packs, with all that lies beneath them; of very many deltas a part stands for all."""
+    leaves = list(directory.leaves())
+    stacked = [ref for ref in leaves if ref.kind == DELTA]
+    sample = stacked[:: max(1, len(stacked) // _SAMPLE)]
+    beneath = 0
+    for ref in sample:
+        below = reader.beneath(ref)
+        while below is not None:
+            beneath += below.length
+            below = reader.beneath(below) if below.kind == DELTA else None
+    return sum(ref.length for ref in leaves) + beneath * len(stacked) // max(1, len(sample))
 
 
 def compact(

@@ -18,7 +18,7 @@ from engramdb.kernels import KERNEL_VERSION
 from engramdb.store import labels as label_runs
 from engramdb.store.background import Stopped
 from engramdb.store.catalog import Catalog
-from engramdb.store.compaction import Compacted, Progress, compact, with_deltas
+from engramdb.store.compaction import Compacted, Progress, bytes_of, compact, with_deltas
 from engramdb.store.files import Files
 from engramdb.store.history import Branch, Commit, History, StateRef, check_name, commit_row, now
 from engramdb.store.journal import JournalHead, JournalReader, JournalWriter, copied, create_journal, journal_path
@@ -135,7 +135,7 @@ class Writer:
     def compact(self, depth: int, stopped: Stopped, progress: Progress | None = None, *, whole: bool) -> Compacted:
         """Write leaves with at least ``depth`` deltas anew, as far as COMPACTION_SLACK leaves room."""
         directory = self.place.directory
-        needed = sum(ref.length for ref in directory.leaves())
+        needed = bytes_of(directory, self._reader)
         (packed,) = self._catalog.rows("SELECT coalesce(sum(bytes), 0) FROM packs")[0]
         room = max(0, 2 * needed + COMPACTION_SLACK - packed)
         return compact(
