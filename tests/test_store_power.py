@@ -37,9 +37,8 @@ class UnsyncedFiles(OsFiles):
 def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Let a small story reach what otherwise takes many megabytes."""
     patch.setattr(writer, "_SPILL_SLACK", 0)
-    patch.setattr(compaction, "BATCH_BYTES", 4000)
-    patch.setattr(gc, "_COPIED_BYTES", 4000)
-    patch.setattr(gc, "_PACKS_AT_ONCE", 2)
+    patch.setattr(compaction, "BATCH_BYTES", 1000)
+    patch.setattr(gc, "_COPIED_BYTES", 500)
 
 
 @pytest.fixture
