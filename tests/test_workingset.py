@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import engramdb
 from engramdb import Engram, FixedOutdegree, Layer, SmallWorld, Spec
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import slots
@@ -87,3 +88,27 @@ def test_counts_of_a_neuron_survive_a_change_of_its_row(tmp_path: Path) -> None:
 def _fire(e: Engram, neuron: int) -> None:
     e.stimulate(neuron, 20.0)
     e.run(4)
+
+
+def test_queries_take_nothing_from_the_working_set(tmp_path: Path) -> None:
+    """Asking for every neuron evicts no row or leaf of the engine, and what it keeps goes when memory is short."""
+    spec = Spec(
+        seed=3,
+        layers=[Layer("a", segments=[30_000], materialize=True, wiring=SmallWorld(k=8, span=20, weight=(1.0, 3.0)))],
+    )
+    engramdb.create(tmp_path / "net.engram", spec).close()
+    with engramdb.open(tmp_path / "net.engram", "r+", memory="8MiB") as e:
+        e.stimulate(np.arange(0, 3000), 30.0)
+        e.run(3)
+        before, engines = e.stats(), set(e._store.reader.cache._values)
+        for start in range(0, 30_000, 1000):
+            e.neurons(np.arange(start, start + 1000))
+            e.synapses(start)
+        after = e.stats()
+        for name in ("resident", "active", "rows_dropped", "slots_freed", "evictions"):
+            assert after[name] == before[name], name
+        assert engines <= set(e._store.reader.cache._values)
+        assert 0 < e._store.reader.queries.nbytes <= e._store.query_cache_bytes
+        assert after["used_bytes"] <= e.memory
+        e._store.cache_bytes = 0
+        assert e._store.reader.queries.nbytes == 0
