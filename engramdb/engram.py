@@ -155,7 +155,7 @@ class Engram:
             while self._live.tick < frame.tick:
                 self._live.step()
             if frame.kind == "stimulate":
-                self._live.stimulate(
+                self._live.stimuli.add(
                     frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
                 )
             elif frame.kind == "connect":
@@ -284,7 +284,7 @@ class Engram:
             raise InvalidInput(f"duration={duration}: give at least one tick")
         meta = {"start": start, "duration": int(duration)}
         with self._journaled("stimulate", meta, {"id": resolved, "amplitude": amplitudes}):
-            live.stimulate(resolved, amplitudes, start, int(duration))
+            live.stimuli.add(resolved, amplitudes, start, int(duration))
 
     def run(
         self,

@@ -52,7 +52,7 @@ def create(
 def _build(path: Path, spec: Spec, budget_bytes: int, progress: Growing | None) -> None:
     from engramdb.build import build, to_build
     from engramdb.bulk import filling
-    from engramdb.engine import awake_state
+    from engramdb.state import awake_state
 
     bundles = Bundles.initial(spec)
     total = sum(layer.neurons for layer in to_build(spec))

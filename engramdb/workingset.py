@@ -81,6 +81,11 @@ class WorkingSet:
         self._arena_memory = [Reservation(n_synapses, t) for t in (np.uint32, np.uint16, rows.LINK)]
         self.arena = rows.Arena(*(m.array for m in self._arena_memory))
 
+    @property
+    def epoch(self) -> int:
+        """Counts evictions of slots: what was held in an earlier one may be another neuron's by now."""
+        return int(self.slots.counters[slots.EPOCH])
+
     # ---- accounting
 
     @property
