@@ -17,9 +17,10 @@ from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import deliver, lif, slots
+from engramdb.kernels import deliver, slots
+from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
-from engramdb.state import State
+from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli import Stimuli
 from engramdb.store import Store
 from engramdb.workers import Workers
@@ -43,6 +44,8 @@ class Engine:
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
         self.flight = Flight(self.working_set)
+        layers = self.working_set.layers
+        self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
@@ -125,7 +128,7 @@ class Engine:
         while True:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
-                working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
+                working_set.slots, working_set.records, working_set.arena, working_set.codes,
                 chunk, delay, done, offsets, lengths, count,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
@@ -150,21 +153,26 @@ class Engine:
 
         def part(thread: int, start: int, stop: int) -> int:
             rows = offsets[start:stop], lengths[start:stop]
+            if len(held.inhibition):
+                sums = held.input[thread], held.inhibition[thread]
+                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
             return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
     def _step_neurons(self) -> Int64Array:
-        held = self.working_set.slots
-        constants, refractory = self.working_set.layers.constants, self.working_set.layers.refractory_ticks
+        self.working_set.fill_fresh()
+        held, layers = self.working_set.slots, self.working_set.layers
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             fired = []
-            while start < stop:
-                buffer = np.empty(min(_FIRED_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
-                count = np.zeros(1, dtype=np.int64)
-                start = lif.step(held, constants, refractory, start, stop, buffer, count)
-                fired.append(buffer[: count[0]])
+            for step, mine in self._steps:
+                block = start
+                while block < stop:
+                    buffer = np.empty(min(_FIRED_BUFFER, (stop - block) * slots.BLOCK), dtype=np.int64)
+                    count = np.zeros(1, dtype=np.int64)
+                    block = step(held, layers.constants, layers.rows, mine, block, stop, buffer, count)
+                    fired.append(buffer[: count[0]])
             return fired
 
         n_blocks = int(held.counters[slots.N_BLOCKS])
@@ -185,7 +193,7 @@ class Engine:
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
-        charged, _, _ = self.working_set.charged()
+        charged, _ = self.working_set.charged()
         return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self.flight.held())]))
 
     # ---- the whole state, for the store
@@ -196,15 +204,12 @@ class Engine:
 
     def freeze(self) -> Callable[[], State]:
         """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
-        ids, u, refractory = self.working_set.charged()
+        ids, fields = self.working_set.charged()
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
 
         def state() -> State:
-            order = np.argsort(ids)
             return {
-                "charged_id": ids[order],
-                "charged_u": u[order],
-                "charged_refractory": refractory[order],
+                **charged_state(ids, fields),
                 **flight.state_of(spikes),
                 **stimuli.state_of(input_to_come),
             }
@@ -216,6 +221,6 @@ class Engine:
         self.tick = tick
         if not state:
             return
-        self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
+        self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(state)
         self.stimuli.load_state(state)
