@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engramdb import flight, stimuli
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight
+from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import deliver, slots
 from engramdb.models.kernel import step_of
@@ -43,7 +43,7 @@ class Engine:
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
-        self.flight = Flight(self.working_set)
+        self.flight = Flight(spec, self.working_set)
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
@@ -72,8 +72,7 @@ class Engine:
             )
         tick = self.tick + 1
         try:
-            for fired, delay in self.flight.due(tick):
-                self._deliver(fired, delay)
+            self._deliver(tick)
             self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
@@ -83,6 +82,7 @@ class Engine:
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
+        self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
         self._broken_at = None
@@ -92,34 +92,44 @@ class Engine:
     def _take_back(self) -> None:
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
+        self.flight.reschedule(self.tick)
 
-    def _deliver(self, fired: Int64Array, delay: int) -> None:
-        """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
+    def _deliver(self, tick: int) -> None:
+        """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set = self.working_set
-        waiting, most = fired, self._chunk
+        (waiting, delay), most = self.flight.due(tick), self._chunk
         while len(waiting):
-            chunk, waiting = waiting[:most], waiting[most:]
+            chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
             n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
             if n:
                 working_set.pin(chunk)
-                working_set.load(missing[:n], evict=True)
+                working_set.load(np.unique(missing[:n]), evict=True)
                 n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
-                    ready = np.setdiff1d(chunk, missing[:n], assume_unique=True)
-                    if len(ready) == 0:
+                    late = np.isin(chunk, missing[:n])
+                    if late.all():
                         raise working_set.too_small("one row of synapses")
-                    chunk, waiting = ready, np.concatenate([missing[:n], waiting])
+                    waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
+                    chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()
-            delivered = self._deliver_chunk(chunk, delay)
+            delivered = self._deliver_chunk(chunk, ages, tick)
             if delivered < len(chunk):
-                waiting, most = np.concatenate([chunk[delivered:], waiting]), max(1, (len(chunk) - delivered) // 2)
+                waiting = np.concatenate([chunk[delivered:], waiting])
+                delay = np.concatenate([ages[delivered:], delay])
+                most = max(1, (len(chunk) - delivered) // 2)
 
-    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> int:
+    def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
 
         A single row that leaves too little raises :class:`BudgetExceeded`.
         """
+        following = np.empty(len(chunk), dtype=np.int32)
+        reached = self._add_rows(chunk, delay, following)
+        self.flight.postpone(chunk[:reached], delay[:reached], following[:reached], tick)
+        return reached
+
+    def _add_rows(self, chunk: Int64Array, delay: Int32Array, following: Int32Array) -> int:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
@@ -129,7 +139,7 @@ class Engine:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
                 working_set.slots, working_set.records, working_set.arena, working_set.codes,
-                chunk, delay, done, offsets, lengths, count,
+                chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
@@ -222,5 +232,5 @@ class Engine:
         if not state:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))
-        self.flight.load_state(state)
+        self.flight.load_state(tick, state)
         self.stimuli.load_state(state)
