@@ -24,7 +24,6 @@ FOLDER = Path(__file__).parent / "data" / "300_intfire"
 TAU_MS = {"LIF_exc": 24.0, "LIF_inh": 7.0}
 REFRACTORY_MS = 3.0
 SIGN = {"instanteneousExc.json": 1.0, "instanteneousInh.json": -1.0}
-SECOND_MS = 1000.0
 DURATION_MS = 3000.0
 
 
@@ -56,7 +55,7 @@ def models() -> np.ndarray:
     """The model name of each of the 300 cells."""
     known = types("v1_node", "node_type_id")
     with h5py.File(FOLDER / "network" / "v1_nodes.h5") as source:
-        return np.array([known[int(i)]["model_name"] for i in source["nodes/v1/node_type_id"]])
+        return np.array([known[int(i)]["model_name"] for i in source["nodes/v1/node_type_id"][:]])
 
 
 def edges(pre: str) -> Edges:
@@ -65,9 +64,10 @@ def edges(pre: str) -> Edges:
     with h5py.File(FOLDER / "network" / f"{pre}_v1_edges.h5") as source:
         group = source[f"edges/{pre}_to_v1"]
         synapses = group["0/nsyns"][:][group["edge_group_index"][:]]
-        rows = [known[int(i)] for i in group["edge_type_id"]]
+        type_id = group["edge_type_id"][:].astype(np.int64)
         pre_node, post_node = (group[f"{side}_node_id"][:].astype(np.int64) for side in ("source", "target"))
-    each = np.array([SIGN[row["dynamics_params"]] * float(row["syn_weight"]) for row in rows])
+    weights = {i: SIGN[row["dynamics_params"]] * float(row["syn_weight"]) for i, row in known.items()}
+    each = np.vectorize(weights.__getitem__, otypes=[np.float64])(type_id)
     (delay,) = {float(row["delay"]) for row in known.values()}
     return Edges(pre_node, post_node, each * synapses, delay)
 
