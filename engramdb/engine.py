@@ -6,35 +6,27 @@ number of threads, and not of how a run is cut into calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import flight, stimuli
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
+from engramdb.flight import Flight
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import deliver, lif, slots
+from engramdb.kernels import deliver, slots
+from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
+from engramdb.state import State, charged_fields, charged_state
+from engramdb.stimuli import Stimuli
 from engramdb.store import Store
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
-
-
-@dataclass
-class Stimulus:
-    """``amplitude`` (int64, 2^-32 mV) into ``ids`` (uint64) at each tick from ``start`` to ``stop``, both included."""
-
-    ids: IdArray
-    amplitude: Int64Array
-    start: int
-    stop: int
-    held: Int64Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    epoch: int = -1
 
 
 class Engine:
@@ -50,9 +42,11 @@ class Engine:
         self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
         self.working_set.in_flight = self._in_flight
+        self.stimuli = Stimuli(self.working_set)
+        self.flight = Flight(self.working_set)
+        layers = self.working_set.layers
+        self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
-        self._stimuli: list[Stimulus] = []
-        self._ring: dict[int, Int64Array] = {}  # tick -> slots that fired in it and whose spikes still travel
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
 
@@ -60,33 +54,8 @@ class Engine:
         self._workers.close()
 
     def _in_flight(self) -> Int64Array:
-        held = [*self._ring.values(), *(s.held for s in self._stimuli if s.epoch == self._epoch)]
+        held = [*self.flight.held(), *self.stimuli.held()]
         return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
-
-    @property
-    def _epoch(self) -> int:
-        return int(self.working_set.slots.counters[slots.EPOCH])
-
-    @property
-    def longest_delay(self) -> int:
-        return int(self.working_set.delays[-1]) if len(self.working_set.delays) else 0
-
-    # ---- stimuli
-
-    def stimulate(self, ids: IdArray, amplitude_mv: npt.NDArray[np.float32], start: int, duration: int) -> None:
-        """Add input to ``ids`` at ticks ``start`` .. ``start + duration - 1``, all after the present one."""
-        fixed = np.rint(amplitude_mv.astype(np.float64) * deliver.UNIT).astype(np.int64)
-        self._stimuli.append(Stimulus(ids, fixed, start, start + duration - 1))
-
-    def _apply_stimuli(self, tick: int) -> None:
-        working_set = self.working_set
-        for stimulus in self._stimuli:
-            if not stimulus.start <= tick <= stimulus.stop:
-                continue
-            if stimulus.epoch != self._epoch:
-                stimulus.held = working_set.hold(stimulus.ids)
-                stimulus.epoch = self._epoch
-            slots.add_input(working_set.slots, stimulus.held, stimulus.amplitude)
 
     # ---- one tick
 
@@ -103,22 +72,18 @@ class Engine:
             )
         tick = self.tick + 1
         try:
-            for delay in self.working_set.delays:
-                fired = self._ring.get(tick - int(delay))
-                if fired is not None and len(fired):
-                    self._deliver(fired, int(delay))
-            self._apply_stimuli(tick)
+            for fired, delay in self.flight.due(tick):
+                self._deliver(fired, delay)
+            self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
             raise
         self._broken_at = self.tick
         fired = self._step_neurons()
-        if len(fired) and self.longest_delay:
-            self._ring[tick] = fired
-        self._ring.pop(tick - self.longest_delay, None)
+        self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
-        self._stimuli = [s for s in self._stimuli if s.stop > tick]
+        self.stimuli.settle(tick)
         self.tick = tick
         self._broken_at = None
         self.working_set.check_budget()
@@ -163,7 +128,7 @@ class Engine:
         while True:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
-                working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
+                working_set.slots, working_set.records, working_set.arena, working_set.codes,
                 chunk, delay, done, offsets, lengths, count,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
@@ -187,21 +152,26 @@ class Engine:
 
         def part(thread: int, start: int, stop: int) -> int:
             rows = offsets[start:stop], lengths[start:stop]
+            if len(held.inhibition):
+                sums = held.input[thread], held.inhibition[thread]
+                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
             return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
     def _step_neurons(self) -> Int64Array:
-        held = self.working_set.slots
-        constants, refractory = self.working_set.layers.constants, self.working_set.layers.refractory_ticks
+        self.working_set.fill_fresh()
+        held, layers = self.working_set.slots, self.working_set.layers
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             fired = []
-            while start < stop:
-                buffer = np.empty(min(_FIRED_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
-                count = np.zeros(1, dtype=np.int64)
-                start = lif.step(held, constants, refractory, start, stop, buffer, count)
-                fired.append(buffer[: count[0]])
+            for step, mine in self._steps:
+                block = start
+                while block < stop:
+                    buffer = np.empty(min(_FIRED_BUFFER, (stop - block) * slots.BLOCK), dtype=np.int64)
+                    count = np.zeros(1, dtype=np.int64)
+                    block = step(held, layers.constants, layers.rows, mine, block, stop, buffer, count)
+                    fired.append(buffer[: count[0]])
             return fired
 
         n_blocks = int(held.counters[slots.N_BLOCKS])
@@ -222,38 +192,25 @@ class Engine:
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
-        charged, _, _ = self.working_set.charged()
-        return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self._ring.values())]))
+        charged, _ = self.working_set.charged()
+        return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self.flight.held())]))
 
     # ---- the whole state, for the store
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """What the store keeps of the present beside the records, in one canonical order.
-
-        ``charged_id`` uint64 sorted, ``charged_u`` float32, ``charged_refractory`` int32: all neurons not at rest;
-        ``flight_tick`` int64, ``flight_id`` uint64: spikes under way; ``stimulus_start``, ``_stop`` int64, ``_id``
-        uint64, ``_amplitude`` int64 (2^-32 mV): input still to come.
-        """
+    def state(self) -> State:
+        """What the store keeps of the present beside the records; see :mod:`engramdb.state`."""
         return self.freeze()()
 
-    def freeze(self) -> Callable[[], dict[str, npt.NDArray[Any]]]:
+    def freeze(self) -> Callable[[], State]:
         """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
-        ids, u, refractory = self.working_set.charged()
-        flight = {tick: self.working_set.slots.id[fired] for tick, fired in self._ring.items()}
-        stimuli = list(self._stimuli)
+        ids, fields = self.working_set.charged()
+        spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
 
-        def state() -> dict[str, npt.NDArray[Any]]:
-            order = np.argsort(ids)
+        def state() -> State:
             return {
-                "charged_id": ids[order],
-                "charged_u": u[order],
-                "charged_refractory": refractory[order],
-                "flight_tick": _joined(np.int64, (np.full(len(flight[tick]), tick) for tick in sorted(flight))),
-                "flight_id": _joined(np.uint64, (np.sort(flight[tick]) for tick in sorted(flight))),
-                "stimulus_start": _joined(np.int64, (np.full(len(s.ids), s.start) for s in stimuli)),
-                "stimulus_stop": _joined(np.int64, (np.full(len(s.ids), s.stop) for s in stimuli)),
-                "stimulus_id": _joined(np.uint64, (s.ids for s in stimuli)),
-                "stimulus_amplitude": _joined(np.int64, (s.amplitude for s in stimuli)),
+                **charged_state(ids, fields),
+                **flight.state_of(spikes),
+                **stimuli.state_of(input_to_come),
             }
 
         return state
@@ -263,30 +220,6 @@ class Engine:
         self.tick = tick
         if not state:
             return
-        self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
-        for fired_tick in np.unique(state["flight_tick"]):
-            fired_ids = state["flight_id"][state["flight_tick"] == fired_tick]
-            self._ring[int(fired_tick)] = self.working_set.hold(fired_ids)
-        start, stop = state["stimulus_start"], state["stimulus_stop"]
-        cuts = np.flatnonzero((np.diff(start) != 0) | (np.diff(stop) != 0)) + 1
-        for part in np.split(np.arange(len(start)), cuts):
-            if len(part):
-                arrays = state["stimulus_id"][part], state["stimulus_amplitude"][part]
-                self._stimuli.append(Stimulus(*arrays, int(start[part[0]]), int(stop[part[0]])))
-
-
-def awake_state(ids: IdArray, u: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """The state of an engram in which ``ids`` (sorted) have potentials ``u`` (mV relative to V_inf); others rest."""
-    refractory = np.zeros(len(ids), dtype=np.int32)
-    return {**_empty_state(), "charged_id": ids, "charged_u": u, "charged_refractory": refractory}
-
-
-def _empty_state() -> dict[str, npt.NDArray[Any]]:
-    ticks = dict.fromkeys(("flight_tick", "stimulus_start", "stimulus_stop", "stimulus_amplitude"), np.int64)
-    ids = dict.fromkeys(("charged_id", "flight_id", "stimulus_id"), np.uint64)
-    columns = {**ids, "charged_u": np.float32, "charged_refractory": np.int32, **ticks}
-    return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
-
-
-def _joined(dtype: npt.DTypeLike, parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype=dtype), *parts]).astype(dtype, copy=False)
+        self.working_set.charge(state["charged_id"], charged_fields(state))
+        self.flight.load_state(state)
+        self.stimuli.load_state(state)

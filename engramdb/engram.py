@@ -155,7 +155,7 @@ class Engram:
             while self._live.tick < frame.tick:
                 self._live.step()
             if frame.kind == "stimulate":
-                self._live.stimulate(
+                self._live.stimuli.add(
                     frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
                 )
             elif frame.kind == "connect":
@@ -250,7 +250,7 @@ class Engram:
             id=int(ids[0]),
             label=self._store.labels_of(ids)[0],
             state=many.state[0],
-            fields={name: column[0].item() for name, column in many.fields.items()},
+            fields={name: column[0].item() for name, column in many.fields.items() if many.has(name)[0]},
             out_degree=int(many.out_degree[0]),
         )
 
@@ -284,7 +284,7 @@ class Engram:
             raise InvalidInput(f"duration={duration}: give at least one tick")
         meta = {"start": start, "duration": int(duration)}
         with self._journaled("stimulate", meta, {"id": resolved, "amplitude": amplitudes}):
-            live.stimulate(resolved, amplitudes, start, int(duration))
+            live.stimuli.add(resolved, amplitudes, start, int(duration))
 
     def run(
         self,
@@ -413,8 +413,7 @@ class Engram:
         self._wired = None
         live.working_set.write_back()
         state, tick = live.state(), live.tick
-        ids, u = born_awake(self.spec, [bundle])
-        self._start_engine(tick, state).working_set.charge(ids, u, np.zeros(len(ids), dtype=np.int32))
+        self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
         return bundle
 
     def _write_out(self, progress: Growing | None = None) -> None:

@@ -65,7 +65,7 @@ def _noticed(e: engramdb.Engram, without: Twin) -> bool:
     if difference(e, without, snapshots=True) is not None:
         return True
     # a stimulus to come shows only when the ticks do; a copy is run, for this one goes on
-    stimuli = len(e._live._stimuli)
+    stimuli = len(e._live.stimuli)
     simulator = without.simulator
     return stimuli != sum(stop > simulator.tick for _, stop, _, _ in simulator.stimuli)
 

@@ -435,6 +435,6 @@ def test_a_repaired_engram_runs_on_and_replays_what_was_acknowledged(tmp_path: P
     assert len(done.leaves) == 1
     with engramdb.open(path, "r+") as e:
         assert e.tick == 15
-        assert e._live._stimuli
+        assert e._live.stimuli
         e.run(10)
     assert verify(path).present_ok
