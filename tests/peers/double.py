@@ -67,7 +67,7 @@ def run(network: Network, ask: tuple[int, ...] = ()) -> Margins:
     longest = int(delay.max(initial=1))
     arriving = np.zeros((longest + 1, n))
     pulses = _pulses(network)
-    p22, p11, p21 = propagators(network)
+    p22, p11, p21 = propagators(network.tau, network.tau_syn, network.dt_ms)
     u = network.v_init - network.v_infinite
     theta, reset = network.v_threshold - network.v_infinite, network.v_reset - network.v_infinite
     g = np.zeros(n)
@@ -103,12 +103,11 @@ def run(network: Network, ask: tuple[int, ...] = ()) -> Margins:
     return Margins(np.concatenate(ticks), np.concatenate(neurons), asked)
 
 
-def propagators(network: Network) -> tuple[float, float, float]:
+def propagators(tau: float, tau_syn: float, dt_ms: float) -> tuple[float, float, float]:
     """Decay of the potential, decay of the current, and what a current of 1 mV adds to the potential in a tick."""
-    p22 = np.exp(-network.dt_ms / network.tau)
-    p11 = np.exp(-network.dt_ms / network.tau_syn)
-    rate = 1 / network.tau - 1 / network.tau_syn  # of two different time constants
-    return p22, p11, (p11 - p22) / (network.tau * rate) if rate else network.dt_ms / network.tau * p22
+    p22, p11 = float(np.exp(-dt_ms / tau)), float(np.exp(-dt_ms / tau_syn))
+    apart = 1 / tau - 1 / tau_syn
+    return p22, p11, (p11 - p22) / (tau * apart) if apart else dt_ms / tau * p22
 
 
 def _pulses(network: Network) -> dict[int, tuple[np.ndarray, np.ndarray]]:

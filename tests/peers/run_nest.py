@@ -21,12 +21,11 @@ def simulate(network: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Spikes as (tick, neuron), by tick and neuron."""
     model, dt, tau = str(network["model"]), float(network["dt_ms"]), float(network["tau"])
     n, ticks = len(network["v_init"]), int(network["ticks"])
-    nest.set_verbosity("M_ERROR")
+    nest.verbosity = nest.VerbosityLevel.ERROR
     nest.ResetKernel()
     nest.resolution = dt
     shared = {
-        "C_m": CAPACITY_PF, "tau_m": tau, "E_L": 0.0, "V_th": float(network["v_threshold"]),
-        "V_reset": float(network["v_reset"]),
+        "C_m": CAPACITY_PF, "tau_m": tau, "V_th": float(network["v_threshold"]), "V_reset": float(network["v_reset"]),
     }  # fmt: skip
     scale = 1.0
     if model == "lif_exp":
