@@ -101,7 +101,7 @@ def assert_same_columns(group: zarr.Group, view: ZarrStore, record: Record) -> s
             assert chunk is None
         elif entry.codec in VERBATIM:
             assert chunk is not None
-            assert chunk.to_bytes() == record.encoded(name)
+            assert chunk.to_bytes() == record.encoded(name).tobytes()
         elif entry.codec != column.CONSTANT:
             assert chunk is not None
             assert chunk.to_bytes() == expected.tobytes()

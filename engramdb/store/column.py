@@ -187,7 +187,7 @@ def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
     return values.astype(dtype, copy=False)
 
 
-def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """The array of ``dtype`` and ``shape`` that :func:`encode` was given, in memory of its own.
 
     Lengths are checked before anything is decoded; raises :class:`BadColumn`. The caller has checked the CRC.
@@ -199,7 +199,9 @@ def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
         return np.frombuffer(bytearray(data), dtype).reshape(shape)
     if codec == CONSTANT:
         _require(len(data), dtype.itemsize)
-        return np.frombuffer(data, f"V{dtype.itemsize}").repeat(size).view(dtype).reshape(shape)
+        out = np.empty(size, dtype)
+        out[:] = np.frombuffer(data, dtype)
+        return out.reshape(shape)
     if codec == RANGE:
         _require(len(data), 16)
         first, step = struct.unpack("<QQ", data)
@@ -219,7 +221,7 @@ def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
             raise BadColumn(str(error)) from error
     elif codec == PCODEC:
         try:
-            progress = _pcodec().standalone.simple_decompress_into(data, out)
+            progress = _pcodec().standalone.simple_decompress_into(bytes(data), out)
         except (RuntimeError, TypeError) as error:
             raise BadColumn(str(error)) from error
         _require(progress.n_processed, size)
@@ -230,7 +232,7 @@ def decode(codec: int, data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
     return out.reshape(shape)
 
 
-def _painted(data: bytes, dtype: np.dtype[Any], size: int) -> Array:
+def _painted(data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], size: int) -> Array:
     if len(data) < _PALETTE.size:
         raise BadColumn(f"a palette of {len(data)} bytes")
     last, codec = _PALETTE.unpack_from(data)

@@ -7,6 +7,7 @@ the layout byte by byte.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import struct
 import time
@@ -37,6 +38,8 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OPEN_PACKS = 64
 
 Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+"""What was read: parts of it are views, and the checksum and the codecs take them as they are."""
 
 
 class BadRecord(Exception):
@@ -82,7 +85,7 @@ class Record:
 
     identity: Identity
     columns: Mapping[str, Column]
-    data: bytes
+    data: Bytes
 
     def column(self, name: str) -> Array:
         """One column decoded, after its CRC was checked. Raises :class:`BadRecord`."""
@@ -93,8 +96,8 @@ class Record:
         except column.BadColumn as error:
             raise BadRecord(f"column {name} cannot be decoded: {error}") from error
 
-    def encoded(self, name: str) -> bytes:
-        """One column as it is stored, after its CRC was checked. Raises :class:`BadRecord`."""
+    def encoded(self, name: str) -> Bytes:
+        """One column as it is stored, after its CRC was checked: a part of ``data``. Raises :class:`BadRecord`."""
         entry = self.columns.get(name)
         if entry is None:
             raise BadRecord(f"column {name} is missing")
@@ -104,7 +107,7 @@ class Record:
         return raw
 
 
-def crc32c(data: bytes) -> int:
+def crc32c(data: bytes | Bytes) -> int:
     """CRC-32C (Castagnoli)."""
     value: int = google_crc32c.value(data)
     return value
@@ -136,11 +139,13 @@ def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[byte
     return b"".join([header, _CRC.pack(crc), *bodies]), crc
 
 
-def parse_record(data: bytes, header_crc: int | None = None) -> Record:
+def parse_record(data: bytes | Bytes, header_crc: int | None = None) -> Record:
     """The record in ``data``, which must be exactly its bytes. Columns are checked when they are decoded.
 
     ``header_crc``: what the catalog says it is. Raises :class:`BadRecord`.
     """
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, np.uint8)
     if len(data) < _FIXED.size + _CRC.size:
         raise BadRecord(f"the file ends after {len(data)} bytes of it")
     magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data)
@@ -148,8 +153,9 @@ def parse_record(data: bytes, header_crc: int | None = None) -> Record:
         raise BadRecord("no record begins here")
     if not _FIXED.size + _CRC.size <= header_bytes <= len(data):
         raise BadRecord("its header fails its checksum")
-    (crc,) = _CRC.unpack_from(data, header_bytes - _CRC.size)
-    if crc32c(data[: header_bytes - _CRC.size]) != crc:
+    header = data[:header_bytes].tobytes()
+    (crc,) = _CRC.unpack_from(header, header_bytes - _CRC.size)
+    if crc32c(header[: -_CRC.size]) != crc:
         raise BadRecord("its header fails its checksum")
     if version > FORMAT_VERSION:
         raise BadRecord(f"it has format {version}, and this EngramDB reads up to {FORMAT_VERSION}")
@@ -161,19 +167,29 @@ def parse_record(data: bytes, header_crc: int | None = None) -> Record:
     at = _FIXED.size
     try:
         for _ in range(count):
-            name_len, dtype_len, codec, ndim, offset, nbytes, column_crc = _ENTRY.unpack_from(data, at)
+            name_len, dtype_len, codec, ndim, offset, nbytes, column_crc = _ENTRY.unpack_from(header, at)
             at += _ENTRY.size
-            shape = struct.unpack_from(f"<{ndim}Q", data, at)
+            shape = _shape(ndim).unpack_from(header, at)
             at += 8 * ndim
-            name = data[at : at + name_len].decode()
-            dtype = np.dtype(data[at + name_len : at + name_len + dtype_len].decode())
+            name = header[at : at + name_len].decode()
+            dtype = _dtype(header[at + name_len : at + name_len + dtype_len])
             at += name_len + dtype_len
-            if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > len(data):
+            if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > record_bytes:
                 raise BadRecord(f"column {name} lies outside it")
             columns[name] = Column(name, dtype, shape, codec, offset, nbytes, column_crc)
     except (struct.error, UnicodeDecodeError, TypeError) as error:
         raise BadRecord(f"its column table is malformed: {error}") from error
     return Record(Identity(kind, *fields), columns, data)
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype(text: bytes) -> np.dtype[Any]:
+    return np.dtype(text.decode())
+
+
+@functools.cache
+def _shape(ndim: int) -> struct.Struct:
+    return struct.Struct(f"<{ndim}Q")
 
 
 def new_name() -> str:
@@ -298,7 +314,7 @@ class Packs:
                 with self._lock:
                     self._leave(entry)
 
-    def _pread(self, pack: int, offset: int, length: int) -> bytes:
+    def _pread(self, pack: int, offset: int, length: int) -> Bytes:
         try:
             entry = self._enter(pack)
         except FileNotFoundError:
@@ -307,7 +323,7 @@ class Packs:
             size = self._files.size(entry.handle)
             if offset < 0 or length < 0 or offset + length > size:
                 raise BadRecord(f"it lies outside the file, which ends after {size} bytes")
-            return self._files.pread(entry.handle, length, offset)
+            return np.frombuffer(self._files.pread(entry.handle, length, offset), np.uint8)
         except FileNotFoundError:  # an object store says so only now
             raise BadRecord("the file is missing") from None
         except OSError as error:
@@ -321,7 +337,7 @@ class Packs:
         record = self.read(pack, offset, length, header_crc)
         for name in record.columns:
             record.encoded(name)
-        return record.data
+        return record.data.tobytes()
 
     def forget(self, pack: int) -> None:
         """Close the file of a pack that is deleted, as soon as nobody reads from it."""

@@ -238,7 +238,7 @@ class StoredColumn(Array):
     def _encoded(self) -> bytes:
         """Raises LeafDamaged where the column fails its checksum."""
         try:
-            return self._version.record.encoded(self._entry.name)
+            return self._version.record.encoded(self._entry.name).tobytes()
         except BadRecord as error:
             raise self._reader.damaged(self._version.ref, error) from error
 
