@@ -40,12 +40,12 @@ class Background:
 
     def wait(self, *, stop: bool = True) -> None:
         """Until it is over; with ``stop``, tell it to leave what can be left. Raises what it raised."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        if self._thread is None:
             return
         if stop:
             self._stop.set()
-        thread.join()
+        self._thread.join()  # Ctrl-C may end the waiting, not the work: it must be waited for again
+        self._thread = None
         error, self._error = self._error, None
         if error is not None:
             raise error

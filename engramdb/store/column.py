@@ -37,6 +37,7 @@ _TOLERANCE = 1.125  # a codec that decodes faster may give a column this much la
 _USELESS = 0.95  # above it decoding costs more than it saves
 _PALETTE = struct.Struct("<BB")  # colors - 1, codec of the places
 _MOST_COLORS = 256
+_BITS = {nbytes: np.dtype(f"<u{nbytes}") for nbytes in (1, 2, 4, 8)}
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +64,7 @@ def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
     if dtype.kind in "iu":
         return LZ4_BYTES, PCO, ZSTD_BYTES
     if dtype.kind == "f":
-        return LZ4_BYTES, LZ4_BITS, ZSTD_BYTES, COLORS, PCO, ZSTD
+        return LZ4_BYTES, LZ4_BITS, COLORS, PCO
     return LZ4_BYTES, ZSTD_BYTES
 
 
@@ -179,6 +180,8 @@ def _hash(bits: Array, factor: Array) -> npt.NDArray[np.uint16]:
 
 
 def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
+    if step == 1 and first + size < 1 << 63:
+        return np.arange(first, first + size, dtype=np.uint64).astype(dtype, copy=False)
     mask = (1 << 64) - 1
     values = np.arange(size, dtype=np.uint64)
     if step != 1:
@@ -199,12 +202,12 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
         return np.frombuffer(bytearray(data), dtype).reshape(shape)
     if codec == CONSTANT:
         _require(len(data), dtype.itemsize)
-        out = np.empty(size, dtype)
-        out[:] = np.frombuffer(data, dtype)
-        return out.reshape(shape)
+        if (bits := _BITS.get(dtype.itemsize)) is not None:  # filling is faster than repeating an element
+            return np.full(shape, np.frombuffer(data, bits)[0], bits).view(dtype)
+        return np.frombuffer(data, f"V{dtype.itemsize}").repeat(size).view(dtype).reshape(shape)
     if codec == RANGE:
         _require(len(data), 16)
-        first, step = struct.unpack("<QQ", data)
+        first, step = struct.unpack("<QQ", bytes(data))
         return _range(dtype, first, step, size).reshape(shape)
     if codec == PALETTE:
         return _painted(data, dtype, size).reshape(shape)
@@ -212,7 +215,7 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
     if codec == BLOSC:
         if len(data) < 16:
             raise BadColumn(f"a Blosc frame of {len(data)} bytes")
-        decoded_bytes, _, frame_bytes = struct.unpack_from("<III", data, 4)
+        decoded_bytes, _, frame_bytes = struct.unpack("<III", bytes(data[4:16]))
         _require(decoded_bytes, nbytes)
         _require(len(data), frame_bytes)
         try:
@@ -235,7 +238,7 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
 def _painted(data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], size: int) -> Array:
     if len(data) < _PALETTE.size:
         raise BadColumn(f"a palette of {len(data)} bytes")
-    last, codec = _PALETTE.unpack_from(data)
+    last, codec = _PALETTE.unpack(bytes(data[: _PALETTE.size]))
     begin = _PALETTE.size + (last + 1) * dtype.itemsize
     if len(data) < begin or codec == PALETTE:
         raise BadColumn("a palette that is cut short, or a palette of places")

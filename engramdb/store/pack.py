@@ -33,6 +33,7 @@ LEAF, DELTA, STATE, LABELS, TOMBSTONE = 1, 2, 3, 4, 5
 
 _FIXED = struct.Struct("<8sHBxIQ11QI")
 _ENTRY = struct.Struct("<BBBBQQI")
+_NDIM = 3  # where an entry says how many dimensions there are
 _CRC = struct.Struct("<I")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OPEN_PACKS = 64
@@ -46,8 +47,7 @@ class BadRecord(Exception):
     """Bytes in a pack that are not the record they should be; the message says what is wrong."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What a record is a version of. All but ``kind``, ``line`` and ``commit`` are 0 unless it is a leaf.
 
     ``low`` is the smallest id the leaf may hold, ``first`` and ``last`` those it does hold. ``base`` is the
@@ -148,7 +148,7 @@ def parse_record(data: bytes | Bytes, header_crc: int | None = None) -> Record:
         data = np.frombuffer(data, np.uint8)
     if len(data) < _FIXED.size + _CRC.size:
         raise BadRecord(f"the file ends after {len(data)} bytes of it")
-    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data)
+    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack(data[: _FIXED.size].tobytes())
     if magic != MAGIC:
         raise BadRecord("no record begins here")
     if not _FIXED.size + _CRC.size <= header_bytes <= len(data):
@@ -167,29 +167,29 @@ def parse_record(data: bytes | Bytes, header_crc: int | None = None) -> Record:
     at = _FIXED.size
     try:
         for _ in range(count):
-            name_len, dtype_len, codec, ndim, offset, nbytes, column_crc = _ENTRY.unpack_from(header, at)
-            at += _ENTRY.size
-            shape = _shape(ndim).unpack_from(header, at)
-            at += 8 * ndim
-            name = header[at : at + name_len].decode()
-            dtype = _dtype(header[at + name_len : at + name_len + dtype_len])
+            entry = _entry(header[at + _NDIM])
+            name_len, dtype_len, codec, _, offset, nbytes, column_crc, *shape = entry.unpack_from(header, at)
+            at += entry.size
+            name, dtype = _named(header[at : at + name_len + dtype_len], name_len)
             at += name_len + dtype_len
             if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > record_bytes:
                 raise BadRecord(f"column {name} lies outside it")
-            columns[name] = Column(name, dtype, shape, codec, offset, nbytes, column_crc)
-    except (struct.error, UnicodeDecodeError, TypeError) as error:
+            columns[name] = Column._make((name, dtype, tuple(shape), codec, offset, nbytes, column_crc))
+    except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
         raise BadRecord(f"its column table is malformed: {error}") from error
     return Record(Identity(kind, *fields), columns, data)
 
 
-@functools.lru_cache(maxsize=256)
-def _dtype(text: bytes) -> np.dtype[Any]:
-    return np.dtype(text.decode())
-
-
 @functools.cache
-def _shape(ndim: int) -> struct.Struct:
-    return struct.Struct(f"<{ndim}Q")
+def _entry(ndim: int) -> struct.Struct:
+    """An entry of the column table with its shape."""
+    return struct.Struct(f"{_ENTRY.format}{ndim}Q")
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(text: bytes, name_len: int) -> tuple[str, np.dtype[Any]]:
+    """Name and type of a column: the same few in every leaf."""
+    return text[:name_len].decode(), np.dtype(text[name_len:].decode())
 
 
 def new_name() -> str:
