@@ -87,12 +87,22 @@ class Record:
     columns: Mapping[str, Column]
     data: Bytes
 
-    def column(self, name: str) -> Array:
-        """One column decoded, after its CRC was checked. Raises :class:`BadRecord`."""
-        raw = self.encoded(name)
-        entry = self.columns[name]
+    def column(self, name: str, dtype: np.dtype[Any] | None = None, shape: tuple[int, ...] = ()) -> Array:
+        """One column decoded, after its CRC was checked. Raises :class:`BadRecord`.
+
+        ``dtype`` and ``shape`` are what it must have, where that is known.
+        """
+        entry = self.columns.get(name)
+        if entry is None:
+            raise BadRecord(f"column {name} is missing")
+        _, own_dtype, own_shape, codec, offset, nbytes, crc = entry
+        if dtype is not None and (own_dtype != dtype or own_shape != shape):
+            raise BadRecord(f"column {name} is {own_dtype} {own_shape}, not {dtype} {shape}")
+        raw = self.data[offset : offset + nbytes]
+        if crc32c(raw) != crc:
+            raise BadRecord(f"column {name} fails its checksum")
         try:
-            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
+            return column.decode(codec, raw, own_dtype, own_shape)
         except column.BadColumn as error:
             raise BadRecord(f"column {name} cannot be decoded: {error}") from error
 
@@ -107,10 +117,8 @@ class Record:
         return raw
 
 
-def crc32c(data: bytes | Bytes) -> int:
-    """CRC-32C (Castagnoli)."""
-    value: int = google_crc32c.value(data)
-    return value
+crc32c: Callable[[bytes | Bytes], int] = google_crc32c.value
+"""CRC-32C (Castagnoli)."""
 
 
 def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[bytes, int]:
@@ -148,7 +156,7 @@ def parse_record(data: bytes | Bytes, header_crc: int | None = None) -> Record:
         data = np.frombuffer(data, np.uint8)
     if len(data) < _FIXED.size + _CRC.size:
         raise BadRecord(f"the file ends after {len(data)} bytes of it")
-    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack(data[: _FIXED.size].tobytes())
+    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data.data)
     if magic != MAGIC:
         raise BadRecord("no record begins here")
     if not _FIXED.size + _CRC.size <= header_bytes <= len(data):
