@@ -92,8 +92,23 @@ class Records:
             kept={name: mask[start:stop] for name, mask in self.kept.items()},
         )
 
+    def copy(self) -> Records:
+        """The same in arrays of their own."""
+        return Records(
+            ids=self.ids.copy(),
+            state={name: column.copy() for name, column in self.state.items()},
+            row_kind=self.row_kind.copy(),
+            indptr=self.indptr.copy(),
+            projection=self.projection.copy(),
+            target=self.target.copy(),
+            weight=self.weight.copy(),
+            kept={name: mask.copy() for name, mask in self.kept.items()},
+        )
+
     def take(self, index: IndexArray) -> Records:
         """The neurons at ``index`` (int64 (m,), increasing), copied."""
+        if index.size == 1:  # what a fault most often is after
+            return self.part(int(index[0]), int(index[0]) + 1).copy()
         indptr, synapse = gather(self.indptr, index)
         return Records(
             ids=self.ids[index],
