@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engramdb.errors import EngramError
 from engramdb.layer import Layer
-from engramdb.store import LeafPolicy, Records, column, targets
+from engramdb.store import LeafPolicy, Records, column, pack, targets
 from engramdb.store.changes import apply
 from engramdb.store.leaf import decode_leaf, encode_leaf
 from engramdb.store.pack import STATE, BadRecord, Identity, encode_record, parse_record
@@ -335,3 +335,9 @@ def test_parts_laid_end_to_end_are_the_whole(changes: Records, one: int, other: 
     assert neurons_of(concatenate(parts)) == neurons_of(changes)
     index = np.arange(first, second)
     assert neurons_of(changes.take(index)) == neurons_of(parts[1])
+
+
+def test_a_checksum_is_the_same_of_bytes_and_of_an_array_compiled_or_not() -> None:
+    data = np.arange(700).astype(np.uint8)
+    assert {pack.crc32c(data), pack.crc32c(data.tobytes()), pack.crc32c(data[::1].copy())} == {pack._of_bytes(data)}
+    assert pack.crc32c(np.frombuffer(b"123456789", np.uint8)) == pack._of_bytes(b"123456789") == 0xE3069283

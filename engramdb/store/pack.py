@@ -117,7 +117,13 @@ class Record:
         return raw
 
 
-crc32c: Callable[[bytes | Bytes], int] = google_crc32c.value
+def _of_bytes(data: bytes | Bytes) -> int:
+    """Where there is no compiled one: Python's adds up elements, and those of an array do not grow."""
+    value: int = google_crc32c.value(bytes(data))
+    return value
+
+
+crc32c: Callable[[bytes | Bytes], int] = google_crc32c.value if google_crc32c.implementation == "c" else _of_bytes
 """CRC-32C (Castagnoli)."""
 
 

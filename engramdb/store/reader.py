@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,14 +26,6 @@ class BadVersion(BadRecord):
     def __init__(self, ref: LeafRef, problem: str) -> None:
         super().__init__(problem)
         self.ref = ref
-
-
-@contextlib.contextmanager
-def _told_of(ref: LeafRef) -> Iterator[None]:
-    try:
-        yield
-    except BadRecord as error:
-        raise BadVersion(ref, str(error)) from error
 
 
 class LeafReader:
@@ -111,28 +103,26 @@ class LeafReader:
 
     def _put_together(self, ref: LeafRef) -> Records:
         above: list[Records] = []
-        while True:
-            with _told_of(ref):
+        known: Records | None = None
+        while known is None:
+            try:
                 record, ref = self.record(ref)
-                if ref.kind != DELTA:
-                    break
-                above.append(decode_delta(record))
-            beneath = self.beneath(ref)
-            if beneath is None:
-                raise BadVersion(ref, f"the version beneath it, of commit {ref.base}, is missing")
-            known = self._cached(beneath)
-            if known is not None:
-                records = known
-                break
-            ref = beneath
-        if ref.kind == LEAF:
-            with _told_of(ref):
-                records = decode_leaf(record)
-        elif ref.kind == TOMBSTONE:
-            records = Records.empty()
+                if ref.kind == LEAF:
+                    known = decode_leaf(record)
+                elif ref.kind == TOMBSTONE:
+                    known = Records.empty()
+                else:
+                    above.append(decode_delta(record))
+            except BadRecord as error:
+                raise BadVersion(ref, str(error)) from error
+            if known is None:
+                beneath = self.beneath(ref)
+                if beneath is None:
+                    raise BadVersion(ref, f"the version beneath it, of commit {ref.base}, is missing")
+                ref, known = beneath, self._cached(beneath)
         for changes in reversed(above):
-            records = apply(records, changes)
-        return records
+            known = apply(known, changes)
+        return known
 
     def changes(self, ref: LeafRef) -> Records:
         """What a DELTA changes in the version beneath it. Raises LeafDamaged."""
