@@ -7,8 +7,9 @@ is needed before it has come is read by whoever needs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Condition
 
 import numpy as np
@@ -39,7 +40,7 @@ class Prefetch:
         self._queued = 0
         self._reading: IdArray = _NOBODY
         self._working = False
-        self._failed = False
+        self._failed = self._pause = False
         self._arrived: list[Rows] = []
         self._arrived_bytes = 0
         self._row_bytes = float(_EXPECTED_ROW_BYTES)
@@ -89,6 +90,27 @@ class Prefetch:
             while len(self._reading) and np.isin(ids, self._reading).any():
                 self._changed.wait()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is read inside: the store changes. What has come in is read again, for it may have changed too."""
+        if self._pool is None:
+            yield
+            return
+        with self._changed:
+            self._pause = True
+            while self._working:
+                self._changed.wait()
+            again = [part.ids for part in self._arrived]
+            self._waiting[:0] = again
+            self._queued += sum(len(ids) for ids in again)
+            self._arrived, self._arrived_bytes = [], 0
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pause = False
+                self._go_on()
+
     def settle(self) -> None:
         """Forget the queue and all that has come in; on return nothing is being read."""
         if self._pool is None or os.getpid() != self._pid:  # a forked child has no such thread to wait for
@@ -109,7 +131,8 @@ class Prefetch:
     # ---- with the lock held
 
     def _go_on(self) -> None:
-        if self._queued and not self._working and self._arrived_bytes < self._buffer_bytes:
+        ready = self._pool is not None and self._queued and not self._working and not self._pause
+        if ready and self._arrived_bytes < self._buffer_bytes:
             assert self._pool is not None
             self._working = True
             self._pool.submit(self._work)
@@ -123,11 +146,13 @@ class Prefetch:
         self._queued = sum(len(part) for part in (*self._urgent, *self._waiting))
 
     def _next(self) -> IdArray:
-        """What to read now, taken from the queue: neighbours in id, which lie in few leaves."""
+        """What to read now, taken from the queue: the oldest, and who is asked for between them in the same leaves."""
         queue = self._urgent or self._waiting
-        if not queue or self._arrived_bytes >= self._buffer_bytes:
+        if not queue or self._pause or self._arrived_bytes >= self._buffer_bytes:
             return _NOBODY
-        chosen = np.unique(np.concatenate(queue))[:_ROWS_AT_ONCE]
+        oldest = np.sort(queue[0])[:_ROWS_AT_ONCE]
+        between = [part[(part >= oldest[0]) & (part <= oldest[-1])] for part in (*self._urgent, *self._waiting)]
+        chosen = np.unique(np.concatenate(between))
         self._leave_out(chosen)
         return chosen
 

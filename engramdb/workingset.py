@@ -62,7 +62,6 @@ class WorkingSet:
         self.delays = np.unique(self.codes.delay)
         self.source = RowSource(store, Wiring(spec, bundles))
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
-        self._installing_bytes = 0
         self._hand = 0
 
         biased = self.layers.per_neuron_bias
@@ -122,8 +121,8 @@ class WorkingSet:
 
     @property
     def _buffer_bytes(self) -> int:
-        """Rows between the store and the arena."""
-        return self._installing_bytes + self.prefetch.nbytes
+        """Rows that have been read ahead and wait to be installed."""
+        return self.prefetch.nbytes
 
     @property
     def free_bytes(self) -> int:
@@ -183,8 +182,8 @@ class WorkingSet:
     def more_slots(self, attempt: int, keep: Int64Array) -> None:
         """Let more slots be taken, by means that grow harsher with each vain ``attempt`` (from 0); ``keep`` stay.
 
-        First the arrays grow within the budget, then slots at rest are freed, then rows dropped and records written
-        back besides; after that :class:`BudgetExceeded` is raised.
+        First the arrays grow within the budget, then slots at rest are freed and what is silent goes, then all rows and
+        records that are not pinned; after that :class:`BudgetExceeded` is raised.
         """
         counters = self.slots.counters
         before = int(counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT])
@@ -193,11 +192,14 @@ class WorkingSet:
             return
         if attempt > 2:
             raise self.too_small("another neuron")
-        self._trim_cache(0 if attempt else self.budget_bytes // 8)
         if attempt < 2:
             self._release(keep)
-        # few freed slots would soon have us here again, and each time costs a pass over all of them
-        if attempt == 2 or counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
+            # few freed slots would soon have us here again, and each time costs a pass over all of them
+            if counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
+                self._evict_silent(self.budget_bytes // 8, keep)
+        else:
+            self.settle()
+            self._trim_cache(0)
             self._drop_rows(spare_warm=False, want=1 << 62)
             self._detach_all()
             self._release(keep)
@@ -255,12 +257,7 @@ class WorkingSet:
             self.pin(wanted)
         self._allow_cache()
         for part in self.source.read(self.slots.id[wanted]):
-            held = self.lookup(part.ids)
-            self._installing_bytes = part.nbytes
-            try:
-                self._install(held, part, evict)
-            finally:
-                self._installing_bytes = 0
+            self._install(self.lookup(part.ids), part, evict)
 
     def _allow_cache(self) -> None:
         """Let decoded leaves take a part of what is free; an eighth of the budget is theirs until memory is short."""
@@ -313,27 +310,21 @@ class WorkingSet:
 
         Nothing that has been used since the last eviction goes for them.
         """
-        self._installing_bytes = sum(part.nbytes for part in arrived)
-        try:
-            needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
-            if self.free_bytes < needed:
-                self._evict_silent(needed)
-            complete = True
-            for part in arrived:
-                held = self.lookup(part.ids)
-                record = np.where(held >= 0, self.slots.record[np.maximum(held, 0)], -1)
-                there = np.flatnonzero(record >= 0)
-                flags = self.records["flags"]
-                flags[record[there]] &= ~rows.QUEUED
-                wanted = there[self.records["offset"][record[there]] < 0]
-                chosen = part if len(wanted) == len(held) else part.take(wanted)
-                fitted = self._install(held[wanted], chosen, evict=False)
-                flags[record[wanted[:fitted]]] |= rows.AHEAD
-                self.counts["prefetched"] += fitted
-                complete = complete and fitted == len(wanted)
-            return complete
-        finally:
-            self._installing_bytes = 0
+        needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
+        if self.free_bytes < needed:
+            self._evict_silent(needed)
+        enough = self.free_bytes >= needed
+        flags = self.records["flags"]
+        for part in arrived:
+            held = self.lookup(part.ids)
+            record = np.where(held >= 0, self.slots.record[np.maximum(held, 0)], -1)
+            there = np.flatnonzero(record >= 0)
+            flags[record[there]] &= ~rows.QUEUED
+            wanted = there[self.records["offset"][record[there]] < 0]
+            fitted = self._install(held[wanted], part if len(wanted) == len(held) else part.take(wanted), evict=False)
+            flags[record[wanted[:fitted]]] |= rows.AHEAD | rows.WARM
+            self.counts["prefetched"] += fitted
+        return enough
 
     def settle(self) -> None:
         """Forget what was to be read ahead, before the store changes; on return no thread reads."""
@@ -356,10 +347,11 @@ class WorkingSet:
             self._trim_cache(0)
             self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // SYNAPSE_BYTES + 1)
         if self.free_bytes < need_bytes:
+            self.settle()
             self._detach_all()
             self._release(_NOBODY)
 
-    def _evict_silent(self, need_bytes: int) -> None:
+    def _evict_silent(self, need_bytes: int, keep: Int64Array = _NOBODY) -> None:
         """Free ``need_bytes`` or more, as far as what is silent will do: rows, and then what such neurons hold besides."""
         self.counts["evictions"] += 1
         self._trim_cache(self.budget_bytes // 8)
@@ -373,7 +365,7 @@ class WorkingSet:
         silent = int(counters[slots.N_RECORDS] - counters[slots.N_ROWS])
         if self.free_bytes < wanted_bytes and silent * (RECORD_BYTES + self._slot_bytes) > self.budget_bytes // 8:
             self._detach_all()
-            self._release(_NOBODY)
+            self._release(keep)
 
     def _trim_cache(self, nbytes: int) -> None:
         self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
@@ -398,11 +390,11 @@ class WorkingSet:
             memory.trim(int(self.slots.counters[slots.ARENA_END]))
 
     def _detach_all(self) -> None:
-        """Write back and take away every record that is not pinned."""
+        """Write back and take away every record that is neither pinned nor has its row, or will have it soon."""
         self.write_back()
         made = int(self.slots.counters[slots.N_RECORDS])
         flags = self.records["flags"][:made]
-        loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & rows.PINNED == 0)
+        loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & (rows.PINNED | rows.QUEUED) == 0)
                                & (self.records["offset"][:made] < 0))  # fmt: skip
         rows.detach(self.slots, self.records, loose.astype(np.int64))
         rows.close_up(self.slots, self.records)
@@ -411,6 +403,7 @@ class WorkingSet:
 
     def forget(self, ids: IdArray) -> None:
         """Take away the records and rows of ``ids`` after writing them back: the store is about to change them."""
+        self.settle()
         self.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
@@ -418,11 +411,11 @@ class WorkingSet:
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
-        self.settle()
-        dirty, changes = self._dirty()
-        for records in changes():
-            self.store.write(records)
-        self._written(dirty)
+        with self.prefetch.paused():
+            dirty, changes = self._dirty()
+            for records in changes():
+                self.store.write(records)
+            self._written(dirty)
         return len(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
@@ -503,6 +496,8 @@ class WorkingSet:
 
     def check_budget(self) -> None:
         """Evict what can go if more than the budget is held; raise :class:`BudgetExceeded` if that is not enough."""
+        if self.free_bytes < 0:  # leaves that are being decoded may take less
+            self._trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
         if self.free_bytes < 0:
             self.settle()
             self.make_room(0)
