@@ -16,7 +16,7 @@ import numpy.typing as npt
 from engramdb import flight, stimuli
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight
+from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import deliver, lif, near, rows, slots
 from engramdb.spec import Spec
@@ -46,12 +46,10 @@ class Engine:
         self.tick = 0
         self.events = 0
         self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
-        self.working_set = WorkingSet(
-            spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads
-        )
+        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
-        self.flight = Flight(self.working_set)
+        self.flight = Flight(spec, self.working_set)
         self._workers = Workers(threads)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
@@ -85,8 +83,7 @@ class Engine:
         tick = self.tick + 1
         try:
             self._take_in(tick)
-            for fired, delay in self.flight.due(tick):
-                self._deliver(fired, delay)
+            self._deliver(tick)
             self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
@@ -97,6 +94,7 @@ class Engine:
         self.last_fired = fired
         self._fire(fired, tick)
         self._read_ahead(fired, tick)
+        self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
         self._broken_at = None
@@ -106,36 +104,46 @@ class Engine:
     def _take_back(self) -> None:
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
+        self.flight.reschedule(self.tick)
 
-    def _deliver(self, fired: Int64Array, delay: int) -> None:
-        """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
+    def _deliver(self, tick: int) -> None:
+        """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set = self.working_set
-        waiting, most = fired, self._chunk
+        (waiting, delay), most = self.flight.due(tick), self._chunk
         while len(waiting):
-            chunk, waiting = waiting[:most], waiting[most:]
+            chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
             n, first_used = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
             working_set.counts["prefetch_hits"] += first_used
             working_set.counts["hits"] += len(chunk) - n
             if n:
                 working_set.pin(chunk)
-                self._fetch(missing[:n])
+                self._fetch(np.unique(missing[:n]))
                 n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
-                    ready = np.setdiff1d(chunk, missing[:n], assume_unique=True)
-                    if len(ready) == 0:
+                    late = np.isin(chunk, missing[:n])
+                    if late.all():
                         raise working_set.too_small("one row of synapses")
-                    chunk, waiting = ready, np.concatenate([missing[:n], waiting])
+                    waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
+                    chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()
-            delivered = self._deliver_chunk(chunk, delay)
+            delivered = self._deliver_chunk(chunk, ages, tick)
             if delivered < len(chunk):
-                waiting, most = np.concatenate([chunk[delivered:], waiting]), max(1, (len(chunk) - delivered) // 2)
+                waiting = np.concatenate([chunk[delivered:], waiting])
+                delay = np.concatenate([ages[delivered:], delay])
+                most = max(1, (len(chunk) - delivered) // 2)
 
-    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> int:
+    def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
 
         A single row that leaves too little raises :class:`BudgetExceeded`.
         """
+        following = np.empty(len(chunk), dtype=np.int32)
+        reached = self._add_rows(chunk, delay, following)
+        self.flight.postpone(chunk[:reached], delay[:reached], following[:reached], tick)
+        return reached
+
+    def _add_rows(self, chunk: Int64Array, delay: Int32Array, following: Int32Array) -> int:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
@@ -145,7 +153,7 @@ class Engine:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
                 working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
-                chunk, delay, done, offsets, lengths, count,
+                chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
@@ -223,7 +231,8 @@ class Engine:
         """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
         working_set = self.working_set
         counters = working_set.slots.counters
-        if tick < self._ahead_from or working_set.prefetch.room == 0 or counters[slots.N_ROWS] == counters[slots.N_USED]:
+        all_there = counters[slots.N_ROWS] == counters[slots.N_USED]
+        if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
             return
         wanted = np.empty(len(fired), dtype=np.int64)
         n = near.unread(working_set.slots, working_set.records, fired, wanted)
@@ -281,5 +290,5 @@ class Engine:
         if not state:
             return
         self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
-        self.flight.load_state(state)
+        self.flight.load_state(tick, state)
         self.stimuli.load_state(state)

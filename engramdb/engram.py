@@ -359,6 +359,7 @@ class Engram:
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
                 self._store.write(records)
+        self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

@@ -14,6 +14,8 @@ from engramdb.store.changes import find_in
 from engramdb.store.records import gather
 from engramdb.wiring import Wiring
 
+_OF_PROJECTION = np.empty(0, dtype=np.uint16)
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -21,8 +23,8 @@ class Rows:
 
     - ``ids``: uint64 (n,), strictly increasing, of one layer
     - ``spike_count``: uint32 (n,), ``last_spike``: int64 (n,); zero where there is no record
-    - ``indptr``: int64 (n + 1,); ``projection``: uint16, ``target``: uint64, ``weight``: float32 (nnz,), each row sorted
-      by delay
+    - ``indptr``: int64 (n + 1,); ``projection``: uint16, ``target``: uint64, ``weight``: float32 (nnz,), each row
+      sorted by delay; ``delay``: uint16 (nnz,) ticks, or empty where every synapse has that of its projection
     """
 
     ids: IdArray
@@ -32,6 +34,7 @@ class Rows:
     projection: npt.NDArray[np.uint16]
     target: IdArray
     weight: npt.NDArray[np.float32]
+    delay: npt.NDArray[np.uint16]
 
     @property
     def nbytes(self) -> int:
@@ -44,6 +47,7 @@ class Rows:
         return Rows(
             self.ids[index], self.spike_count[index], self.last_spike[index],
             indptr, self.projection[synapse], self.target[synapse], self.weight[synapse],
+            self.delay[synapse] if len(self.delay) else self.delay,
         )  # fmt: skip
 
 
@@ -62,7 +66,7 @@ class RowSource:
             yield from self._of_layer(ids[part])
 
     def counts(self, ids: IdArray) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """``(spike_count, last_spike)`` of ``ids`` (uint64, strictly increasing) in the store; zero without a record."""
+        """``(spike_count, last_spike)`` of ``ids`` (uint64, strictly increasing) in the store, or zero."""
         spike_count, last_spike = np.zeros(len(ids), np.uint32), np.zeros(len(ids), np.int64)
         for _, part in by_layer(ids):
             stored = self._store.find(ids[part])
@@ -85,12 +89,12 @@ class RowSource:
             made = self._wiring.rows(ids[generated])
             yield Rows(
                 ids[generated], spike_count[generated], last_spike[generated],
-                made.indptr, made.projection, made.target, made.weight,
+                made.indptr, made.projection, made.target, made.weight, _OF_PROJECTION,
             )  # fmt: skip
         chosen = np.flatnonzero(written)
         if len(chosen):
             own = stored if len(chosen) == len(stored) else stored.take(place[chosen])
             yield Rows(
                 ids[chosen], spike_count[chosen], last_spike[chosen],
-                own.indptr, own.projection, own.target, own.weight,
+                own.indptr, own.projection, own.target, own.weight, _OF_PROJECTION,
             )  # fmt: skip

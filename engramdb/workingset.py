@@ -8,7 +8,6 @@ are written back and slots at rest are freed.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,12 +53,12 @@ class WorkingSet:
         self.store = store
         self.budget_bytes = budget_bytes
         self.recording_bytes = 0
+        self.flight_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = dict.fromkeys(_COUNTED, 0)
         self.wait_seconds = 0.0
         self.codes = synapse_codes(spec, bundles, self.layers.position)
-        self.delays = np.unique(self.codes.delay)
         self.source = RowSource(store, Wiring(spec, bundles))
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
         self._hand = 0
@@ -111,6 +110,7 @@ class WorkingSet:
             + self._cache_bytes
             + self._buffer_bytes
             + self.recording_bytes
+            + self.flight_bytes
         )
 
     @property
@@ -148,6 +148,7 @@ class WorkingSet:
             "cache_bytes": self._cache_bytes,
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
+            "flight_bytes": self.flight_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -268,7 +269,7 @@ class WorkingSet:
     def _install(self, held: Int64Array, part: Rows, evict: bool) -> int:
         """Put rows into the arena for the slots ``held``, which have records; returns how many fitted."""
         rows.add_base(self.records, self.slots.record[held], part.spike_count, part.last_spike)
-        columns = part.projection, part.target, part.weight
+        columns = part.projection, part.target, part.weight, part.delay
         done = installed = 0
         while True:
             limit = min(
@@ -276,12 +277,19 @@ class WorkingSet:
                 self._synapse_capacity,
             )
             before = int(self.slots.counters[slots.N_ROWS])
-            done += rows.install(
+            fitted = int(rows.install(
                 self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
-            )
+            ))  # fmt: skip
+            out_of_codes = fitted < 0
+            done += -1 - fitted if out_of_codes else fitted
             installed += int(self.slots.counters[slots.N_ROWS]) - before
             if done == len(held) or not evict:
                 break
+            if out_of_codes:
+                raise BudgetExceeded(
+                    f"{rows.MOST_CODES:,} combinations of projection, target segment and delay have come into RAM, the "
+                    "most there can be; the state is whole: open the engram again, or let delays take fewer values"
+                )
             self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
             evict = False
         self.counts["rows_loaded"] += installed
@@ -306,9 +314,9 @@ class WorkingSet:
         return len(held)
 
     def take_in(self, arrived: Sequence[Rows]) -> bool:
-        """Install rows that were read ahead, where there is room or cold rows leave some; False if there was too little.
+        """Install rows that were read ahead, where there is room or what is silent leaves some; whether it sufficed.
 
-        Nothing that has been used since the last eviction goes for them.
+        No row that has been used since the last eviction goes for them.
         """
         needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
         if self.free_bytes < needed:
@@ -352,7 +360,7 @@ class WorkingSet:
             self._release(_NOBODY)
 
     def _evict_silent(self, need_bytes: int, keep: Int64Array = _NOBODY) -> None:
-        """Free ``need_bytes`` or more, as far as what is silent will do: rows, and then what such neurons hold besides."""
+        """Free ``need_bytes`` or more, as far as silent neurons will do: rows, then what they hold besides."""
         self.counts["evictions"] += 1
         self._trim_cache(self.budget_bytes // 8)
         self._close_gaps()

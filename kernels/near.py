@@ -13,9 +13,9 @@ from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT
 def near(slots, records, constants, fraction, first_block, last_block, out):
     """Fill ``out`` (int64) with slots that are near their threshold and whose row is neither there nor being read.
 
-    Near is ``u >= fraction * theta`` in blocks where somebody is awake. ``constants``: float32 (L, 4), see ``lif.step``;
-    ``fraction``: float32, in 0..1. Returns (their number, the block it came to: less than ``last_block`` where ``out``
-    has no room for another whole block).
+    Near is ``u >= fraction * theta`` in blocks where somebody is awake. ``constants``: float32 (L, 4), see
+    ``lif.step``; ``fraction``: float32, in 0..1. Returns (their number, the block it came to: less than ``last_block``
+    where ``out`` has no room for another whole block).
     """
     n = 0
     biased = slots.bias.shape[0] > 1

@@ -1,8 +1,8 @@
 """T3: the same activity in networks of any size: what a tick costs follows who is active, not who exists.
 
 80,000 neurons fire in every tick, in eight regions. Each has twelve synapses; one in ten is long, and charges a neuron
-anywhere in the network, which does not fire. In a small network the far targets are often the same, or near; from 10^7 on
-nearly every one of them is a neuron of its own.
+anywhere in the network, which does not fire. In a small network the far targets are often the same, or near; from 10^7
+on nearly every one of them is a neuron of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def spec(neurons: int, *, materialize: bool) -> Spec:
     segments += [neurons % _LARGEST_SEGMENT] if neurons % _LARGEST_SEGMENT else []
     wiring = engramdb.SmallWorld(k=K, span=50, long_fraction=0.1, weight=0.05)
     params = {"tau": 10.0, "refractory": 0.0}
-    return Spec(seed=3, layers=[Layer("wide", params=params, segments=segments, wiring=wiring, materialize=materialize)])
+    layer = Layer("wide", params=params, segments=segments, wiring=wiring, materialize=materialize)
+    return Spec(seed=3, layers=[layer])
 
 
 def region_ids(neurons: int, firing: int) -> IdArray:
