@@ -28,8 +28,8 @@ from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13
-_NEAR_FRACTION = np.float32(0.3)  # of the threshold: rows of neurons beyond are read ahead
-_SCAN_TICKS = 8  # such neurons are looked for once in so many: those of one leaf are then read together
+_NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
+_SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
 _PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
 
 

@@ -24,10 +24,12 @@ from engramdb.sizing.workload_tick import load_every_row
 from engramdb.spec import Layer, Spec
 
 K = 12
+NEURONS = 400_000
 SHARE = 4  # of the network in the budget, one in so many
 _RESIDENT_BYTES = 245  # a neuron with its row, as the budget counts
 _STEPS_IN_WINDOW = 8  # the window moves by this part of itself
 _TICKS_A_STEP = 10
+_NEURONS_A_STEP = 1_562
 
 Order = Callable[[int], npt.NDArray[np.uint64]]
 """The neurons of the ring, by place."""
@@ -95,7 +97,7 @@ def _drive(e: engramdb.Engram, order: npt.NDArray[np.uint64], steps: int) -> Non
 
 def figures(folder: Path, quick: bool, order: Order, goal: bool) -> list[Figure]:
     """Time of a lap resident and under a quarter of the memory, with reading ahead and without."""
-    neurons, steps = (16_000, 40) if quick else (400_000, 256)
+    neurons, steps = (16_000, 40) if quick else (NEURONS, NEURONS // _NEURONS_A_STEP)
     path, ring = folder / "spill.engram", order(neurons)
     engramdb.create(path, spec(neurons), memory="1GiB").close()
     lap(path, 1 << 30, steps, ring[:64], loaded=False)  # loads the kernels
