@@ -166,16 +166,8 @@ def _text(document: dict[str, Any]) -> list[Any]:
         ("mean rate", f"{output.number(document['mean_rate_hz'])} Hz a neuron"),
         ("elapsed", f"{output.seconds(document['elapsed_s'])}, {output.number(stats['ticks_per_second'], 3)} ticks/s"),
         ("memory", f"{output.size(stats['used_bytes'])} of {output.size(stats['budget_bytes'])}"),
-        (
-            "neurons in it",
-            f"{output.count(stats['resident'])}: {output.count(stats['active'])} active, "
-            f"{output.count(stats['charged'])} charged",
-        ),
-        (
-            "rows",
-            f"{output.count(stats['rows_loaded'])} read, {output.count(stats['prefetch_hits'])} of them ahead of use; "
-            f"{output.seconds(stats['wait_s'])} waited",
-        ),
+        ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
+        ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
     ]
     if document["record"] is not None:
         rows.append(("recorded", document["record"]))
