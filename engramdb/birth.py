@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import models
 from engramdb.address import IdArray
-from engramdb.distribution import draw, resolved
 from engramdb.growth.bundle import Bundle
+from engramdb.parameters import LayerParameters
 from engramdb.spec import Spec
+from engramdb.state import column_of
 
 _PIECE = 1 << 20  # neurons that are looked at together
 
 
-def born_awake(spec: Spec, bundles: Iterable[Bundle]) -> tuple[IdArray, npt.NDArray[np.float32]]:
-    """``(ids, u)``: uint64 sorted, and the potential (mV, relative to V_inf) with which each is born."""
-    from engramdb.kernels.rng import BIAS, V_INIT
-
-    ids = [np.empty(0, dtype=np.uint64)]
-    potentials = [np.empty(0, dtype=np.float32)]
+def born_awake(spec: Spec, bundles: Iterable[Bundle]) -> tuple[IdArray, dict[str, npt.NDArray[Any]]]:
+    """``(ids, fields)``: uint64 sorted, and what each is born with, by column of the state, "refractory" too."""
+    parts: list[tuple[IdArray, dict[str, npt.NDArray[np.float32]]]] = []
+    names: set[str] = {"u"}
     for bundle in sorted(bundles, key=lambda b: (b.layer, b.segment, b.lo)):
         layer = spec.layer(bundle.layer)
-        constants = models.get(layer.model).constants(layer.params, spec.dt_ms)
-        drive, born = layer.params.get("bias", 0.0), layer.params.get("v_init")
-        may_fire_at_rest = resolved(drive).bounds()[1] >= constants.theta
-        if not layer.materialize or (born is None and not may_fire_at_rest):
+        own = LayerParameters(layer, spec.seed, spec.dt_ms)
+        names |= {column_of(place, field.name) for place, field in enumerate(own.model.state)}
+        if not layer.materialize or not (own.initial or "restless" in own.own or own.shared["restless"]):
             continue
         prefix = np.uint64(bundle.layer << 48 | bundle.segment << 32)
         for lo in range(bundle.lo, bundle.hi, _PIECE):
             neurons = np.arange(lo, min(lo + _PIECE, bundle.hi), dtype=np.uint64) | prefix
-            bias = draw(drive, spec.seed, neurons, BIAS)
-            u = np.zeros(len(neurons), dtype=np.float32)
-            if born is not None:
-                u = draw(born, spec.seed, neurons, V_INIT) - (np.float32(constants.v_rest) + bias)
-            awake = (u != 0) | (np.float32(constants.theta) - bias <= 0)
-            ids.append(neurons[awake])
-            potentials.append(u[awake])
-    return np.concatenate(ids), np.concatenate(potentials)
+            awake = own.restless(neurons).copy()
+            fields = own.born(neurons)
+            for values in fields.values():
+                awake |= values != 0
+            parts.append((neurons[awake], {name: values[awake] for name, values in fields.items()}))
+    ids = np.concatenate([np.empty(0, dtype=np.uint64), *(part for part, _ in parts)])
+    columns: dict[str, npt.NDArray[Any]] = {"refractory": np.zeros(len(ids), dtype=np.int32)}
+    for name in names:
+        zero = np.zeros
+        of_parts = (fields.get(name, zero(len(part), dtype=np.float32)) for part, fields in parts)
+        columns[name] = np.concatenate([np.empty(0, dtype=np.float32), *of_parts])
+    return ids, columns

@@ -18,9 +18,10 @@ from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import deliver, lif, near, rows, slots
+from engramdb.kernels import deliver, near, rows, slots
+from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
-from engramdb.state import State
+from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli import Stimuli
 from engramdb.store import Store
 from engramdb.workers import Workers
@@ -50,6 +51,8 @@ class Engine:
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
         self.flight = Flight(spec, self.working_set)
+        layers = self.working_set.layers
+        self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
@@ -147,12 +150,12 @@ class Engine:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
-        done, attempt = 0, -1
+        done, attempt = 0, 0
         working_set.renew_limits()  # rows have been loaded since they were set
         while True:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
-                working_set.slots, working_set.records, working_set.arena, working_set.codes, working_set.seed,
+                working_set.slots, working_set.records, working_set.arena, working_set.codes,
                 chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
@@ -161,9 +164,8 @@ class Engine:
             # The rows gathered so far are delivered, so their targets have input and stay; those of the chunk still
             # to come must keep their records.
             working_set.pin(chunk[reached:])
-            attempt = 0 if reached > done else attempt + 1
             try:
-                working_set.more_slots(attempt, chunk[reached:])
+                attempt = working_set.more_slots(0 if reached > done else attempt, chunk[reached:])
             except BudgetExceeded:
                 if len(chunk) == 1:
                     raise
@@ -177,21 +179,26 @@ class Engine:
 
         def part(thread: int, start: int, stop: int) -> int:
             rows = offsets[start:stop], lengths[start:stop]
+            if len(held.inhibition):
+                sums = held.input[thread], held.inhibition[thread]
+                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
             return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
     def _step_neurons(self) -> Int64Array:
-        held = self.working_set.slots
-        constants, refractory = self.working_set.layers.constants, self.working_set.layers.refractory_ticks
+        self.working_set.fill_fresh()
+        held, layers = self.working_set.slots, self.working_set.layers
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             fired = []
-            while start < stop:
-                buffer = np.empty(min(_FIRED_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
-                count = np.zeros(1, dtype=np.int64)
-                start = lif.step(held, constants, refractory, start, stop, buffer, count)
-                fired.append(buffer[: count[0]])
+            for step, mine in self._steps:
+                block = start
+                while block < stop:
+                    buffer = np.empty(min(_FIRED_BUFFER, (stop - block) * slots.BLOCK), dtype=np.int64)
+                    count = np.zeros(1, dtype=np.int64)
+                    block = step(held, layers.constants, layers.rows, mine, block, stop, buffer, count)
+                    fired.append(buffer[: count[0]])
             return fired
 
         n_blocks = int(held.counters[slots.N_BLOCKS])
@@ -216,7 +223,7 @@ class Engine:
             working_set.prefetch.claim(working_set.slots.id[missing])
             working_set.take_in(working_set.prefetch.arrived())
             record = working_set.slots.record[missing]
-            missing = missing[working_set.records["offset"][record] < 0]
+            missing = missing[(record < 0) | (working_set.records["offset"][record] < 0)]
         if len(missing):
             working_set.load(missing, evict=True)
         working_set.wait_seconds += time.perf_counter() - began
@@ -242,13 +249,13 @@ class Engine:
     def _near(self) -> Int64Array:
         """Slots that may fire before they are looked for again, and whose row is neither there nor being read."""
         held, records = self.working_set.slots, self.working_set.records
-        constants = self.working_set.layers.constants
+        thresholds = self.working_set.layers.thresholds
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             found = []
             while start < stop:
                 buffer = np.empty(min(_NEAR_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
-                n, start = near.near(held, records, constants, _NEAR_FRACTION, start, stop, buffer)
+                n, start = near.near(held, records, *thresholds, _NEAR_FRACTION, start, stop, buffer)
                 found.append(buffer[:n])
             return found
 
@@ -258,7 +265,7 @@ class Engine:
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
-        charged, _, _ = self.working_set.charged()
+        charged, _ = self.working_set.charged()
         return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self.flight.held())]))
 
     # ---- the whole state, for the store
@@ -269,15 +276,12 @@ class Engine:
 
     def freeze(self) -> Callable[[], State]:
         """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
-        ids, u, refractory = self.working_set.charged()
+        ids, fields = self.working_set.charged()
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
 
         def state() -> State:
-            order = np.argsort(ids)
             return {
-                "charged_id": ids[order],
-                "charged_u": u[order],
-                "charged_refractory": refractory[order],
+                **charged_state(ids, fields),
                 **flight.state_of(spikes),
                 **stimuli.state_of(input_to_come),
             }
@@ -289,6 +293,6 @@ class Engine:
         self.tick = tick
         if not state:
             return
-        self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
+        self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
         self.stimuli.load_state(state)

@@ -252,7 +252,7 @@ class Engram:
             id=int(ids[0]),
             label=self._store.labels_of(ids)[0],
             state=many.state[0],
-            fields={name: column[0].item() for name, column in many.fields.items()},
+            fields={name: column[0].item() for name, column in many.fields.items() if many.has(name)[0]},
             out_degree=int(many.out_degree[0]),
         )
 
@@ -416,8 +416,7 @@ class Engram:
         self._wired = None
         live.working_set.write_back()
         state, tick = live.state(), live.tick
-        ids, u = born_awake(self.spec, [bundle])
-        self._start_engine(tick, state).working_set.charge(ids, u, np.zeros(len(ids), dtype=np.int32))
+        self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
         return bundle
 
     def _write_out(self, progress: Growing | None = None) -> None:

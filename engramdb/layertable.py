@@ -3,55 +3,103 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import models
-from engramdb.distribution import resolved
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import rows
+from engramdb.kernels import rows, slots
+from engramdb.models import Model
+from engramdb.parameters import LayerParameters
 from engramdb.spec import Spec
+from engramdb.state import column_of
 
 _UNDECLARED = -1
 
 
 @dataclass(frozen=True)
 class LayerTable:
-    """Constants of all layers, by position: what kernels take instead of a spec."""
+    """Models and constants of all layers, by position: what kernels take instead of a spec."""
 
     position: npt.NDArray[np.int32]  # (65536,) layer index -> position, -1 = undeclared
-    constants: npt.NDArray[np.float32]  # (L, 4) decay, theta, reset, epsilon
-    refractory_ticks: npt.NDArray[np.int32]  # (L,)
-    bias_table: npt.NDArray[np.float64]
-    bias_start: npt.NDArray[np.int64]  # (L + 1,)
+    parameters: tuple[LayerParameters, ...]
+    constants: npt.NDArray[np.float32]  # (L, K) the model's kernel constants, then its refractory ticks
+    rows: npt.NDArray[np.int32]  # (L, K) row of Slots.param with each neuron's own constant, -1 = the layer's
+    flags: npt.NDArray[np.uint8]  # (L,) of a slot just taken
 
     @classmethod
     def of(cls, spec: Spec) -> LayerTable:
         position = np.full(65536, _UNDECLARED, dtype=np.int32)
-        constants = np.zeros((len(spec.layers), 4), dtype=np.float32)
-        refractory = np.zeros(len(spec.layers), dtype=np.int32)
-        tables: list[npt.NDArray[np.float64]] = []
-        start = [0]
-        for at, layer in enumerate(spec.layers):
+        parameters = tuple(LayerParameters(layer, spec.seed, spec.dt_ms) for layer in spec.layers)
+        width = 1 + max(len(p.model.kernel_constants) for p in parameters)
+        constants = np.zeros((len(parameters), width), dtype=np.float32)
+        rows = np.full((len(parameters), width), -1, dtype=np.int32)
+        flags = np.full(len(parameters), slots.USED, dtype=np.uint8)
+        for at, (layer, own) in enumerate(zip(spec.layers, parameters, strict=True)):
             position[layer.index] = at
-            values = models.get(layer.model).constants(layer.params, spec.dt_ms)
-            table = resolved(layer.params.get("bias", 0.0)).table()
-            constants[at] = values.decay, values.theta, values.reset, values.epsilon
-            refractory[at] = values.refractory_ticks
-            # A shared bias is folded into the constants, except where it lifts rest over the threshold: there a free
-            # slot, which has no bias, must still be at rest.
-            if len(table) == 1 and constants[at, 1] - np.float32(table[0]) > 0:
-                constants[at, 1:3] -= np.float32(table[0])
-                table = table[:0]
-            tables.append(table)
-            start.append(start[-1] + len(table))
-        return cls(position, constants, refractory, np.concatenate(tables), np.array(start, dtype=np.int64))
+            n_rows = 0
+            for k, name in enumerate(own.kernel_constants):
+                if name in own.own:
+                    rows[at, k] = n_rows
+                    n_rows += 1
+                else:
+                    constants[at, k] = own.shared[name]
+            if own.own:
+                flags[at] |= slots.FRESH
+            elif own.shared["restless"]:
+                flags[at] |= slots.RESTLESS
+        return cls(position, parameters, constants, rows, flags)
+
+    @cached_property
+    def thresholds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """What potentials are held against to tell who will fire soon, see :func:`engramdb.kernels.near.near`.
+
+        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta`` nobody is ever near.
+        """
+        shared = np.tile(np.array([np.inf, 0], dtype=np.float32), (len(self.parameters), 1))
+        own = np.full(shared.shape, -1, dtype=np.int32)
+        for at, parameters in enumerate(self.parameters):
+            names = list(parameters.kernel_constants)
+            for k, name in enumerate(("theta", "bias")):
+                if name in names:
+                    shared[at, k] = self.constants[at, names.index(name)]
+                    own[at, k] = self.rows[at, names.index(name)]
+        return shared, own
 
     @property
-    def per_neuron_bias(self) -> bool:
-        return bool(self.bias_start[-1])
+    def models(self) -> tuple[Model, ...]:
+        """The models in use, each once."""
+        return tuple({p.model.name: p.model for p in self.parameters}.values())
+
+    def of_model(self, model: Model) -> npt.NDArray[np.uint8]:
+        """Which layers are of ``model``, uint8 (L,)."""
+        return np.array([p.model.name == model.name for p in self.parameters], dtype=np.uint8)
+
+    @property
+    def aux_fields(self) -> int:
+        """The most fields beyond u that a model in use has."""
+        return max(len(model.state) for model in self.models) - 1
+
+    @property
+    def own_constants(self) -> int:
+        """The most constants of a layer that differ from neuron to neuron."""
+        return int(self.rows.max()) + 1
+
+    @property
+    def apart(self) -> bool:
+        """Whether a model in use sums negative input apart."""
+        return any(model.inputs == 2 for model in self.models)
+
+    @cached_property
+    def fields(self) -> dict[str, list[tuple[int, int]]]:
+        """Every state field of the models in use: (position of layer, its place in the state) of those that have it."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for at, own in enumerate(self.parameters):
+            for place, field in enumerate(own.model.state):
+                found.setdefault(column_of(place, field.name), []).append((at, place))
+        return found
 
 
 def synapse_codes(spec: Spec, bundles: Bundles, position: npt.NDArray[np.int32]) -> rows.Codes:

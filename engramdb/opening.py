@@ -72,8 +72,8 @@ def _build(path: Path, spec: Spec, budget_bytes: int, progress: Growing | None) 
         memory = min(1 << 29, budget_bytes // 2)
         build(store, spec, bundles, done=done, memory_bytes=memory, wrote=wrote, commit=part)
         if store.commit.message != _BUILT:
-            ids, u = born_awake(spec, bundles.bundles)
-            store.commit_state(0, awake_state(ids, u) if len(ids) else {}, bundles, _BUILT)
+            ids, fields = born_awake(spec, bundles.bundles)
+            store.commit_state(0, awake_state(ids, fields) if len(ids) else {}, bundles, _BUILT)
 
 
 def open(

@@ -29,7 +29,7 @@ from engramdb import document, validation
 from engramdb.distribution import Constant, Distribution, LogNormal, Normal, Uniform, normalized
 from engramdb.errors import NotFound
 from engramdb.layer import Layer, Projection, Segment
-from engramdb.models.lif import whole_ticks
+from engramdb.models.model import whole_ticks
 from engramdb.rules import RULES, Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, Rule, SmallWorld
 
 

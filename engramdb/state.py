@@ -3,13 +3,15 @@
 Arrays by name, in one canonical order, so that equal presents are equal bytes:
 
 - ``charged_id`` uint64 sorted, ``charged_u`` float32, ``charged_refractory`` int32: all neurons not at rest;
+- ``charged_<field>`` float32: the other fields of the models in use, zero for neurons whose model lacks the field;
+  ``charged_u`` is the first field of each model, whatever its name;
 - ``flight_tick`` int64, ``flight_id`` uint64: spikes under way;
 - ``stimulus_start``, ``_stop`` int64, ``_id`` uint64, ``_amplitude`` int64 (2^-32 mV): input still to come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,33 @@ from engramdb.address import IdArray
 State = dict[str, npt.NDArray[Any]]
 
 
-def awake_state(ids: IdArray, u: npt.NDArray[np.float32]) -> State:
-    """The state of an engram in which ``ids`` (sorted) have potentials ``u`` (mV relative to V_inf); others rest."""
-    refractory = np.zeros(len(ids), dtype=np.int32)
-    return {**_empty_state(), "charged_id": ids, "charged_u": u, "charged_refractory": refractory}
+def column_of(place: int, field: str) -> str:
+    """The name under which the state field at ``place`` of a model is kept; see ``charged_<field>``."""
+    return "u" if place == 0 else field
 
 
-def _empty_state() -> State:
+def awake_state(ids: IdArray, fields: Mapping[str, npt.NDArray[Any]]) -> State:
+    """The state of an engram in which ``ids`` (sorted) have ``fields`` (by column, "refractory" too); others rest."""
     ticks = dict.fromkeys(("flight_tick", "stimulus_start", "stimulus_stop", "stimulus_amplitude"), np.int64)
-    ids = dict.fromkeys(("charged_id", "flight_id", "stimulus_id"), np.uint64)
-    columns = {**ids, "charged_u": np.float32, "charged_refractory": np.int32, **ticks}
-    return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
+    nothing = {**dict.fromkeys(("flight_id", "stimulus_id"), np.uint64), **ticks}
+    return {**charged_state(ids, fields), **{name: np.empty(0, dtype=dtype) for name, dtype in nothing.items()}}
+
+
+def charged_state(ids: IdArray, fields: Mapping[str, npt.NDArray[Any]]) -> State:
+    """The part of the state that is about neurons: those of ``ids``, in any order, with ``fields`` by column."""
+    order = np.argsort(ids)
+    columns = {f"charged_{name}": fields[name][order] for name in sorted(fields, key=_rank)}
+    return {"charged_id": ids[order], **columns}
+
+
+def charged_fields(state: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a state that are about its charged neurons, without the prefix and without their ids."""
+    prefix = "charged_"
+    return {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix) and n != "charged_id"}
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return {"u": 0, "refractory": 1}.get(name, 2), name
 
 
 def joined(dtype: npt.DTypeLike, parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:

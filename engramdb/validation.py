@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from engramdb.address import MAX_LAYER, MAX_LOCAL, MAX_SEGMENT
 from engramdb.distribution import Distribution, is_number, problem_with, resolved
 from engramdb.errors import InvalidSpec
 from engramdb.layer import Layer, Projection, Segment
-from engramdb.models.lif import whole_ticks
+from engramdb.models.model import Model, whole_ticks
 from engramdb.rules import Explicit, Rule, is_whole
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ def _check_segments(path: str, segments: Any) -> None:
 
 
 def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
-    if layer.model not in models.names():
-        near = nearest(layer.model, models.names())
-        raise InvalidSpec(f"{path}.model", f'unknown neuron model "{layer.model}"; {near}')
+    if not models.known(layer.model):
+        close = difflib.get_close_matches(str(layer.model), models.names(), n=1)
+        what = f'did you mean "{close[0]}"?' if close else models.unknown(layer.model)
+        raise InvalidSpec(f"{path}.model", f'unknown neuron model "{layer.model}"; {what}')
     model = models.get(layer.model)
     if not isinstance(layer.params, dict):
         raise InvalidSpec(f"{path}.params", f"must map names to values, not {layer.params!r}")
@@ -141,21 +143,31 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
             wrong = low if low < parameter.minimum else high
             limits = f"{parameter.minimum:g}..{parameter.maximum:g} {parameter.unit}"
             raise InvalidSpec(where, f"{wrong:g} is outside {limits}")
-    for name, problem in model.check(layer.params, dt_ms):
-        raise InvalidSpec(f"{path}.params.{name}", problem)
+    corners = list(_corners(model, layer))
+    for values in corners:
+        for name, problem in model.check(values, dt_ms):
+            raise InvalidSpec(f"{path}.params.{name}", problem)
     if layer.materialize:
         return
-    if "v_init" in layer.params:
-        raise InvalidSpec(f"{path}.params.v_init", "a virtual neuron is born at rest: needs materialize = true")
-    if "bias" in layer.params:
-        theta = model.constants(layer.params, dt_ms).theta
-        _, most = resolved(layer.params["bias"]).bounds()
-        if np.float32(most) >= np.float32(theta):
+    for name in layer.params:
+        if model.parameters[name].initial:
+            raise InvalidSpec(f"{path}.params.{name}", "a virtual neuron is born at rest: needs materialize = true")
+    name, why = model.restless
+    for values in corners:
+        if bool(model.constants(values, dt_ms)["restless"]):
+            given = f"with {values[name]:g} {model.parameters[name].unit} {why}" if name else why
             raise InvalidSpec(
-                f"{path}.params.bias",
-                f"{most:g} mV puts V_inf at or above v_threshold, so the neuron never rests and cannot be virtual:"
-                f" keep it below {theta:g} mV or say materialize = true",
+                f"{path}.params.{name}" if name else f"{path}.params",
+                f"{given}, so that a neuron never rests and cannot be virtual: change that or say materialize = true",
             )
+
+
+def _corners(model: Model, layer: Layer) -> Iterator[dict[str, Any]]:
+    """The parameters' values in every combination of the bounds of those that differ from neuron to neuron."""
+    values = model.values(layer.params)
+    varying = [name for name, v in values.items() if isinstance(v, Distribution) and not model.parameters[name].initial]
+    for corner in product(*(resolved(values[name]).bounds() for name in varying)):
+        yield {**values, **dict(zip(varying, corner, strict=True))}
 
 
 def _is_rule(value: object) -> bool:

@@ -8,7 +8,7 @@ are written back and slots at rest are freed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,9 @@ class WorkingSet:
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
         self._hand = 0
 
-        biased = self.layers.per_neuron_bias
-        self._slot_bytes = 8 + 1 + 4 + 4 + 8 * threads + 4 + (4 if biased else 0)
+        n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
+        planes = threads * (2 if self.layers.apart else 1)
+        self._slot_bytes = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * n_aux + 4 * n_param
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
@@ -76,16 +77,20 @@ class WorkingSet:
         counters[slots.FREE_BLOCK] = counters[slots.FREE_RECORD] = -1
         counters[slots.INDEX_LIMIT] = _LEAST_INDEX // 2
         self._slot_memory = [Reservation(n_slots, t) for t in (np.uint64, np.uint8, np.float32, np.int32, np.int32)]
-        self._input_memory = Reservation(n_slots * threads, np.int64)
-        self._bias_memory = Reservation(n_slots if biased else 1, np.float32)
+        self._input_memory = Reservation(n_slots * planes, np.int64)
+        self._block_memory = [Reservation(n_slots * n, np.float32) for n in (n_aux, n_param)]
         ids, used, u, refractory, record = (m.array for m in self._slot_memory)
+        sums = self._input_memory.array.reshape(planes, n_slots)
+        aux, param = (
+            m.array.reshape(n_blocks, n, slots.BLOCK) for m, n in zip(self._block_memory, (n_aux, n_param), strict=True)
+        )
         self.slots = slots.Slots(
-            id=ids, used=used, u=u, refractory=refractory,
-            input=self._input_memory.array.reshape(threads, n_slots), record=record, bias=self._bias_memory.array,
+            id=ids, used=used, u=u, refractory=refractory, input=sums[:threads], inhibition=sums[threads:],
+            record=record, aux=aux, param=param,
             block_layer=np.full(n_blocks, -1, dtype=np.int32), block_awake=np.zeros(n_blocks, dtype=np.uint8),
+            block_flags=np.zeros(n_blocks, dtype=np.uint8), layer_flags=self.layers.flags,
             index_table=np.zeros(_LEAST_INDEX, dtype=np.uint32),
-            free_slot=np.full(len(spec.layers), -1, dtype=np.int64),
-            bias_table=self.layers.bias_table, bias_start=self.layers.bias_start, counters=counters,
+            free_slot=np.full(len(spec.layers), -1, dtype=np.int64), counters=counters,
         )  # fmt: skip
         self._record_memory = Reservation(n_slots, rows.RECORD)
         self.records = self._record_memory.array
@@ -138,7 +143,7 @@ class WorkingSet:
         n_blocks = int(counters[slots.N_BLOCKS])
         return {
             "resident": int(counters[slots.N_USED]),
-            "charged": int(slots.awake_slots(self.slots, self.layers.constants, np.empty(0, dtype=np.int64))),
+            "charged": int(slots.awake_slots(self.slots, np.empty(0, dtype=np.int64))),
             "active": int(counters[slots.N_ROWS]),
             "synapses": int(counters[slots.ARENA_END]),
             "slot_bytes": n_blocks * slots.BLOCK * self._slot_bytes,
@@ -170,30 +175,30 @@ class WorkingSet:
         """
         out = np.empty(len(ids), dtype=np.int64)
         positions = self.layers.position[(ids >> np.uint64(48)).astype(np.int64)]
-        done, attempt = 0, -1
+        done, attempt = 0, 0
         self.renew_limits()
         while True:
-            reached = slots.take_many(self.slots, self.seed, positions, ids, done, out)
+            reached = slots.take_many(self.slots, positions, ids, done, out)
             if reached == len(ids):
                 return out
-            attempt = 0 if reached > done else attempt + 1
-            self.more_slots(attempt, out[:reached])
+            attempt = self.more_slots(0 if reached > done else attempt, out[:reached])
             done = reached
 
-    def more_slots(self, attempt: int, keep: Int64Array) -> None:
+    def more_slots(self, attempt: int, keep: Int64Array) -> int:
         """Let more slots be taken, by means that grow harsher with each vain ``attempt`` (from 0); ``keep`` stay.
 
-        First the arrays grow within the budget, then slots at rest are freed and what is silent goes, then all rows and
-        records that are not pinned; after that :class:`BudgetExceeded` is raised.
+        First the arrays grow within the budget, as often as they can: that is no attempt, for a long row needs many
+        doublings. Then slots at rest are freed and what is silent goes, then all rows and records that are not pinned;
+        after that :class:`BudgetExceeded` is raised. Returns the attempt that comes next if this one is in vain.
         """
         counters = self.slots.counters
         before = int(counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT])
         self.renew_limits()
-        if attempt == 0 and counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
-            return
-        if attempt > 2:
+        if counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
+            return attempt
+        if attempt > 1:
             raise self.too_small("another neuron")
-        if attempt < 2:
+        if attempt < 1:
             self._release(keep)
             # few freed slots would soon have us here again, and each time costs a pass over all of them
             if counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
@@ -205,6 +210,7 @@ class WorkingSet:
             self._detach_all()
             self._release(keep)
         self.renew_limits()
+        return attempt + 1
 
     def renew_limits(self) -> None:
         """Let the index and the blocks grow as far as the budget allows at this moment.
@@ -226,11 +232,13 @@ class WorkingSet:
     def _release(self, keep: Int64Array) -> None:
         self.counts["evictions"] += 1
         kept_slots = np.unique(np.concatenate([self.in_flight(), keep]))
-        self.counts["slots_freed"] += int(slots.release(self.slots, kept_slots, self.layers.constants))
+        self.counts["slots_freed"] += int(slots.release(self.slots, kept_slots))
         self._shrink_index()
         kept = int(self.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
         for memory in self._slot_memory:
             memory.trim(kept)
+        for memory, n in zip(self._block_memory, (self.layers.aux_fields, self.layers.own_constants), strict=True):
+            memory.trim(kept * n)
 
     def _shrink_index(self) -> None:
         """Halve the index while it would still be less than half full, if memory is short."""
@@ -462,25 +470,82 @@ class WorkingSet:
 
     # ---- charged neurons
 
-    def charged(self) -> tuple[IdArray, npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Ids, potentials u (mV) and refractory ticks of all neurons that are not exactly at rest, in no order."""
-        nobody = np.empty(0, dtype=np.int64)
-        held = np.empty(int(slots.awake_slots(self.slots, self.layers.constants, nobody)), dtype=np.int64)
-        slots.awake_slots(self.slots, self.layers.constants, held)
-        return self.slots.id[held], self.slots.u[held], self.slots.refractory[held]
+    def charged(self) -> tuple[IdArray, dict[str, npt.NDArray[Any]]]:
+        """Ids of all neurons that are not exactly at rest, in no order, and their fields; see :meth:`fields`."""
+        self.fill_fresh()
+        held = np.empty(int(slots.awake_slots(self.slots, np.empty(0, dtype=np.int64))), dtype=np.int64)
+        slots.awake_slots(self.slots, held)
+        return self.slots.id[held], self._fields(held)
 
-    def charge(self, ids: IdArray, u: npt.NDArray[np.float32], refractory: npt.NDArray[np.int32]) -> None:
-        """Put neurons into the given state; ``ids`` are sorted."""
-        if self.slots.counters[slots.N_USED] == 0 and self._reserve(len(ids)):
-            for layer, where in by_layer(ids):
-                slots.place(self.slots, self.seed, self.layers.position[layer], ids[where], u[where], refractory[where])
+    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+        """State of ``ids`` at this moment, (n,) by column of the in-flight state; zeros at rest.
+
+        ``u`` and the other fields of the models in use, float32, relative to rest, and ``refractory``, int32.
+        """
+        held = self.lookup(ids)
+        found = np.flatnonzero(held >= 0)
+        out: dict[str, npt.NDArray[Any]] = {}
+        for name, values in self._fields(held[found]).items():
+            out[name] = np.zeros(len(ids), dtype=values.dtype)
+            out[name][found] = values
+        return out
+
+    def _fields(self, held: Int64Array) -> dict[str, npt.NDArray[Any]]:
+        block, lane = held >> slots.BLOCK_SHIFT, held & (slots.BLOCK - 1)
+        out: dict[str, npt.NDArray[Any]] = {"u": self.slots.u[held], "refractory": self.slots.refractory[held]}
+        for name, having in self.layers.fields.items():
+            if name == "u":
+                continue
+            out[name] = np.zeros(len(held), dtype=np.float32)
+            for at, place in having:
+                of_layer = np.flatnonzero(self.slots.block_layer[block] == at)
+                out[name][of_layer] = self.slots.aux[block[of_layer], place - 1, lane[of_layer]]
+        return out
+
+    def charge(self, ids: IdArray, fields: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Put neurons, sorted by id, into the state given by column; what is missing is zero."""
+        u, refractory = fields["u"], fields["refractory"]
+        in_new_blocks = self.slots.counters[slots.N_USED] == 0 and self._reserve(len(ids))
+        for layer, where in by_layer(ids):
+            at = int(self.layers.position[layer])
+            aux = np.zeros((self.slots.aux.shape[1], where.stop - where.start), dtype=np.float32)
+            for place, field in enumerate(self.layers.parameters[at].model.state[1:]):
+                if field.name in fields:
+                    aux[place] = fields[field.name][where]
+            if in_new_blocks:
+                slots.place(self.slots, at, ids[where], u[where], aux, refractory[where])
+                continue
+            for start in range(where.start, where.stop, 65536):
+                part = slice(start, min(start + 65536, where.stop))
+                held = self.hold(ids[part])
+                self.slots.u[held] = u[part]
+                block, lane = held >> slots.BLOCK_SHIFT, held & (slots.BLOCK - 1)
+                for place, values in enumerate(aux):
+                    self.slots.aux[block, place, lane] = values[part.start - where.start : part.stop - where.start]
+                self.slots.refractory[held] = refractory[part]
+                self.slots.block_awake[block] = 1
+        self.fill_fresh()
+
+    def fill_fresh(self) -> None:
+        """Give slots taken since the last call the constants that are their neurons' own; before any is stepped."""
+        n_fresh = int(self.slots.counters[slots.N_FRESH])
+        if n_fresh == 0:
             return
-        for start in range(0, len(ids), 65536):
-            part = slice(start, start + 65536)
-            held = self.hold(ids[part])
-            self.slots.u[held] = u[part]
-            self.slots.refractory[held] = refractory[part]
-            self.slots.block_awake[held >> slots.BLOCK_SHIFT] = 1
+        found = np.empty(n_fresh, dtype=np.int64)
+        for at, parameters in enumerate(self.layers.parameters):
+            if not parameters.own:
+                continue
+            n = int(slots.fresh(self.slots, at, found))
+            rows_of = [name for name in parameters.kernel_constants if name in parameters.own]
+            for start in range(0, n, 65536):
+                held = found[start : min(start + 65536, n)]
+                constants = parameters.constants(self.slots.id[held])
+                values = np.empty((len(rows_of), len(held)), dtype=np.float32)
+                for row, name in enumerate(rows_of):
+                    values[row] = constants[name]
+                restless = np.broadcast_to(np.asarray(constants["restless"], dtype=bool), (len(held),))
+                slots.fill(self.slots, held, values, np.ascontiguousarray(restless))
+        slots.filled(self.slots)
 
     def _reserve(self, neurons: int) -> bool:
         """Whether blocks for so many neurons fit into the budget, and the index, which is made large enough now."""

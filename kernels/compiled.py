@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config
@@ -26,34 +26,52 @@ _HERE = Path(__file__).resolve().parent
 _IMPORT = re.compile(r"^from engramdb\.kernels\.(\w+) import", re.MULTILINE)
 
 
-def _reached(name: str, found: dict[str, bytes]) -> dict[str, bytes]:
-    """The kernel file ``name`` and all it imports, directly or not, with their content."""
+def _reached(path: Path, found: dict[str, bytes]) -> dict[str, bytes]:
+    """The file ``path`` and all kernel files it imports, directly or not, with their content."""
+    name = path.stem if path.parent == _HERE else str(path)
     if name not in found:
-        found[name] = (_HERE / f"{name}.py").read_bytes()
+        found[name] = path.read_bytes()
         for imported in _IMPORT.findall(found[name].decode()):
-            _reached(imported, found)
+            _reached(_HERE / f"{imported}.py", found)
     return found
 
 
 @cache
-def cache_folder(name: str) -> str:
-    """Where the kernels of file ``name`` are kept: beside the sources if possible, else in the user's cache."""
+def cache_folder(*paths: Path) -> str:
+    """Where kernels made of the files ``paths`` are kept: beside the first if possible, else in the user's cache."""
     digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
-    for _, content in sorted(_reached(name, {}).items()):
+    found: dict[str, bytes] = {}
+    for path in paths:
+        _reached(path, found)
+    for _, content in sorted(found.items()):
         digest.update(content)
-    beside = _HERE / "__pycache__"
+    folder = paths[0].parent
+    beside = folder / "__pycache__"
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "engramdb"
-    writable = os.access(beside if beside.exists() else _HERE, os.W_OK)
-    return str((beside if writable else base) / f"{name}-{digest.hexdigest()[:16]}")
+    writable = os.access(beside if beside.exists() else folder, os.W_OK)
+    return str((beside if writable else base) / f"{paths[0].stem}-{digest.hexdigest()[:16]}")
 
 
-def njit(**options: Any) -> Callable[[Function], Function]:
-    """``numba.njit(**options)``; a cache that the user has chosen with ``NUMBA_CACHE_DIR`` is left alone."""
+def _file_of(function: Callable[..., Any]) -> Path | None:
+    """The file that has the source of ``function``; None where it was typed into a shell."""
+    path = Path(function.__code__.co_filename)
+    return path.resolve() if path.suffix == ".py" and path.is_file() else None
+
+
+def njit(of: Callable[..., Any] | None = None, **options: Any) -> Callable[[Function], Function]:
+    """``numba.njit(**options)``; a cache that the user has chosen with ``NUMBA_CACHE_DIR`` is left alone.
+
+    ``of``: a function that is compiled into the decorated one without being named in its file; what is kept is kept
+    with that function's file, and nothing is kept where it has none.
+    """
 
     def decorate(function: Function) -> Function:
+        paths = [_file_of(each) for each in (of, function) if each is not None]
+        if None in paths:
+            return cast(Function, numba.njit(**{**options, "cache": False})(function))
         chosen = config.CACHE_DIR
         if not chosen:
-            config.CACHE_DIR = cache_folder(function.__module__.rpartition(".")[2])
+            config.CACHE_DIR = cache_folder(*paths)
         try:
             compiled: Function = numba.njit(**options)(function)
             return compiled

@@ -37,7 +37,7 @@ def rowless(slots, records, fired, out):
 
 
 @njit(cache=True, nogil=True)
-def gather(slots, records, arena, codes, seed, fired, delay, start, offsets, lengths, count, following):
+def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
     Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
@@ -72,7 +72,7 @@ def gather(slots, records, arena, codes, seed, fired, delay, start, offsets, len
                 following[i] = codes.delay[arena.code[hi]]
             if hi == lo:
                 continue
-        if records[r].epoch != epoch and not resolve(slots, records, arena, codes, seed, r):
+        if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
         records[r].flags |= WARM
@@ -105,6 +105,33 @@ def deliver(offsets, lengths, link, total, block_awake):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
+            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+        events += lengths[i]
+    return events
+
+
+@njit(cache=True, nogil=True)
+def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
+    """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
+    events = 0
+    n = offsets.shape[0]
+    for i in range(n):
+        if i + 2 * _AHEAD < n:
+            ahead = offsets[i + 2 * _AHEAD]
+            prefetch(link, ahead)
+            prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
+        if i + _AHEAD < n:
+            ahead = offsets[i + _AHEAD]
+            for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
+                prefetch(minus if link[j].weight < 0 else plus, link[j].slot)
+        offset = offsets[i]
+        for j in range(offset, offset + lengths[i]):
+            slot = link[j].slot
+            amount = np.int64(np.rint(np.float64(link[j].weight) * UNIT))
+            if amount < 0:
+                minus[slot] += amount
+            else:
+                plus[slot] += amount
             block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events

@@ -275,7 +275,7 @@ def compact(slots, records, arena, order):
 
 
 @njit(cache=True, nogil=True)
-def resolve(slots, records, arena, codes, seed, r):
+def resolve(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right, taking slots for unknown targets; False at a limit."""
     offset = records[r].offset
     for j in range(offset, offset + records[r].length):
@@ -286,7 +286,7 @@ def resolve(slots, records, arena, codes, seed, r):
             continue
         slot = find(slots, neuron_id)
         if slot < 0:
-            slot = take(slots, seed, codes.layer[code], neuron_id)
+            slot = take(slots, codes.layer[code], neuron_id)
             if slot < 0:
                 return False
         arena.link[j].slot = np.uint32(slot)

@@ -6,10 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engramdb.kernels import deliver, lif, rows, slots
+from engramdb.kernels import deliver, rows, slots
 
 
-def make_slots(n_blocks: int, *, layers: int = 1, threads: int = 1, bias: bool = False) -> slots.Slots:
+def make_slots(
+    n_blocks: int, *, layers: int = 1, threads: int = 1, aux: int = 0, param: int = 0, apart: bool = False
+) -> slots.Slots:
     """Empty slots, nothing limited but the blocks."""
     n = n_blocks * slots.BLOCK
     counters = np.zeros(slots.N_COUNTERS, dtype=np.int64)
@@ -22,80 +24,17 @@ def make_slots(n_blocks: int, *, layers: int = 1, threads: int = 1, bias: bool =
         refractory=np.zeros(n, np.int32),
         input=np.zeros((threads, n), np.int64),
         record=np.zeros(n, np.int32),
-        bias=np.zeros(n if bias else 1, np.float32),
+        inhibition=np.zeros((threads if apart else 0, n), np.int64),
+        aux=np.zeros((n_blocks, aux, slots.BLOCK), np.float32),
+        param=np.zeros((n_blocks, param, slots.BLOCK), np.float32),
         block_layer=np.full(n_blocks, -1, np.int32),
         block_awake=np.zeros(n_blocks, np.uint8),
+        block_flags=np.zeros(n_blocks, np.uint8),
+        layer_flags=np.full(layers, slots.USED, np.uint8),
         index_table=np.zeros(1 << int(2 * n).bit_length(), np.uint32),
         free_slot=np.full(layers, -1, np.int64),
-        bias_table=np.empty(0),
-        bias_start=np.zeros(layers + 1, np.int64),
         counters=counters,
     )
-
-
-SEED = np.uint64(1)
-
-
-@given(
-    totals=st.lists(st.integers(-(2**62), 2**62) | st.integers(-(2**36), 2**36) | st.just(0), min_size=64, max_size=64),
-    seed=st.integers(0, 2**32),
-    constants=st.tuples(
-        st.sampled_from([0.0, 0.5, 0.951229]), st.sampled_from([15.0, 0.25]), st.floats(-5, 0, width=32)
-    ),
-    refractory=st.integers(0, 3),
-    threads=st.integers(1, 3),
-    biased=st.booleans(),
-)
-def test_the_lif_step_equals_its_numpy_twin(
-    totals: list[int], seed: int, constants: tuple[float, float, float], refractory: int, threads: int, biased: bool
-) -> None:
-    random = np.random.default_rng(seed)
-    n = slots.BLOCK
-    held = make_slots(1, threads=threads, bias=biased)
-    held.block_layer[0], held.block_awake[0], held.counters[slots.N_BLOCKS] = 0, 1, 1
-    held.u[:] = np.where(random.random(n) < 0.3, 0, random.normal(0, 0.02, n)).astype(np.float32)
-    held.refractory[:] = random.integers(-2, 4, n).clip(0)
-    if biased:
-        held.bias[:] = random.uniform(0, 30, n).astype(np.float32)
-    total = np.array(totals, dtype=np.int64)
-    shares = random.integers(-(2**40), 2**40, (threads, n))
-    held.input[:] = shares
-    held.input[-1] = total - shares[:-1].sum(axis=0)
-    decay, theta, reset = (np.float32(c) for c in constants)
-    epsilon = np.float32(0.0009)
-
-    u, left = held.u.copy(), held.refractory.copy()
-    bias = held.bias.copy() if biased else np.zeros(n, np.float32)
-    own_theta, own_reset = theta - bias, reset - bias
-    free = left == 0
-    driven = u * decay + (total.astype(np.float64) / 2**32).astype(np.float32)
-    fires = free & (driven >= own_theta)
-    rests = free & ~fires & (total == 0) & (np.abs(driven) < epsilon) & (own_theta > 0)
-    after = np.where(free, driven, u)
-    after = np.where(fires, own_reset, np.where(rests, np.float32(0), after))
-    left = np.where(fires, refractory, np.maximum(left - 1, 0))
-
-    fired, count = np.zeros(2 * n, np.int64), np.zeros(1, np.int64)
-    table = np.array([[decay, theta, reset, epsilon]], np.float32)
-    assert lif.step(held, table, np.array([refractory], np.int32), 0, 1, fired, count) == 1
-    np.testing.assert_array_equal(fired[: count[0]], np.flatnonzero(fires))
-    np.testing.assert_array_equal(held.u, after)
-    np.testing.assert_array_equal(held.refractory, left)
-    assert not held.input.any()
-    assert bool(held.block_awake[0]) == bool((after != 0).any() or left.any() or (own_theta <= 0).any())
-
-
-def test_a_neuron_at_rest_is_not_changed_by_stepping() -> None:
-    held = make_slots(1)
-    held.block_layer[0], held.counters[slots.N_BLOCKS] = 0, 1
-    table = np.array([[0.95, 15.0, -5.0, 0.001]], np.float32)
-    for awake in (0, 1):
-        held.block_awake[0] = awake
-        count = np.zeros(1, np.int64)
-        lif.step(held, table, np.array([2], np.int32), 0, 1, np.zeros(64, np.int64), count)
-        assert count[0] == 0
-        assert not held.u.view(np.uint32).any()
-        assert not held.block_awake[0]
 
 
 @given(ids=st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=300), data=st.data())
@@ -104,20 +43,19 @@ def test_slots_keep_who_they_must_and_find_them_again(ids: list[int], data: st.D
     wanted = np.array(ids, dtype=np.uint64)
     layer = np.array([i % 2 for i in range(len(ids))], dtype=np.int32)
     got = np.empty(len(ids), np.int64)
-    assert slots.take_many(held, SEED, layer, wanted, 0, got) == len(ids)
+    assert slots.take_many(held, layer, wanted, 0, got) == len(ids)
     assert len(set(got.tolist())) == len(ids)
     assert (held.block_layer[got >> slots.BLOCK_SHIFT] == layer).all(), "a block has one layer"
     awake = np.array(data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))), dtype=bool)
     kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))), dtype=bool)
     held.u[got[awake]] = 1.5
-    constants = np.full((2, 4), 15.0, np.float32)
-    freed = slots.release(held, np.sort(got[kept]), constants)
+    freed = slots.release(held, np.sort(got[kept]))
     stay = awake | kept
     assert freed == int((~stay).sum())
     again = np.empty(len(ids), np.int64)
     slots.find_many(held, wanted, again)
     np.testing.assert_array_equal(again, np.where(stay, got, -1))
-    assert slots.take_many(held, SEED, layer, wanted, 0, again) == len(ids)
+    assert slots.take_many(held, layer, wanted, 0, again) == len(ids)
     np.testing.assert_array_equal(again[stay], got[stay])
     np.testing.assert_array_equal(held.id[again], wanted)
     assert not held.u[again[~stay]].any(), "a slot taken anew is at rest"
@@ -128,9 +66,9 @@ def test_taking_slots_stops_at_the_limit_and_goes_on_behind_it() -> None:
     held.counters[slots.BLOCK_LIMIT] = 1
     ids, out = np.arange(100, dtype=np.uint64), np.empty(100, np.int64)
     layers = np.zeros(100, np.int32)
-    assert slots.take_many(held, SEED, layers, ids, 0, out) == slots.BLOCK
+    assert slots.take_many(held, layers, ids, 0, out) == slots.BLOCK
     held.counters[slots.BLOCK_LIMIT] = 3
-    assert slots.take_many(held, SEED, layers, ids, slots.BLOCK, out) == 100
+    assert slots.take_many(held, layers, ids, slots.BLOCK, out) == 100
     np.testing.assert_array_equal(held.id[out], ids)
 
 
@@ -152,7 +90,7 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     )
     ids = np.arange(n, dtype=np.uint64)
     place = np.empty(n, np.int64)
-    slots.take_many(held, SEED, np.zeros(n, np.int32), ids, 0, place)
+    slots.take_many(held, np.zeros(n, np.int32), ids, 0, place)
     degree = random.integers(0, 15, n)
     indptr = np.concatenate([[0], np.cumsum(degree)]).astype(np.int64)
     row_of = np.repeat(np.arange(n), degree)
@@ -199,7 +137,7 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
         offsets, lengths, count = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
         ages, following = np.full(len(fired), delay, np.int32), np.empty(n, np.int32)
         arrays = fired, ages, 0, offsets, lengths, count, following
-        assert deliver.gather(held, records, arena, codes, SEED, *arrays) == len(fired)
+        assert deliver.gather(held, records, arena, codes, *arrays) == len(fired)
         for at, slot in enumerate(fired):
             later = projection[row_of == np.flatnonzero(place == slot)[0]] + 1
             assert following[at] == min(later[later > delay], default=0)

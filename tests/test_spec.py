@@ -136,7 +136,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (_layer(params={"taw": 20}), "layers[0].params.taw", 'did you mean "tau"'),
     (_layer(params={"tau": NAN}), "layers[0].params.tau", "finite"),
     (_layer(params={"tau": 0}), "layers[0].params.tau", "outside"),
-    (_layer(params={"tau": (1, 2)}), "layers[0].params.tau", "one number for the whole layer"),
+    (_layer(params={"epsilon": (1, 2)}), "layers[0].params.epsilon", "one number for the whole layer"),
     (_layer(params={"tau": "20"}), "layers[0].params.tau", "must be a number"),
     (_layer(params={"bias": (2, 1)}), "layers[0].params.bias", "greater than hi"),
     (_layer(params={"bias": Normal(0, -1)}), "layers[0].params.bias", "negative"),
@@ -235,4 +235,4 @@ def test_distributions_are_of_one_family() -> None:
 def test_every_model_parameter_can_be_given() -> None:
     for model in models.names():
         defaults = {name: p.default for name, p in models.get(model).parameters.items() if p.default is not None}
-        Spec(layers=[Layer("a", model=model, params=defaults, segments=[1])])
+        Spec(dt_ms=0.1, layers=[Layer("a", model=model, params=defaults, segments=[1])])

@@ -7,24 +7,17 @@
 
 from __future__ import annotations
 
-from engramdb.errors import InvalidInput
+from engramdb.models.adex import ADEX
+from engramdb.models.intfire1 import INTFIRE1
+from engramdb.models.izhikevich import IZHIKEVICH
 from engramdb.models.lif import LIF
-from engramdb.models.model import Constants, Field, Model, Parameter
+from engramdb.models.lif_cond import LIF_COND
+from engramdb.models.lif_exp import LIF_EXP
+from engramdb.models.lif_shiu import LIF_SHIU
+from engramdb.models.model import Absolute, Field, Model, Parameter
+from engramdb.models.registry import _enter, get, known, names, register, unknown
 
-_REGISTRY: dict[str, Model] = {LIF.name: LIF}
+for _model in (LIF, LIF_EXP, LIF_SHIU, LIF_COND, IZHIKEVICH, ADEX, INTFIRE1):
+    _enter(_model)
 
-
-def get(name: str) -> Model:
-    """The model registered under ``name``; :class:`InvalidInput` names the known ones otherwise."""
-    try:
-        return _REGISTRY[name]
-    except KeyError:
-        raise InvalidInput(f'unknown neuron model "{name}"; known: {", ".join(names())}') from None
-
-
-def names() -> list[str]:
-    """Names of all registered models, sorted."""
-    return sorted(_REGISTRY)
-
-
-__all__ = ["Constants", "Field", "Model", "Parameter", "get", "names"]
+__all__ = ["Absolute", "Field", "Model", "Parameter", "get", "known", "names", "register", "unknown"]

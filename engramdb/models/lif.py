@@ -17,83 +17,91 @@ Tick t of a neuron that is awake, with ``d = exp(-dt/tau)``:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from engramdb.models.model import Constants, Field, Model, Parameter
+from engramdb.models.exponential import exp
+from engramdb.models.model import (
+    Absolute,
+    Field,
+    Float32Array,
+    Model,
+    Parameter,
+    Values,
+    refractory_problems,
+    ticks_of,
+)
 
 _PARAMETERS = (
-    Parameter("v_rest", -70.0, "mV", -1000.0, 1000.0, doc="resting potential"),
-    Parameter("v_reset", -70.0, "mV", -1000.0, 1000.0, doc="potential after a spike"),
-    Parameter("v_threshold", -55.0, "mV", -1000.0, 1000.0, doc="a spike is fired at or above it"),
-    Parameter("tau", 20.0, "ms", 1e-3, 1e9, doc="membrane time constant"),
+    Parameter("v_rest", -70.0, "mV", -1000.0, 1000.0, True, "resting potential"),
+    Parameter("v_reset", -70.0, "mV", -1000.0, 1000.0, True, "potential after a spike"),
+    Parameter("v_threshold", -55.0, "mV", -1000.0, 1000.0, True, "a spike is fired at or above it"),
+    Parameter("tau", 20.0, "ms", 1e-3, 1e9, True, "membrane time constant"),
     Parameter("refractory", 2.0, "ms", 0.0, 1e9, doc="absolute refractory time, a whole number of ticks"),
-    Parameter("bias", 0.0, "mV", -1000.0, 1000.0, distribution=True, doc="constant drive: V_inf = v_rest + bias"),
+    Parameter("bias", 0.0, "mV", -1000.0, 1000.0, True, "constant drive: V_inf = v_rest + bias"),
     Parameter(
         "epsilon", None, "mV", 0.0, 1000.0, doc="closer to rest than this is rest; default 2^-14 (v_threshold - v_rest)"
     ),
-    Parameter("v_init", None, "mV", -1000.0, 1000.0, distribution=True, doc="potential at birth; default V_inf"),
+    Parameter("v_init", None, "mV", -1000.0, 1000.0, True, "potential at birth; default V_inf", initial="v"),
 )
 
 
-def whole_ticks(milliseconds: float, dt_ms: float) -> int | None:
-    """``milliseconds`` in ticks of ``dt_ms``, or None where it is no whole number of them (1e-9 relative)."""
-    ticks = milliseconds / dt_ms
-    nearest = round(ticks)
-    return nearest if abs(ticks - nearest) <= 1e-9 * max(1.0, abs(ticks)) else None
-
-
-def _value(params: Mapping[str, Any], name: str) -> Any:
-    value = params.get(name)
-    return LIF.parameters[name].default if value is None else value
-
-
-def _check(params: Mapping[str, Any], dt_ms: float) -> list[tuple[str, str]]:
-    """``(parameter, problem)`` for every relation between parameters that does not hold."""
+def threshold_problems(values: Values, _dt_ms: float = 0.0) -> list[tuple[str, str]]:
+    """Whether the threshold lies above rest and reset, for a model's ``check``."""
     problems = []
-    if not _value(params, "v_threshold") > _value(params, "v_rest"):
-        problems.append(("v_threshold", "must lie above v_rest"))
-    if not _value(params, "v_threshold") > _value(params, "v_reset"):
-        problems.append(("v_threshold", "must lie above v_reset"))
-    ticks = whole_ticks(_value(params, "refractory"), dt_ms)
-    if ticks is None:
-        problems.append(("refractory", f"{_value(params, 'refractory')} ms is no whole number of ticks of {dt_ms} ms"))
-    elif ticks > 2**30:
-        problems.append(("refractory", f"{ticks} ticks are more than 2^30"))
+    for name in ("v_rest", "v_reset"):
+        if not values["v_threshold"] > values[name]:
+            problems.append(("v_threshold", f"must lie above {name}"))
     return problems
 
 
-def _constants(params: Mapping[str, Any], dt_ms: float) -> Constants:
-    rest, reset, threshold = (float(_value(params, n)) for n in ("v_rest", "v_reset", "v_threshold"))
-    epsilon = params.get("epsilon")
+def _check(values: Values, dt_ms: float) -> list[tuple[str, str]]:
+    return threshold_problems(values) + refractory_problems(values, dt_ms)
+
+
+def _constants(values: Values, dt_ms: float) -> Mapping[str, Any]:
+    rest, reset, threshold = values["v_rest"], values["v_reset"], values["v_threshold"]
+    epsilon = values["epsilon"]
     if epsilon is None:
         epsilon = 2.0**-14 * (threshold - rest)
-    refractory = whole_ticks(_value(params, "refractory"), dt_ms)
-    assert refractory is not None, "checked when the spec was made"
-    return Constants(
-        # Decimal's exponential is correctly rounded on every machine; libm's is not
-        decay=float(np.float32(float((-Decimal(dt_ms) / Decimal(_value(params, "tau"))).exp()))),
-        theta=float(np.float32(threshold - rest)),
-        reset=float(np.float32(reset - rest)),
-        epsilon=float(np.float32(epsilon)),
-        refractory_ticks=refractory,
-        v_rest=rest,
-    )
+    theta, bias = np.float32(threshold - rest), np.float32(values["bias"])
+    return {
+        "decay": exp(-dt_ms / values["tau"]),
+        "theta": theta,
+        "reset": reset - rest,
+        "epsilon": epsilon,
+        "bias": bias,
+        "refractory_ticks": ticks_of(values["refractory"], dt_ms),
+        "v_inf": np.float32(rest) + bias,
+        "restless": theta - bias <= 0,
+    }
+
+
+def _reference(
+    state: Mapping[str, Float32Array], refractory: npt.NDArray[np.int32], input: Float32Array, c: Mapping[str, Any]
+) -> tuple[dict[str, Float32Array], npt.NDArray[np.bool_]]:
+    u, arriving, free = state["u"], input[0], refractory == 0
+    theta, reset = c["theta"] - c["bias"], c["reset"] - c["bias"]
+    driven = u * c["decay"] + arriving
+    fires = free & (driven >= theta)
+    rests = free & ~fires & (arriving == 0) & (np.abs(driven) < c["epsilon"]) & (theta > 0)
+    stepped = np.where(free, np.where(rests, np.float32(0), driven), u)
+    return {"u": np.where(fires, reset, stepped)}, fires
 
 
 LIF = Model(
     name="lif",
     title="leaky integrate-and-fire, delta synapses",
     parameters={p.name: p for p in _PARAMETERS},
-    fields=(
-        Field("v", "float32", "mV", "membrane potential"),
-        Field("u", "float32", "mV", "potential relative to V_inf; zero at rest"),
-        Field("refractory", "int32", "ticks", "ticks of refractoriness left"),
-        Field("spike_count", "uint32", "1", "spikes since birth"),
-        Field("last_spike", "int64", "tick", "tick of the last spike; 0 = never"),
-    ),
+    state=(Field("u", "float32", "mV", "potential relative to V_inf; zero at rest"),),
+    absolute=(Absolute("v", "float32", "mV", "membrane potential"),),
     constants=_constants,
+    kernel="engramdb.kernels.lif:block",
+    kernel_constants=("decay", "theta", "reset", "epsilon", "bias"),
+    reference=_reference,
     check=_check,
+    weight=Field("weight", "float32", "mV", "jump of the membrane potential"),
+    restless=("bias", "V_inf lies at or above v_threshold"),
 )

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
-from engramdb.distribution import draw
+from engramdb.parameters import LayerParameters
 from engramdb.spec import Spec
+from engramdb.state import charged_fields, column_of
 from engramdb.store import STORED, Store
 
 if TYPE_CHECKING:
@@ -37,19 +38,29 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Neurons:
-    """Many neurons, in the order asked for: ``ids`` uint64 (n,), ``state`` n words, ``fields`` name -> (n,)."""
+    """Many neurons, in the order asked for: ``ids`` uint64 (n,), ``state`` n words, ``fields`` name -> (n,).
+
+    ``fields`` are those of all their models; where a neuron's model has no such field it is not a number. ``models``:
+    the name of each neuron's model.
+    """
 
     ids: IdArray
     state: list[str]
     fields: dict[str, npt.NDArray[Any]]
     out_degree: npt.NDArray[np.int64]
+    models: list[str]
+
+    def has(self, field: str) -> npt.NDArray[np.bool_]:
+        """Whose model has ``field``; bool (n,)."""
+        having = {name: any(f.name == field for f in models.get(name).fields) for name in set(self.models)}
+        return np.array([having[name] for name in self.models], dtype=bool)
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Present:
-    """The potentials of an engram: those of a live working set, or those a commit kept."""
+    """The state of an engram's neurons: that of a live working set, or what a commit kept."""
 
     def __init__(
         self,
@@ -61,21 +72,45 @@ class Present:
         self._kept = kept
         self._live = live
 
-    def charge(self, ids: IdArray) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """``(u in mV, refractory in ticks)`` of ``ids``; zeros at rest."""
-        u = np.zeros(len(ids), dtype=np.float32)
-        refractory = np.zeros(len(ids), dtype=np.int32)
+    def state(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+        """State of ``ids``, (n,) by column of the in-flight state, see :meth:`WorkingSet.fields`; zeros at rest."""
         if self._live is not None:
-            held = self._live.lookup(ids)
-            found, place = held >= 0, held[held >= 0]
-            u[found], refractory[found] = self._live.slots.u[place], self._live.slots.refractory[place]
-        elif len(self._kept.get("charged_id", ())):
-            charged = self._kept["charged_id"]
-            place = np.minimum(np.searchsorted(charged, ids), len(charged) - 1)
-            found = charged[place] == ids
-            u[found] = self._kept["charged_u"][place[found]]
-            refractory[found] = self._kept["charged_refractory"][place[found]]
-        return u, refractory
+            return self._live.fields(ids)
+        out: dict[str, npt.NDArray[Any]] = {
+            "u": np.zeros(len(ids), dtype=np.float32),
+            "refractory": np.zeros(len(ids), dtype=np.int32),
+        }
+        charged = self._kept.get("charged_id", np.empty(0, dtype=np.uint64))
+        place = np.minimum(np.searchsorted(charged, ids), max(0, len(charged) - 1))
+        found = np.flatnonzero(charged[place] == ids) if len(charged) else np.empty(0, dtype=np.int64)
+        for column, values in charged_fields(self._kept).items():
+            out[column] = np.zeros(len(ids), dtype=values.dtype)
+            out[column][found] = values[place[found]]
+        return out
+
+    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+        """All fields of the models of ``ids`` but their counts, (n,) by name; NaN where a neuron's model has no such.
+
+        ``ids``: sorted, as far as their layers go.
+        """
+        state = self.state(ids)
+        out: dict[str, npt.NDArray[Any]] = {}
+        for layer_index, part in by_layer(ids):
+            own = LayerParameters(self._spec.layer(layer_index), self._spec.seed, self._spec.dt_ms)
+            columns = {field.name: column_of(place, field.name) for place, field in enumerate(own.model.state)}
+            values = {name: _of(state, column, part) for name, column in columns.items()}
+            for shown in own.model.absolute:
+                values[shown.name] = own.constant(shown.rest, ids[part]) + values[shown.of]
+            for field in (*own.model.absolute, *own.model.state):
+                out.setdefault(field.name, np.full(len(ids), np.nan, dtype=np.float32))[part] = values[field.name]
+        return {**out, "refractory": state["refractory"]}
+
+    def awake(self, ids: IdArray) -> npt.NDArray[np.bool_]:
+        """Which of ``ids`` are charged."""
+        awake = np.zeros(len(ids), dtype=bool)
+        for values in self.state(ids).values():
+            awake |= values != 0
+        return awake
 
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
@@ -110,14 +145,14 @@ class History:
 def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring], present: Present) -> Neurons:
     """The neurons ``ids`` (uint64 (n,), all declared, any order, repeats allowed) of the store and the present."""
     unique, back = np.unique(ids, return_inverse=True)
-    u, refractory = present.charge(unique)
     n = len(unique)
     spike_count = np.zeros(n, dtype=np.uint32)
     last_spike = np.zeros(n, dtype=np.int64)
     recorded = np.zeros(n, dtype=bool)
-    v = np.empty(n, dtype=np.float32)
     degree = np.empty(n, dtype=np.int64)
+    model = np.empty(n, dtype=object)
     for layer_index, part in by_layer(unique):
+        model[part] = spec.layer(layer_index).model
         stored = store.find(unique[part], query=True)
         at = part.start + np.searchsorted(unique[part], stored.ids)
         recorded[at] = True
@@ -129,7 +164,6 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
         ruled = np.setdiff1d(np.arange(part.start, part.stop), at[written], assume_unique=True)
         if len(ruled):
             degree[ruled] = wiring().degrees(unique[ruled])
-        v[part] = resting_potential(spec, layer_index, unique[part]) + u[part]
     # what is in RAM is newer than what the store has
     resident, history = present.history(unique)
     spike_count[resident] = history.spike_count + np.where(history.on_top, spike_count[resident], np.uint32(0))
@@ -138,25 +172,16 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     recorded[resident] |= history.spike_count > 0
     active = np.zeros(n, dtype=bool)
     active[resident] = history.active
-    awake = (u != 0) | (refractory != 0)
+    awake = present.awake(unique)
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
-    fields: dict[str, npt.NDArray[Any]] = {
-        "v": v,
-        "u": u,
-        "refractory": refractory,
-        "spike_count": spike_count,
-        "last_spike": last_spike,
-    }
-    return Neurons(ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back])
+    fields = {**present.fields(unique), "spike_count": spike_count, "last_spike": last_spike}
+    return Neurons(
+        ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
+    )
 
 
-def resting_potential(spec: Spec, layer_index: int, ids: IdArray) -> npt.NDArray[np.float32]:
-    """V_inf (mV, float32) of neurons of one layer."""
-    layer = spec.layer(layer_index)
-    rest = np.float32(models.get(layer.model).constants(layer.params, spec.dt_ms).v_rest)
-    bias = layer.params.get("bias", 0.0)
-    if isinstance(bias, float):
-        return np.full(len(ids), rest + np.float32(bias))
-    from engramdb.kernels.rng import BIAS
-
-    return rest + draw(bias, spec.seed, ids, BIAS)
+def _of(state: Mapping[str, npt.NDArray[Any]], column: str, part: slice) -> npt.NDArray[np.float32]:
+    """A part of a column of the state; zeros where the state is from before anybody had the field."""
+    if column in state:
+        return state[column][part]
+    return np.zeros(part.stop - part.start, dtype=np.float32)

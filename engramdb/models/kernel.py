@@ -1,0 +1,33 @@
+"""The compiled step of a model: found when an engram with the model first runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+from engramdb.errors import InvalidInput
+from engramdb.models.model import Model
+
+
+@cache
+def step_of(model: Model) -> Callable[..., int]:
+    """The step kernel of ``model``, see ``_step`` in :mod:`engramdb.kernels.stepping`; compiled when first called."""
+    from engramdb.kernels.stepping import stepper
+
+    return stepper(
+        block_of(model), model.name,
+        fields=len(model.state) - 1, constants=len(model.kernel_constants), inputs=model.inputs,
+    )  # fmt: skip
+
+
+def block_of(model: Model) -> Callable[..., None]:
+    """The step of one block that the model names."""
+    if callable(model.kernel):
+        return model.kernel
+    module, _, name = model.kernel.partition(":")
+    try:
+        block: Callable[..., None] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f'neuron model "{model.name}": its kernel {model.kernel} cannot be had: {error}') from error
+    return block

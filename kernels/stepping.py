@@ -1,0 +1,148 @@
+"""What all neuron models share in a tick: find the blocks that are awake, sum their input, collect who fires.
+
+A model brings the step of one block, ``block(u, fields, refractory, input, constant, fires)``, in which every array
+has the BLOCK slots of the block as its last axis:
+
+- ``u``, float32 (BLOCK,), and ``fields``, float32 (fields beyond u, BLOCK): state relative to rest, stepped in place;
+- ``refractory``, int32 (BLOCK,): ticks left; it is counted down behind the step. Where it is not 0, ``u`` must keep its
+  value, and fields that are zero must stay zero while ``u`` is zero: free slots are refractory for ever;
+- ``input``, float32: (1, BLOCK) the sum of what arrives in this tick, or (2, BLOCK) the sums of what is positive and of
+  what is negative, both as magnitudes;
+- ``constant``, float32 (constants, BLOCK): the model's constants, each neuron's own where they differ;
+- ``fires``, int32 (BLOCK,): set to 1 for who fires, else to 0.
+
+Stepping a neuron at rest without input must leave all fields zero, bit for bit. A neuron comes to rest only by a field
+being set to exactly zero, which the block does where every field is within its epsilon and no input came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from engramdb.kernels.compiled import njit
+from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
+
+_LOW = np.int64(0xFFFFFFFF)
+_FROM_FIXED = 1.0 / 4294967296.0
+
+Step = Callable[..., int]
+
+
+# what _step is compiled with for a model; these here are only there to be read
+_block_step: Any = None
+_FIELDS = _CONSTANTS = _INPUTS = 0
+
+
+@njit(inline="always")
+def _take_input(sums, first, total):
+    """``total`` (int64, (BLOCK,)) = the sums of all threads (int64, (threads, c)) of the block, which become zero."""
+    for i in range(BLOCK):
+        total[i] = sums[0, first + i]
+        sums[0, first + i] = 0
+    for thread in range(1, sums.shape[0]):
+        for i in range(BLOCK):
+            total[i] += sums[thread, first + i]
+            sums[thread, first + i] = 0
+
+
+@njit(inline="always")
+def _to_float(total, out):
+    """``out[i]`` = float32 of ``total[i]`` (int64) * 2^-32: both halves are exact in float64, their sum rounds once."""
+    for i in range(BLOCK):
+        high = np.float64(np.int32(total[i] >> np.int64(32)))
+        low = np.float64(np.uint32(total[i] & _LOW))
+        out[i] = np.float32(high + low * _FROM_FIXED)
+
+
+def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
+    """Step every awake block in ``[first_block, last_block)`` whose layer is one of the model's by one tick.
+
+    ``constants``: float32 (L, constants + 1), of each layer, its refractory ticks last; ``rows``: int32, alike, the row
+    of ``slots.param`` that has each neuron's own, or -1; ``mine``: uint8 (L,), which layers are of this model. Appends
+    the slots that fire to ``fired`` (int64) from ``count[0]`` on, which it advances; returns the block at which it
+    stopped because ``fired`` had no room for another whole block, else ``last_block``.
+    """
+    n = count[0]
+    total = np.zeros(BLOCK, dtype=np.int64)
+    minus = np.zeros(BLOCK, dtype=np.int64)
+    incoming = np.zeros((_INPUTS, BLOCK), dtype=np.float32)
+    constant = np.zeros((_CONSTANTS + 1, BLOCK), dtype=np.float32)
+    fires = np.zeros(BLOCK, dtype=np.int32)
+    apart = slots.inhibition.shape[0] > 0
+    filled_for = np.int32(-1)
+    for block in range(first_block, last_block):
+        if not slots.block_awake[block]:
+            continue
+        layer = slots.block_layer[block]
+        if not mine[layer]:
+            continue
+        if n + BLOCK > fired.shape[0]:
+            count[0] = n
+            return block
+        first = block << BLOCK_SHIFT
+        last = first + BLOCK
+        _take_input(slots.input, first, total)
+        if _INPUTS == 1:
+            if apart:
+                _take_input(slots.inhibition, first, minus)
+                for i in range(BLOCK):
+                    total[i] += minus[i]
+            _to_float(total, incoming[0])
+        else:
+            _take_input(slots.inhibition, first, minus)
+            for i in range(BLOCK):
+                minus[i] = -minus[i]
+            _to_float(total, incoming[0])
+            _to_float(minus, incoming[1])
+        if layer != filled_for:
+            for k in range(_CONSTANTS + 1):
+                for i in range(BLOCK):
+                    constant[k, i] = constants[layer, k]
+            filled_for = layer
+        for k in range(_CONSTANTS + 1):
+            row = rows[layer, k]
+            if row >= 0:
+                for i in range(BLOCK):
+                    constant[k, i] = slots.param[block, row, i]
+        u, fields, refractory = slots.u[first:last], slots.aux[block], slots.refractory[first:last]
+        _block_step(u, fields, refractory, incoming, constant, fires)
+        someone_fires = np.int32(0)
+        awake = np.int32(0)
+        for i in range(BLOCK):
+            left = refractory[i] - np.int32(refractory[i] > 0)
+            refractory[i] = np.int32(constant[_CONSTANTS, i]) if fires[i] else left
+        # reductions have loops of their own: beside other work they halve the vectors
+        for i in range(BLOCK):
+            someone_fires |= fires[i]
+        for i in range(BLOCK):
+            awake |= np.int32((u[i] != 0) | (refractory[i] > 0))
+        for k in range(_FIELDS):
+            for i in range(BLOCK):
+                awake |= np.int32(fields[k, i] != 0)
+        slots.block_awake[block] = np.uint8((awake | np.int32(slots.block_flags[block] & RESTLESS)) != 0)
+        if someone_fires:
+            for i in range(BLOCK):
+                fired[n] = first + i
+                n += fires[i]
+    count[0] = n
+    return last_block
+
+
+def stepper(block: Callable[..., None], name: str, *, fields: int, constants: int, inputs: int) -> Step:
+    """The step of a model whose block step is ``block``, a plain Python function; compiled when it is first called.
+
+    ``fields``: beyond u; ``constants``: without the refractory ticks; ``inputs``: 1, or 2 where signs are summed apart.
+    The machine code is kept for the file of ``block``; a function that has none (typed into a shell) is compiled anew.
+    """
+    plain = getattr(block, "py_func", block)
+    values = {"_FIELDS": fields, "_CONSTANTS": constants, "_INPUTS": inputs}
+    world = {**globals(), **values, "_block_step": njit(inline="always")(plain)}
+    step = FunctionType(_step.__code__, world, "_step")
+    # Numba tells what it has kept apart by name; it does not look at what globals are
+    step.__qualname__ = f"_step_{re.sub(r'[^0-9A-Za-z]', '_', name)}_{fields}_{constants}_{inputs}"
+    return njit(of=plain, cache=True, nogil=True)(step)
