@@ -168,6 +168,8 @@ class Engram:
                 raise EngramError(
                     f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
                 )
+        if self._engine is not None:
+            self._engine.settle()
 
     def _check_writable(self) -> None:
         if os.getpid() != self._pid:

@@ -52,6 +52,22 @@ class LayerTable:
                 flags[at] |= slots.RESTLESS
         return cls(position, parameters, constants, rows, flags)
 
+    @cached_property
+    def thresholds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """What potentials are held against to tell who will fire soon, see :func:`engramdb.kernels.near.near`.
+
+        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta`` nobody is ever near.
+        """
+        shared = np.tile(np.array([np.inf, 0], dtype=np.float32), (len(self.parameters), 1))
+        own = np.full(shared.shape, -1, dtype=np.int32)
+        for at, parameters in enumerate(self.parameters):
+            names = list(parameters.kernel_constants)
+            for k, name in enumerate(("theta", "bias")):
+                if name in names:
+                    shared[at, k] = self.constants[at, names.index(name)]
+                    own[at, k] = self.rows[at, names.index(name)]
+        return shared, own
+
     @property
     def models(self) -> tuple[Model, ...]:
         """The models in use, each once."""

@@ -184,6 +184,7 @@ def run_ticks(
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
         finally:
+            engine.settle()
             engine.working_set.recording_bytes = 0
             if counts:
                 done(time.perf_counter() - acknowledged)

@@ -10,7 +10,7 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import DIRTY, WARM, first_of_delay, resolve
+from engramdb.kernels.rows import AHEAD, DIRTY, WARM, first_of_delay, resolve
 from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
@@ -20,14 +20,20 @@ _AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap
 
 @njit(cache=True, nogil=True)
 def rowless(slots, records, fired, out):
-    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded; returns their number."""
-    n = 0
+    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded.
+
+    Returns (their number, how many of the other rows had been read ahead and are used for the first time).
+    """
+    n, first_used = 0, 0
     for i in range(fired.shape[0]):
         r = slots.record[fired[i]]
         if r < 0 or records[r].offset < 0:
             out[n] = fired[i]
             n += 1
-    return n
+        elif records[r].flags & AHEAD:
+            records[r].flags &= ~AHEAD
+            first_used += 1
+    return n, first_used
 
 
 @njit(cache=True, nogil=True)

@@ -105,11 +105,13 @@ def _with_progress(engram: Engram, ticks: int, record: Path | None, until: Calla
         TextColumn("tick"),
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[rate]} ticks/s  active {task.fields[active]}  RAM {task.fields[ram]}"),
+        TextColumn(
+            "{task.fields[rate]} ticks/s  active {task.fields[active]}  RAM {task.fields[ram]}{task.fields[hits]}"
+        ),
         TimeRemainingColumn(compact=True),
     )
     with output.progress_bar(*shown) as bar:
-        task = bar.add_task("run", total=ticks, rate="-", active="-", ram="-")
+        task = bar.add_task("run", total=ticks, rate="-", active="-", ram="-", hits="")
 
         def advance(done: int, _: int, stats: dict[str, Any]) -> None:
             bar.update(
@@ -118,6 +120,7 @@ def _with_progress(engram: Engram, ticks: int, record: Path | None, until: Calla
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
                 active=output.count(stats["active"]),
                 ram=output.size(stats["used_bytes"]),
+                hits=_hits(stats),
             )
 
         try:
@@ -126,6 +129,12 @@ def _with_progress(engram: Engram, ticks: int, record: Path | None, until: Calla
             ran = getattr(error, "run", None)
             done = 0 if ran is None else ran.ticks
             raise BudgetExceeded(f"{error}; {done} of {ticks} ticks were run, to tick {engram.tick}") from error
+
+
+def _hits(stats: dict[str, Any]) -> str:
+    """How often the row was there when a spike needed it, once it has not been."""
+    needed = stats["hits"] + stats["misses"]
+    return f"  rows there {100 * stats['hits'] / needed:.3g} %" if stats["misses"] else ""
 
 
 def _document(engram: Engram, done: Run, asked: int, record: Path | None) -> dict[str, Any]:
@@ -157,6 +166,8 @@ def _text(document: dict[str, Any]) -> list[Any]:
         ("mean rate", f"{output.number(document['mean_rate_hz'])} Hz a neuron"),
         ("elapsed", f"{output.seconds(document['elapsed_s'])}, {output.number(stats['ticks_per_second'], 3)} ticks/s"),
         ("memory", f"{output.size(stats['used_bytes'])} of {output.size(stats['budget_bytes'])}"),
+        ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
+        ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
     ]
     if document["record"] is not None:
         rows.append(("recorded", document["record"]))
