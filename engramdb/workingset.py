@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer
+from engramdb.delays import DelayArray
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
@@ -26,8 +27,8 @@ from engramdb.wiring import Wiring
 
 Int64Array = npt.NDArray[np.int64]
 
-# projection uint16, target uint64, weight float32, delay uint16 (empty where all have that of their projection)
-Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32], npt.NDArray[np.uint16]]
+# projection uint16, target uint64, weight float32, delay uint16 (None where all have that of their projection)
+Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32], DelayArray | None]
 
 _OF_PROJECTION = np.empty(0, dtype=np.uint16)
 
@@ -254,13 +255,15 @@ class WorkingSet:
                 continue
             if from_rule:
                 made = self.wiring.rows(ids[chosen])
-                indptr, columns = made.indptr, (made.projection, made.target, made.weight, _OF_PROJECTION)
+                indptr, columns = made.indptr, (made.projection, made.target, made.weight, made.delay)
             else:
                 taken = stored.take(place[chosen])
-                indptr, columns = taken.indptr, (taken.projection, taken.target, taken.weight, _OF_PROJECTION)
+                indptr, columns = taken.indptr, (taken.projection, taken.target, taken.weight, taken.delay)
             self._install(wanted[chosen], indptr, columns, evict)
 
     def _install(self, wanted: Int64Array, indptr: Int64Array, columns: Columns, evict: bool) -> None:
+        projection, target, weight, delay = columns
+        arrays = projection, target, weight, _OF_PROJECTION if delay is None else delay
         done = 0
         while True:
             limit = min(
@@ -269,7 +272,7 @@ class WorkingSet:
             )
             fitted = rows.install(
                 self.slots, self.records, self.arena, self.codes,
-                wanted[done:], indptr[done:], *columns, limit,
+                wanted[done:], indptr[done:], *arrays, limit,
             )  # fmt: skip
             out_of_codes = fitted < 0
             fitted = -1 - fitted if out_of_codes else fitted
