@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
+from engramdb.delays import DelayArray, in_ticks
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
@@ -324,38 +325,52 @@ class Engram:
 
     # ---- changing
 
-    def connect(self, pre: Ids, post: Ids, weight: Any) -> int:
+    def connect(self, pre: Ids, post: Ids, weight: Any, delay_ms: Any = None) -> int:
         """Make synapses ``pre[i] -> post[i]`` of ``weight[i]`` mV, or give existing ones that weight; returns how many.
 
         One id on either side is joined to all of the other. A synapse belongs to the first projection that joins the
-        two layers and has its delay; a projection with a sign refuses weights of the other.
+        two layers; a projection with a sign refuses weights of the other.
+
+        ``delay_ms``: delays, one or one for each, of a projection whose synapses have their own, within its range;
+        every synapse of a pair gets it. By default existing ones keep theirs and new ones get the mean of the
+        projection's distribution. Other projections have one delay and refuse any other.
         """
-        return self._connect(pre, post, weight, create=True)
+        return self._connect(pre, post, weight, create=True, delay_ms=delay_ms)
 
     def set_weight(self, pre: Ids, post: Ids, weight: Any) -> int:
         """Set the weight (mV) of existing synapses, all of a pair; :class:`NotFound` if a pair has none."""
         return self._connect(pre, post, weight, create=False)
 
-    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool) -> int:
+    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool, delay_ms: Any = None) -> int:
         self._check_writable()
         pre_ids, post_ids = self.resolve(pre), self.resolve(post)
         if len(pre_ids) != len(post_ids) and 1 not in (len(pre_ids), len(post_ids)):
             raise InvalidInput(f"pre has {len(pre_ids)} ids and post {len(post_ids)}; give as many, or one")
         pre_ids, post_ids = np.broadcast_arrays(pre_ids, post_ids)
         weights = _weights(weight, len(pre_ids), "weight")
-        self._change_synapses(pre_ids, post_ids, weights, create=create)
+        delay = None if delay_ms is None else in_ticks(delay_ms, len(pre_ids), self.spec.dt_ms)
+        self._change_synapses(pre_ids, post_ids, weights, delay, create=create)
         return len(pre_ids)
 
     def _change_synapses(
-        self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool, journaled: bool = False
+        self,
+        pre: IdArray,
+        post: IdArray,
+        weight: npt.NDArray[np.float32],
+        delay: DelayArray | None = None,
+        *,
+        create: bool,
+        journaled: bool = False,
     ) -> None:
         from engramdb.change import synapse_change
 
         # first what RAM knows of these neurons: it is their records in the store that change
         self._live.working_set.forget(np.unique(pre))
         # refused before it is journaled: what is in the journal can be done
-        changes = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        changes = synapse_change(pre, post, weight, delay, self.spec, self._store, self._wiring, create=create)
         arrays: dict[str, npt.NDArray[Any]] = {"pre": pre, "post": post, "weight": weight}
+        if delay is not None:
+            arrays["delay"] = delay
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
                 self._store.write(records)

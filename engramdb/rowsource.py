@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer
+from engramdb.delays import DelayArray
 from engramdb.store import STORED, Store
 from engramdb.store.changes import find_in
 from engramdb.store.records import gather
@@ -89,12 +90,16 @@ class RowSource:
             made = self._wiring.rows(ids[generated])
             yield Rows(
                 ids[generated], spike_count[generated], last_spike[generated],
-                made.indptr, made.projection, made.target, made.weight, _OF_PROJECTION,
+                made.indptr, made.projection, made.target, made.weight, _given(made.delay),
             )  # fmt: skip
         chosen = np.flatnonzero(written)
         if len(chosen):
             own = stored if len(chosen) == len(stored) else stored.take(place[chosen])
             yield Rows(
                 ids[chosen], spike_count[chosen], last_spike[chosen],
-                own.indptr, own.projection, own.target, own.weight, _OF_PROJECTION,
+                own.indptr, own.projection, own.target, own.weight, _given(own.delay),
             )  # fmt: skip
+
+
+def _given(delay: DelayArray | None) -> DelayArray:
+    return _OF_PROJECTION if delay is None else delay

@@ -97,7 +97,9 @@ def ids() -> dict[str, np.ndarray]:
     for layer, name in enumerate(TAU_MS):
         where = np.flatnonzero(kind == name)
         cells[where] = np.arange(len(where), dtype=np.uint64) | np.uint64(layer << 48)
-    sources = {name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))}
+    sources = {
+        name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))
+    }
     return {"v1": cells, **sources}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.delays import DelayArray
 from engramdb.store.changes import given
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, BadRecord, Identity, Record, encode_record
 from engramdb.store.records import GENERATED, STORED, Records
@@ -101,6 +102,7 @@ def _row_columns(records: Records) -> dict[str, npt.NDArray[Any]]:
         "target_step": step,
         "target_far": far,
         "weight": records.weight,
+        **({} if records.delay is None else {"delay": records.delay}),
     }
 
 
@@ -118,7 +120,7 @@ def decode_leaf(record: Record) -> Records:
                 raise BadRecord(f"column {name} has shape {entry.shape} for {rows} neurons")
             state[name.removeprefix(STATE_PREFIX)] = record.column(name)
     row_kind = record.column("row_kind", _UINT8, (rows,))
-    return Records(ids, state, row_kind, *_decode_rows(record, ids, synapses))
+    return Records(ids, state, row_kind, *_decode_rows(record, ids, synapses), delay=_decode_delay(record, synapses))
 
 
 def decode_array(record: Record, name: str) -> npt.NDArray[Any]:
@@ -162,6 +164,7 @@ def decode_delta(record: Record) -> Records:
     if "degree" in record.columns:
         synapses = math.prod(record.columns["weight"].shape) if "weight" in record.columns else 0
         changes.indptr, changes.projection, changes.target, changes.weight = _decode_rows(record, ids, synapses)
+        changes.delay = _decode_delay(record, synapses)
     return changes
 
 
@@ -175,6 +178,11 @@ def _decode_rows(
         _decode_targets(record, ids, indptr),
         record.column("weight", _FLOAT32, (synapses,)),
     )
+
+
+def _decode_delay(record: Record, synapses: int) -> DelayArray | None:
+    """None where every synapse has the delay of its projection."""
+    return record.column("delay", _UINT16, (synapses,)) if "delay" in record.columns else None
 
 
 def _decode_indptr(record: Record, rows: int, synapses: int) -> npt.NDArray[np.int64]:

@@ -352,7 +352,7 @@ class Store:
         All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged, DiskFull.
         """
         with self._writing() as writer:
-            validate(changes, len(self.spec.all_projections))
+            validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if len(changes):
                 writer.write(changes)
 
@@ -387,7 +387,7 @@ class Store:
                 try:
                     found = [part for part in changes() if len(part)]
                     for part in found:
-                        validate(part, len(self.spec.all_projections))
+                        validate(part, len(self.spec.all_projections), delays=self.spec.varying_delays)
                 except BaseException as error:
                     behind.set_exception(error)
                     raise

@@ -171,9 +171,7 @@ def fly(folder: Path) -> Iterator[Case]:
         Layer("driven", model="lif_shiu", params={"refractory": 0.0}, segments=[driven]),
         Layer("brain", model="lif_shiu", segments=[n - driven]),
     ]
-    between = [
-        Projection(a, b, Explicit(), delay_ms=1.8) for a in ("driven", "brain") for b in ("driven", "brain")
-    ]
+    between = [Projection(a, b, Explicit(), delay_ms=1.8) for a in ("driven", "brain") for b in ("driven", "brain")]
     with make(folder, Spec(seed=23, layers=layers, projections=between, dt_ms=dt)) as e:
         ids = ids_of(e)
         e.connect(ids[pre], ids[post], weight)

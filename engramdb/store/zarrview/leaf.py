@@ -282,7 +282,7 @@ class StoredColumn(Array):
 def _dimensions(entry: Column, record: Record) -> tuple[str, ...]:
     """Names of its dimensions: the same where columns of one record have the same length for the same reason."""
     name = entry.name
-    if name in ("projection", "target_step", "weight"):
+    if name in ("projection", "target_step", "weight", "delay"):
         first = "synapse"
     elif name.startswith(STATE_PREFIX) and GIVEN_PREFIX + name.removeprefix(STATE_PREFIX) in record.columns:
         first = GIVEN_PREFIX + name.removeprefix(STATE_PREFIX)
