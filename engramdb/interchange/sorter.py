@@ -119,7 +119,7 @@ class EdgeSorter:
         self._capacity = max(memory_bytes // _SORT_BYTES, _FEWEST)
         self._sum = duplicates == "sum"
         self._layout, self._bits = _layout(pre, post, delays, delay_range)
-        self._delays = delay_range is not None
+        self.own_delays = delay_range is not None
         self._row_shift = self._layout.delay_bits + self._layout.post_bits + self._layout.projection_bits
         self._held = self._spare = _Keyed.room(0)
         self._filled = 0
@@ -149,7 +149,7 @@ class EdgeSorter:
         delay: DelayArray | None = None,
     ) -> None:
         """Take in n edges (arrays of (n,), copied) whose ids lie where they may; all of projection 0 by default."""
-        assert (delay is not None) == self._delays or not len(pre), "all have delays of their own, or none has"
+        assert (delay is not None) == self.own_delays or not len(pre), "all have delays of their own, or none has"
         own = np.empty(0, dtype=np.uint16) if delay is None else delay
         if projection is None:
             projection = np.zeros(len(pre), dtype=np.uint16)
@@ -239,7 +239,7 @@ class EdgeSorter:
                 if stop <= start:  # a row longer than a batch
                     at_end = row == key[-1] >> self._row_shift
                     stop = kept if at_end else int(np.searchsorted(key, (row + np.uint64(1)) << self._row_shift))
-            edges = Edges.room(stop - start, delays=self._delays)
+            edges = Edges.room(stop - start, delays=self.own_delays)
             own = np.empty(0, dtype=np.uint16) if edges.delay is None else edges.delay
             kernel.decode_edges(key[start:stop], self._layout, edges.pre, edges.post, edges.projection, own)
             edges.weight[:] = weight[start:stop]
