@@ -47,17 +47,18 @@ network is not chaotic, the correlation of spike counts is below {counts}.
 ## The SONATA example 300_intfire
 
 300 cells of NEURON's `IntFire1`, input trains, and the output that NEURON gave, with the format's examples (in
-`tests/data/300_intfire`). That neuron adds the weights of events to m, which decays with tau; where m passes 1 it fires, m
-becomes 0, and events are lost for the refractory time. This is `lif` with a rest of 0 and a threshold of 1: it needs no model
-of its own (m equal to 1, which fires here and not there, does not occur). NEURON takes events at their own times, on a grid of
+`tests/data/300_intfire`). Here the cells are `intfire1`, which is that neuron: the weights of events add to m, which decays with
+tau; where m passes 1 the cell fires, m becomes 0, and events are lost for the refractory time. A `lif` with a rest of 0 and a
+threshold of 1 does the same unless m is exactly 1. NEURON takes events at their own times, on a grid of
 1 us in this example; here they fall into ticks.
 
 | tick | spikes here | published | the same neuron and tick |
 | --- | --- | --- | --- |
 {example}
 
-With ticks of 0.1 ms, events that are less than a tick apart become one, and that makes the difference. With ticks of 1 us all
-spikes are at the published times too, in {published:,} of {published:,}; it takes three million ticks.
+With ticks of 0.1 ms, events are moved by up to half a tick and decay a little more or less until the next: two cells that fire
+at 795.369 ms with m = 1.0011 only come to 0.9999. Of ticks of 1 us there are three million; with them all {published:,} spikes
+are at the published microsecond.
 
 ## The mapping
 
