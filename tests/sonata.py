@@ -1,12 +1,12 @@
 """The network 300_intfire of the SONATA format's examples, read for a simulation; see tests/data/300_intfire.
 
-300 cells of NEURON's ``IntFire1``, 240 excitatory and 60 inhibitory, and two populations, lgn and tw, of which only spike
-trains are known. An event of weight w adds w to the cell's m, which decays with tau; where m passes 1 the cell fires, m
-becomes 0, and for ``refrac`` ms events are lost. Synapses of a pair act together: nsyns times their weight.
+300 cells of NEURON's ``IntFire1``, 240 excitatory and 60 inhibitory, and two populations, lgn and tw, of which only
+spike trains are known. An event of weight w adds w to the cell's m, which decays with tau; where m passes 1 the cell
+fires, m becomes 0, and for ``refrac`` ms events are lost. Synapses of a pair act together: nsyns times their weight.
 
-The files of components that the network names are not part of the example. Their values are those of the other examples
-of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac 3 ms; the sign of "instanteneousInh.json"
-is -1. The published spikes tell that they are right.
+The files of components that the network names are not part of the example. Their values are those of the other
+examples of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac 3 ms; the sign of
+"instanteneousInh.json" is -1. The published spikes tell that they are right.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def ids() -> dict[str, np.ndarray]:
     for layer, name in enumerate(TAU_MS):
         where = np.flatnonzero(kind == name)
         cells[where] = np.arange(len(where), dtype=np.uint64) | np.uint64(layer << 48)
-    sources = {name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))}
+    sources = {
+        name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))
+    }
     return {"v1": cells, **sources}
 
 

@@ -31,9 +31,7 @@ def test_the_files_hold_the_network_they_name() -> None:
     # 0.1 ms: events moved to their tick decay a little longer, and two cells whose m was 1.0011 only come to 0.9999
     [(0.1, 1000.0, 1_159, 2), pytest.param(0.05, sonata.DURATION_MS, 4_322, 0, marks=pytest.mark.slow)],
 )
-def test_the_published_spikes_come_out(
-    tmp_path: Path, dt_ms: float, until_ms: float, spikes: int, lost: int
-) -> None:
+def test_the_published_spikes_come_out(tmp_path: Path, dt_ms: float, until_ms: float, spikes: int, lost: int) -> None:
     with make(tmp_path, sonata.spec(dt_ms)) as e:
         sonata.connect(e)
         found = pairs(*sonata.run(e, until_ms=until_ms))

@@ -1,8 +1,9 @@
-"""Small networks here, in Brian2 and in NEST, in turn: ``bench_small.py --brian2 PYTHON --nest PYTHON [--quick] [--json]``.
+"""Small networks here, in Brian2 and in NEST, in turn: ``bench_small.py --brian2 PYTHON --nest PYTHON [--quick]``.
 
 Networks of the size that people run: 1,000 and 10,000 neurons, 100 random targets each, otherwise those of
-``engramdb.sizing.workload_tick``: a bias for each neuron, about 3.7 % firing per tick, no plasticity. Brian2 is the C++ program
-that it makes; everybody runs on one thread. And the peak resident set of NEST per neuron, with 12 targets each (T7).
+``engramdb.sizing.workload_tick``: a bias for each neuron, about 3.7 % firing per tick, no plasticity. Brian2 is the
+C++ program that it makes; everybody runs on one thread. And the peak resident set of NEST per neuron, with 12 targets
+each (T7).
 """
 
 from __future__ import annotations

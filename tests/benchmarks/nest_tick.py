@@ -1,7 +1,7 @@
 """Runs the tick workload in NEST: ``python nest_tick.py NETWORK.npz THREADS``, in the environment that has NEST.
 
-Knows nothing of EngramDB. Builds the network, runs the warm-up and says ``ready BYTES``, its peak resident set; then, for each
-number of ticks on a line of stdin, runs so many and answers ``SECONDS SPIKES``.
+Knows nothing of EngramDB. Builds the network, runs the warm-up and says ``ready BYTES``, its peak resident set; then,
+for each number of ticks on a line of stdin, runs so many and answers ``SECONDS SPIKES``.
 """
 
 from __future__ import annotations
