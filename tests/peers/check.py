@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--brian2", required=True, help="the Python of the environment that has Brian2")
     parser.add_argument("--nest", required=True, help="the Python of the environment that has NEST")
     parser.add_argument("--only", default="", help="only cases with this in their name; writes no table")
+    parser.add_argument("--fine", action="store_true", help="300_intfire in ticks of 1 us too, which takes minutes")
     given = parser.parse_args(arguments)
     peers = available({"Brian2": given.brian2, "NEST": given.nest})
     if not peers:
@@ -130,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stderr.write(f"{case.name}, {one.peer}: {one.explanation}\n")
                 broken += [f"{case.name}, {one.peer}: {words}" for words in one.broken_bounds()]
             sys.stderr.write(f"{case.name}: {time.monotonic() - begun:.0f} s\n")
-        example = {} if given.only else {dt_ms: published(folder, dt_ms) for dt_ms in (0.1, 0.05)}
+        ticks = () if given.only else (0.1, 0.05, 0.001) if given.fine else (0.1, 0.05)
+        example = {dt_ms: published(folder, dt_ms) for dt_ms in ticks}
     for dt_ms, (here, there, common) in example.items():
         sys.stderr.write(f"300_intfire, dt {dt_ms} ms: {here} spikes here, {there} published, {common} the same\n")
         if here != there or common < there - (2 if dt_ms > 0.05 else 0):
