@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import flight, stimuli
+from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight
@@ -20,7 +20,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.kernels import deliver, lif, slots
 from engramdb.spec import Spec
 from engramdb.state import State
-from engramdb.stimuli import Stimuli
+from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
@@ -206,7 +206,7 @@ class Engine:
                 "charged_u": u[order],
                 "charged_refractory": refractory[order],
                 **flight.state_of(spikes),
-                **stimuli.state_of(input_to_come),
+                **input_to_come(),
             }
 
         return state
@@ -218,4 +218,4 @@ class Engine:
             return
         self.working_set.charge(state["charged_id"], state["charged_u"], state["charged_refractory"])
         self.flight.load_state(state)
-        self.stimuli.load_state(state)
+        self.stimuli.load_state(tick, state)

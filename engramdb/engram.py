@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.run import Run, SpikeRecorder, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
+from engramdb.stimuli import command
+from engramdb.stimuli.command import COMMANDS, Command, Stimulus
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
 
@@ -154,10 +156,8 @@ class Engram:
         for frame in self._store.journal_frames():
             while self._live.tick < frame.tick:
                 self._live.step()
-            if frame.kind == "stimulate":
-                self._live.stimuli.add(
-                    frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
-                )
+            if frame.kind in COMMANDS:
+                self._live.stimuli.prepared(frame.kind, frame.meta, frame.arrays, frame.tick)()
             elif frame.kind == "connect":
                 self._change_synapses(**frame.arrays, create=frame.meta["create"], journaled=True)
             elif frame.kind == "forget":
@@ -168,6 +168,8 @@ class Engram:
                 raise EngramError(
                     f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
                 )
+        if self._engine is not None:
+            self._engine.stimuli.drop_parts()
 
     def _check_writable(self) -> None:
         if os.getpid() != self._pid:
@@ -269,22 +271,101 @@ class Engram:
 
     # ---- driving
 
-    def stimulate(self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int = 1) -> None:
-        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids``.
+    def stimulate(
+        self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | None | Sequence[int | None] = 1
+    ) -> int:
+        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
 
-        ``at``: first tick, later than the present one; default the next. ``duration``: ticks in a row.
+        ``at``: first tick, later than the present one; default the next. ``duration=None``: until it is stopped. A
+        current that changes in steps has a list of durations and an amplitude for each. Returns the stimulus's number,
+        for :meth:`stop_stimuli`.
         """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(command.current(live.stimuli.next_number, live.tick, resolved, amplitude, at, duration))
+
+    def poisson(
+        self, ids: Ids, rate_hz: Any, amplitude: Any, *, at: int | None = None, duration: int | None = None
+    ) -> int:
+        """Give each of ``ids`` random spikes of its own: a Poisson train of ``rate_hz``, ``amplitude`` mV a spike.
+
+        Both are a number, or one for each id. ``at``: first tick, default the next; ``duration``: ticks, None until it
+        is stopped. The trains are a function of (the engram's seed, the stimulus's number, id, time); a tick may hold
+        several spikes. Returns the stimulus's number.
+        """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(
+            command.poisson(
+                live.stimuli.next_number, live.tick, self.spec.dt_ms, resolved, rate_hz, amplitude, at, duration
+            )
+        )
+
+    def play(self, ids: Ids, ticks: Any, amplitude: Any) -> int:
+        """Give ``ids[i]`` a spike of ``amplitude`` mV (a number, or one for each) in ``ticks[i]``.
+
+        Ticks are those of the engram, later than the present one, in any order; a neuron may get several in one tick.
+        Returns the stimulus's number.
+        """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(command.play(live.stimuli.next_number, live.tick, resolved, ticks, amplitude))
+
+    def play_file(
+        self,
+        path: str | Path,
+        amplitude: float | None = None,
+        *,
+        layer: str | int | None = None,
+        mapping: Mapping[Any, Any] | npt.ArrayLike | None = None,
+        population: str | None = None,
+        at: int | None = None,
+        ticks: tuple[int, int | None] = (1, None),
+    ) -> int:
+        """Give the spikes of a file: SONATA (``.h5``) or Parquet; see :mod:`engramdb.interchange.spikes`.
+
+        ``layer``: node id n is the n-th neuron of it; or ``mapping``: neuron ids by node id. ``population``: which of a
+        SONATA file, if it has several. ``ticks``: the first and last of the file to play; the first is played in tick
+        ``at`` (default: the next). ``amplitude``: mV; None takes the file's column of that name. The file is read in
+        parts, and not needed afterwards. Returns the stimulus's number.
+        """
+        from engramdb.interchange.spikes import Target, read_spikes
+
         live = self._live
-        resolved = self.resolve(ids)
-        amplitudes = _weights(amplitude, len(resolved), "amplitude")
-        start = live.tick + 1 if at is None else int(at)
-        if start <= live.tick:
-            raise InvalidInput(f"at={at}: tick {start} is past; the next tick is {live.tick + 1}")
-        if int(duration) < 1:
-            raise InvalidInput(f"duration={duration}: give at least one tick")
-        meta = {"start": start, "duration": int(duration)}
-        with self._journaled("stimulate", meta, {"id": resolved, "amplitude": amplitudes}):
-            live.stimuli.add(resolved, amplitudes, start, int(duration))
+        start, first = command.first_tick(live.tick, at), int(ticks[0])
+        number = live.stimuli.next_number
+        target = Target(self.spec, self._bundles, self.resolve, layer, mapping)
+        try:
+            for ids, when, given in read_spikes(Path(path), self.spec.dt_ms, target, population, ticks):
+                strength = given if amplitude is None else amplitude
+                if strength is None:
+                    raise InvalidInput(f"{path}: has no column amplitude; give amplitude=, in mV")
+                part = command.play(number, live.tick, ids, when + (start - first), strength, last=False)
+                self._drive(part)
+            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0))
+        except BaseException:
+            if not self._closed:
+                live.stimuli.drop_parts()
+            raise
+
+    def stimuli(self) -> list[Stimulus]:
+        """What input is still to come, by number; empty for a reader."""
+        return [] if self.mode != "r+" else self._live.stimuli.listed()
+
+    def stop_stimuli(self, *numbers: int) -> int:
+        """End stimuli by their numbers, or all that are not over; returns how many."""
+        known = {stimulus.number for stimulus in self._live.stimuli.listed()}
+        if unknown := set(numbers) - known:
+            raise NotFound(f"no stimulus {min(unknown)}: it is over, or never was; stimuli() lists what is still to come")
+        stopped = sorted(set(numbers) or known)
+        if stopped:
+            self._drive(command.stop(stopped))
+        return len(stopped)
+
+    def _drive(self, given: Command) -> int:
+        """Journal a command and do it; returns the number of the stimulus."""
+        live = self._live
+        done = live.stimuli.prepared(given.kind, given.meta, given.arrays, live.tick)
+        with self._journaled(given.kind, given.meta, given.arrays):
+            done()
+        return int(given.meta.get("number", -1))
 
     def run(
         self,

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.memory import prefetch
 from engramdb.kernels.rng import POISSON, absorb, hash_u64
 
 BASE, LATER = range(2)  # places in ``counters``: tick of the first list, first target that comes later
@@ -28,16 +29,21 @@ _LN2 = 0.6931471805599453
 _SQRT_HALF = 0.7071067811865476
 _NOBODY = np.int32(-1)
 _FIRST = np.uint64(0)
+_AHEAD = 8
+
+
+# One target: its id; its next event by tick, by place in its block (ticks), and by how many gaps of the block have been
+# drawn; the next target in its list. One record, because each is a cache miss.
+TARGET = np.dtype(
+    [("id", np.uint64), ("tick", np.int64), ("at", np.float64), ("drawn", np.uint32), ("link", np.int32)]
+)
 
 
 class Wheel(NamedTuple):
     """Where the processes of n targets stand."""
 
     head: npt.NDArray[np.int32]  # (w,) first target of the list of tick base + i; -1 = none
-    link: npt.NDArray[np.int32]  # (n,) the next in its list
-    tick: npt.NDArray[np.int64]  # (n,) of its next event
-    at: npt.NDArray[np.float64]  # (n,) that event's place in its block, in ticks
-    drawn: npt.NDArray[np.uint32]  # (n,) how many gaps of the block have been drawn
+    target: npt.NDArray[np.void]  # (n,) TARGET
     counters: npt.NDArray[np.int64]  # (2,)
 
 
@@ -98,88 +104,94 @@ def first_after(key, rate, bits, tick):
 
 
 @njit(cache=True, nogil=True)
-def _enter(wheel, i):
-    base = wheel.counters[BASE]
-    place = wheel.tick[i] - base
+def _enter(wheel, i, tick):
+    place = tick - wheel.counters[BASE]
     if place < wheel.head.shape[0]:
-        wheel.link[i] = wheel.head[place]
+        wheel.target[i].link = wheel.head[place]
         wheel.head[place] = i
     else:
-        wheel.link[i] = np.int32(wheel.counters[LATER])
+        wheel.target[i].link = np.int32(wheel.counters[LATER])
         wheel.counters[LATER] = i
 
 
 @njit(cache=True, nogil=True)
-def start(seed, number, ids, rates, tick, wheel):
-    """Put every target of a positive rate where its first event after ``tick`` is due.
+def start(seed, number, rates, tick, wheel):
+    """Put every target of a positive rate where its first event after ``tick`` is due; their ids are set.
 
-    ``seed``, ``number``: uint64. ``ids``: uint64 (n,). ``rates``: float64 (n,) or (1,), events a tick.
+    ``seed``, ``number``: uint64. ``rates``: float64 (n,) or (1,), events a tick.
     """
     wheel.head[:] = _NOBODY
     wheel.counters[BASE] = tick + 1
     wheel.counters[LATER] = -1
-    for i in range(ids.shape[0]):
+    for i in range(wheel.target.shape[0]):
         rate = rates[i] if rates.shape[0] > 1 else rates[0]
         if rate > 0.0:
-            key = hash_u64(seed, ids[i], number, POISSON)
+            target = wheel.target[i]
+            key = hash_u64(seed, target.id, number, POISSON)
             bits = block_bits(rate)
             block, at, drawn = first_after(key, rate, bits, tick)
-            wheel.tick[i] = (block << bits) + np.int64(at) + 1
-            wheel.at[i] = at
-            wheel.drawn[i] = drawn
-            _enter(wheel, np.int32(i))
+            target.tick = (block << bits) + np.int64(at) + 1
+            target.at = at
+            target.drawn = drawn
+            _enter(wheel, np.int32(i), target.tick)
 
 
 @njit(cache=True, nogil=True)
 def turn(wheel, tick):
     """Move the wheel on until it has a list for ``tick``; all its lists before that tick must be empty."""
-    while tick >= wheel.counters[BASE] + wheel.head.shape[0]:
-        wheel.counters[BASE] += (tick - wheel.counters[BASE]) // wheel.head.shape[0] * wheel.head.shape[0]
-        waiting = np.int32(wheel.counters[LATER])
-        wheel.counters[LATER] = -1
-        while waiting >= 0:
-            i = waiting
-            waiting = wheel.link[i]
-            _enter(wheel, i)
+    lists = wheel.head.shape[0]
+    if tick < wheel.counters[BASE] + lists:
+        return
+    wheel.counters[BASE] += (tick - wheel.counters[BASE]) // lists * lists
+    waiting = np.int32(wheel.counters[LATER])
+    wheel.counters[LATER] = -1
+    while waiting >= 0:
+        i = waiting
+        waiting = wheel.target[i].link
+        _enter(wheel, i, wheel.target[i].tick)
 
 
 @njit(cache=True, nogil=True)
-def due(wheel, tick):
-    """How many targets have an event in ``tick``, for which the wheel has a list."""
+def due(wheel, tick, places):
+    """Fill ``places`` (int64) with the targets that have an event in ``tick``, for which the wheel has a list.
+
+    Returns how many there are, also where the array is too short.
+    """
     n = 0
     i = wheel.head[tick - wheel.counters[BASE]]
     while i >= 0:
+        if n < places.shape[0]:
+            places[n] = i
         n += 1
-        i = wheel.link[i]
+        i = wheel.target[i].link
     return n
 
 
 @njit(cache=True, nogil=True)
-def draw(seed, number, ids, rates, wheel, tick, places, events):
-    """Take who is due in ``tick``: ``places`` (int64) in ``ids``, and how many ``events`` (int64) each has in it."""
-    list_of_tick = tick - wheel.counters[BASE]
-    i = wheel.head[list_of_tick]
-    wheel.head[list_of_tick] = _NOBODY
-    n = 0
-    while i >= 0:
-        after = wheel.link[i]
+def draw(seed, number, rates, wheel, tick, places, events):
+    """Take the targets ``places``, all that are due in ``tick``: how many ``events`` (int64) each has in it."""
+    wheel.head[tick - wheel.counters[BASE]] = _NOBODY
+    n = places.shape[0]
+    for k in range(n):
+        if k + _AHEAD < n:
+            prefetch(wheel.target, places[k + _AHEAD])
+        i = places[k]
+        target = wheel.target[i]
         rate = rates[i] if rates.shape[0] > 1 else rates[0]
-        key = hash_u64(seed, ids[i], number, POISSON)
+        key = hash_u64(seed, target.id, number, POISSON)
         bits = block_bits(rate)
-        block, at, drawn = (tick - 1) >> bits, wheel.at[i], wheel.drawn[i]
-        places[n] = i
-        events[n] = 0
+        block, at, drawn = (tick - 1) >> bits, target.at, target.drawn
+        count = 0
         reached = tick
         while reached == tick:
-            events[n] += 1
+            count += 1
             block, at, drawn = following(key, rate, bits, block, at, drawn)
             reached = (block << bits) + np.int64(at) + 1
-        wheel.tick[i] = reached
-        wheel.at[i] = at
-        wheel.drawn[i] = drawn
-        _enter(wheel, i)
-        n += 1
-        i = after
+        events[k] = count
+        target.tick = reached
+        target.at = at
+        target.drawn = drawn
+        _enter(wheel, np.int32(i), reached)
 
 
 @njit(cache=True, nogil=True)
@@ -191,9 +203,9 @@ def next_due(wheel, tick):
     first = np.int64(-1)
     i = np.int32(wheel.counters[LATER])
     while i >= 0:
-        if first < 0 or wheel.tick[i] < first:
-            first = wheel.tick[i]
-        i = wheel.link[i]
+        if first < 0 or wheel.target[i].tick < first:
+            first = wheel.target[i].tick
+        i = wheel.target[i].link
     return first
 
 
