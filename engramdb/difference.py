@@ -371,8 +371,8 @@ def _in_flight(before: Store, after: Store) -> InFlight:
 
     return InFlight(
         charged=both("charged_id"), woken=len(ids_after) - len(at_after), settled=len(ids_before) - len(at_before),
-        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"), stimuli=both("stimulus_id", "poisson_id", "train_id"),
-        differing=differing,
+        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"),
+        stimuli=both("stimulus_id", "poisson_id", "train_id"), differing=differing,
     )  # fmt: skip
 
 

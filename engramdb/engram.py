@@ -21,7 +21,7 @@ from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.run import Run, SpikeRecorder, interruptible, run_ticks
+from engramdb.run import Run, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
 from engramdb.stimuli import command
 from engramdb.stimuli.command import COMMANDS, Command, Stimulus
@@ -272,7 +272,7 @@ class Engram:
     # ---- driving
 
     def stimulate(
-        self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | None | Sequence[int | None] = 1
+        self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | Sequence[int | None] | None = 1
     ) -> int:
         """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
 
@@ -353,11 +353,19 @@ class Engram:
         """End stimuli by their numbers, or all that are not over; returns how many."""
         known = {stimulus.number for stimulus in self._live.stimuli.listed()}
         if unknown := set(numbers) - known:
-            raise NotFound(f"no stimulus {min(unknown)}: it is over, or never was; stimuli() lists what is still to come")
+            raise NotFound(
+                f"no stimulus {min(unknown)}: it is over, or never was; stimuli() lists what is still to come"
+            )
         stopped = sorted(set(numbers) or known)
         if stopped:
             self._drive(command.stop(stopped))
         return len(stopped)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing happens any more: all are at rest, no spike is under way, and no input is to come."""
+        live = self._live
+        return len(live.awake()) == 0 and live.stimuli.next_tick(live.tick) is None
 
     def _drive(self, given: Command) -> int:
         """Journal a command and do it; returns the number of the stimulus."""
@@ -374,24 +382,33 @@ class Engram:
         to: str | Path | None = None,
         until: Callable[[int, IdArray], bool] | None = None,
         progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+        *,
+        record_ids: Ids | None = None,
+        every: int = 1,
+        pace_hz: float | None = None,
     ) -> Run:
         """Run ``ticks`` ticks.
 
-        ``record=("spikes",)`` keeps all spikes in memory, within the budget, or streams them to the Parquet file
-        ``to``. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
-        ``progress(done, ticks, stats)`` is called about ten times a second. Ctrl-C ends the run at a tick boundary;
-        ``BudgetExceeded`` has the part that was run in its ``run``.
+        ``record``: "spikes"; "rates", the spikes of each layer in each tick; and fields of the models, such as "v", of
+        the neurons ``record_ids`` in each tick that ``every`` divides. They are kept in memory, within the budget, or
+        streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
+        records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
+        ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
+        time; ``run.stats`` says how well that went. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the
+        part that was run in its ``run``.
         """
+        from engramdb.pace import Pace
+        from engramdb.recording.recorder import Recorder
+
         live = self._live
         if int(ticks) < 0:
             raise InvalidInput(f"ticks={ticks}: give 0 or more")
-        if unknown := set(record) - {"spikes"}:
-            raise InvalidInput(f'record: unknown "{sorted(unknown)[0]}"; known: spikes')
-        if to is not None and not Path(to).resolve().parent.is_dir():
-            raise NotFound(f"cannot record to {to}: folder {Path(to).parent} does not exist")
-        recorder = None
-        if "spikes" in record or to is not None:
-            recorder = SpikeRecorder(Path(to) if to is not None else None, self._budget // 16)
+        what = (record,) if isinstance(record, str) else tuple(record)
+        recorder, pace = None, None if pace_hz is None else Pace(pace_hz)
+        if what or to is not None or record_ids is not None:
+            ids = None if record_ids is None else self.resolve(record_ids)
+            where = None if to is None else Path(to)
+            recorder = Recorder(self.spec, what or ("spikes",), ids, int(every), where, self._budget // 16)
 
         def done(seconds: float) -> None:
             self._journal("ran", {}, {})
@@ -399,7 +416,7 @@ class Engram:
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done)
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace)
 
     # ---- changing
 

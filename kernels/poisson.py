@@ -34,9 +34,7 @@ _AHEAD = 8
 
 # One target: its id; its next event by tick, by place in its block (ticks), and by how many gaps of the block have been
 # drawn; the next target in its list. One record, because each is a cache miss.
-TARGET = np.dtype(
-    [("id", np.uint64), ("tick", np.int64), ("at", np.float64), ("drawn", np.uint32), ("link", np.int32)]
-)
+TARGET = np.dtype([("id", np.uint64), ("tick", np.int64), ("at", np.float64), ("drawn", np.uint32), ("link", np.int32)])
 
 
 class Wheel(NamedTuple):
@@ -75,7 +73,7 @@ def exponential(h):
 
 @njit(cache=True, nogil=True)
 def block_bits(rate):
-    """The binary logarithm of a block's length in ticks, 0 to MOST_BITS: the least for which two events are expected."""
+    """The binary logarithm of a block's length in ticks, 0 to MOST_BITS: the least with two events expected."""
     _, e = math.frexp(rate)
     return min(max(np.int64(2 - e), np.int64(0)), np.int64(MOST_BITS))
 

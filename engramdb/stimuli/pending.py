@@ -157,7 +157,7 @@ class Stimuli:
         return state
 
     def load_state(self, tick: int, state: Arrays) -> None:
-        """Stand at ``tick`` with what :meth:`freeze` gave then. Raises :class:`BudgetExceeded` where it does not fit."""
+        """Stand at ``tick`` with what :meth:`freeze` gave then; :class:`BudgetExceeded` where it does not fit."""
         self._tick = tick
         seed = int(self._working_set.seed)
         self._sources += [*pulse.of_state(state), *poisson.of_state(state, seed, tick), *train.of_state(state)]

@@ -105,7 +105,6 @@ def of_state(state: Mapping[str, npt.NDArray[Any]]) -> Iterable[Train]:
     for i, number in enumerate(state.get("train_number", none)):
         parts = [slice(int(end[i] - count[i]), int(end[i])) for end, count in zip(ends, counts, strict=True)]
         columns = [
-            state[f"train_{name}"][part]
-            for name, part in zip(("tick", "size", "id", "amplitude"), parts, strict=True)
+            state[f"train_{name}"][part] for name, part in zip(("tick", "size", "id", "amplitude"), parts, strict=True)
         ]
         yield Train(int(number), *columns)
