@@ -332,14 +332,17 @@ class Engram:
         start, first = command.first_tick(live.tick, at), int(ticks[0])
         number = live.stimuli.next_number
         target = Target(self.spec, self._bundles, self.resolve, layer, mapping)
+        parts = 0
         try:
             for ids, when, given in read_spikes(Path(path), self.spec.dt_ms, target, population, ticks):
                 strength = given if amplitude is None else amplitude
                 if strength is None:
                     raise InvalidInput(f"{path}: has no column amplitude; give amplitude=, in mV")
-                part = command.play(number, live.tick, ids, when + (start - first), strength, last=False)
-                self._drive(part)
-            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0))
+                self._drive(
+                    command.play(number, live.tick, ids, when + (start - first), strength, part=parts, last=False)
+                )
+                parts += 1
+            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0, part=parts))
         except BaseException:
             if not self._closed:
                 live.stimuli.drop_parts()
