@@ -16,6 +16,7 @@ from engramdb.cli import output, stimuli
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.cli.writing import open_to_write
 from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
+from engramdb.pace import Pace
 
 if TYPE_CHECKING:
     from engramdb.engram import Engram
@@ -109,7 +110,7 @@ def run(
     \b
     Example:
       engramdb run brain.engram --ticks 1000 --stimulate 0/0/0-99:20@1+5
-      engramdb run brain.engram --ticks 1000 --poisson 0/0/0-99:150:0.5 --hz 20 --until "spikes>5000"
+      engramdb run brain.engram --ticks 1000 --poisson 0/0/0-99:150:0.5 --hz 20 --until quiet
     """
     wanted = [stimuli.parse(text) for text in stimulate or ()]
     if stimuli_file is not None:
@@ -125,6 +126,8 @@ def run(
     with open_to_write(path, branch=branch, memory=memory, threads=threads) as engram:
         # all of them are resolved before the first is given: a wrong one leaves the engram as it was
         resolved = [(stimulus.resolve(engram), stimulus) for stimulus in wanted]
+        if hz is not None:
+            Pace(hz)  # refuses what is no rate
         options = _recording(engram, record, record_rates, record_state, record_ids, every)
         if stop_stimuli:
             engram.stop_stimuli()
@@ -149,16 +152,16 @@ def _recording(
     engram: Engram, record: Path | None, rates: bool, state: str | None, ids: str | None, every: int
 ) -> dict[str, Any]:
     """What ``Engram.run`` is told of recording."""
+    from engramdb.recording.recorder import Recorder
+
     if record is None:
         return {}
     fields = [name.strip() for name in (state or "").split(",") if name.strip()]
     names = tuple(name.strip() for name in (ids or "").split(",") if name.strip())
-    return {
-        "record": ("spikes", *(["rates"] if rates else []), *fields),
-        "record_ids": stimuli.Stimulus(names, 0.0).resolve(engram) if names else None,
-        "every": every,
-        "to": record,
-    }
+    what = ("spikes", *(["rates"] if rates else []), *fields)
+    whose = stimuli.Stimulus(names, 0.0).resolve(engram) if names else None
+    Recorder(engram.spec, what, whose, every, None, 0)  # refuses what cannot be recorded
+    return {"record": what, "record_ids": whose, "every": every, "to": record}
 
 
 Fired = npt.NDArray[np.uint64]
