@@ -54,7 +54,9 @@ def twin_train(seed: int, number: int, neuron: int, rate: float, last: int) -> l
 def wheel_of(ids: np.ndarray, lists: int) -> poisson.Wheel:
     target = np.zeros(len(ids), dtype=poisson.TARGET)
     target["id"] = ids
-    return poisson.Wheel(np.empty(lists, dtype=np.int32), target, np.zeros(2, dtype=np.int64))
+    return poisson.Wheel(
+        np.empty(lists, dtype=np.int32), np.empty(len(ids), dtype=np.int32), target, np.zeros(2, dtype=np.int64)
+    )
 
 
 def drawn(

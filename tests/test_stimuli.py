@@ -175,7 +175,7 @@ def test_only_neurons_that_get_an_event_are_awake(tmp_path: Path) -> None:
         e.run(30)
         reached = e.stats()["resident"]
         assert 200 < reached < 420, "100,000 neurons, 30 ms, 0.1 Hz: 300 events"
-        assert e.stats()["stimuli_bytes"] >= 100_000 * 32
+        assert e.stats()["stimuli_bytes"] >= 100_000 * 40
 
 
 def test_a_current_lasts_until_it_is_stopped(tmp_path: Path) -> None:
