@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import flight, stimuli
+from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array
@@ -22,7 +22,7 @@ from engramdb.kernels import deliver, near, rows, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
-from engramdb.stimuli import Stimuli
+from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
@@ -283,7 +283,7 @@ class Engine:
             return {
                 **charged_state(ids, fields),
                 **flight.state_of(spikes),
-                **stimuli.state_of(input_to_come),
+                **input_to_come(),
             }
 
         return state
@@ -295,4 +295,4 @@ class Engine:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
-        self.stimuli.load_state(state)
+        self.stimuli.load_state(tick, state)

@@ -54,6 +54,7 @@ class WorkingSet:
         self.budget_bytes = budget_bytes
         self.recording_bytes = 0
         self.flight_bytes = 0
+        self.stimuli_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = dict.fromkeys(_COUNTED, 0)
@@ -116,6 +117,7 @@ class WorkingSet:
             + self._buffer_bytes
             + self.recording_bytes
             + self.flight_bytes
+            + self.stimuli_bytes
         )
 
     @property
@@ -154,6 +156,7 @@ class WorkingSet:
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
+            "stimuli_bytes": self.stimuli_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,

@@ -30,6 +30,8 @@ BUILT_TARGET = np.uint64(7)  # partners chosen by rules that are built
 BUILT_WEIGHT = np.uint64(8)  # weights of synapses that are built
 DELAY = np.uint64(16)  # delays of virtual synapses
 BUILT_DELAY = np.uint64(17)  # delays of synapses that are built
+POISSON = np.uint64(32)  # times of Poisson input
+SYMBOL = np.uint64(33)  # neurons that stand for a symbol
 
 
 @njit(cache=True, nogil=True)
