@@ -14,15 +14,18 @@ import numpy.typing as npt
 
 from engramdb import flight, stimuli
 from engramdb.address import IdArray
+from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight
 from engramdb.growth.bundle import Bundles
+from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli import Stimuli
 from engramdb.store import Store
+from engramdb.stretch import NOBODY, Stretch
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
@@ -47,6 +50,7 @@ class Engine:
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
+        self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
 
@@ -57,7 +61,73 @@ class Engine:
         held = [*self.flight.held(), *self.stimuli.held()]
         return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
-    # ---- one tick
+    # ---- ticks
+
+    def advance(self, most: int) -> Stretch:
+        """Run at least one tick and at most ``most``: as many as can be had in one go, where nothing fails.
+
+        What :meth:`step` would raise as :class:`BudgetExceeded` is in the result, with the ticks run before.
+        """
+        self._check_whole()
+        quiet = self._quiet_ticks(most)
+        if quiet:
+            self.tick += quiet
+            self.last_fired = NOBODY
+            self.stimuli.settle(self.tick)
+            return Stretch(quiet)
+        before = self.tick
+        try:
+            if self._workers.threads == 1 or self._parts() == 1:
+                burst = self.bursts.run(self.tick + 1, most)
+                if burst is not None:
+                    stretch = self._settle_burst(burst)
+                    if stretch.ticks or stretch.exceeded:
+                        return stretch
+            fired = self.step()
+        except BudgetExceeded as error:
+            # the tick is complete, what followed it did not fit; or it has not begun
+            fired = self.last_fired if self.tick > before else NOBODY
+            return Stretch(self.tick - before, np.full(self.tick - before, len(fired)), fired, error)
+        return Stretch(1, np.array([len(fired)]), fired)
+
+    def _parts(self) -> int:
+        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part
+
+    def _quiet_ticks(self, most: int) -> int:
+        """How many of the next ``most`` ticks change nothing: all rest, no spike is under way, no input comes."""
+        held = self.working_set.slots
+        if len(self.last_fired) or self.flight.held():
+            return 0
+        coming = self.stimuli.next_tick(self.tick)
+        ticks = most if coming is None else min(most, coming - self.tick - 1)
+        return 0 if ticks <= 0 or held.block_awake[: held.counters[slots.N_BLOCKS]].any() else ticks
+
+    def _settle_burst(self, burst: Burst) -> Stretch:
+        """Take over what a burst has done, and complete the tick in which it may stand."""
+        first, ticks, exceeded = self.tick + 1, burst.ticks, None
+        for number in range(max(0, ticks - self.flight.longest_delay), ticks):
+            self.flight.emit(first + number, burst.fired(number))
+        self.tick += ticks
+        self.events += burst.events
+        self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
+        self.stimuli.settle(self.tick)
+        ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
+        counts = np.diff(ends)
+        if burst.stands == kernel.BROKEN:
+            self._take_back()
+        elif burst.stands != kernel.BOUNDARY:
+            before = self.tick
+            try:
+                if burst.stands == kernel.DELIVERED:
+                    last = self._stimulate_and_step(self.tick + 1)
+                else:
+                    self._broken_at = self.tick
+                    last = self._complete(self.tick + 1, burst.fired(ticks))
+            except BudgetExceeded as error:
+                exceeded, last = error, self.last_fired
+            if self.tick > before:
+                ticks, counts, fired = ticks + 1, np.append(counts, len(last)), np.concatenate([fired, last])
+        return Stretch(ticks, counts, fired, exceeded)
 
     def step(self) -> Int64Array:
         """Run one tick; returns the slots that fired, valid until the next call.
@@ -65,21 +135,35 @@ class Engine:
         :class:`BudgetExceeded` leaves the engine at a tick boundary: at the one before when raised in delivery, at
         the one after when raised behind it (``tick`` tells). After any other error the engine refuses to go on.
         """
+        self._check_whole()
+        tick = self.tick + 1
+        try:
+            for fired, delay in self.flight.due(tick):
+                self._deliver(fired, delay)
+        except BaseException:
+            self._take_back()
+            raise
+        return self._stimulate_and_step(tick)
+
+    def _check_whole(self) -> None:
         if self._broken_at is not None:
             raise EngramError(
                 f"tick {self._broken_at + 1} could not be completed; close and open the engram again: the journal "
                 f"has everything up to tick {self._broken_at}"
             )
-        tick = self.tick + 1
+
+    def _stimulate_and_step(self, tick: int) -> Int64Array:
+        """The rest of a tick whose spikes are delivered."""
         try:
-            for fired, delay in self.flight.due(tick):
-                self._deliver(fired, delay)
             self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
             raise
         self._broken_at = self.tick
-        fired = self._step_neurons()
+        return self._complete(tick, self._step_neurons())
+
+    def _complete(self, tick: int, fired: Int64Array) -> Int64Array:
+        """The rest of a tick in which ``fired`` have fired."""
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)

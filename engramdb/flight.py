@@ -24,6 +24,16 @@ class Flight:
         delays = self._working_set.delays
         return int(delays[-1]) if len(delays) else 0
 
+    @property
+    def only_delay(self) -> int | None:
+        """The delay in ticks of all synapses, 0 where there are none; None where they differ."""
+        delays = self._working_set.delays
+        return self.longest_delay if len(delays) < 2 else None
+
+    def fired(self, tick: int) -> Int64Array:
+        """Slots that fired in ``tick``, if their spikes may still be under way."""
+        return self._fired.get(tick, np.empty(0, dtype=np.int64))
+
     def due(self, tick: int) -> Iterator[tuple[Int64Array, int]]:
         """``(slots that fired, delay)`` of all spikes that arrive in ``tick``."""
         for delay in self._working_set.delays:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 # Without it a large reservation is refused, and so is a fork of a process that has some. Python names it from 3.13 on.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-_HUGE_FROM_BYTES = 64 << 20  # smaller arrays would waste more in whole huge pages than their fewer TLB misses win
+_HUGE_FROM_BYTES = 2 << 20  # smaller arrays would waste more in whole huge pages than their fewer TLB misses win
 
 
 class Reservation:

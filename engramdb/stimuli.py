@@ -15,6 +15,9 @@ from engramdb.state import joined
 from engramdb.workingset import Int64Array, WorkingSet
 
 
+EVER = 1 << 62  # a tick that never comes
+
+
 @dataclass
 class Stimulus:
     """``amplitude`` (int64, 2^-32 mV) into ``ids`` (uint64) at each tick from ``start`` to ``stop``, both included."""
@@ -52,6 +55,24 @@ class Stimuli:
                 pulse.held = working_set.hold(pulse.ids)
                 pulse.epoch = working_set.epoch
             slots.add_input(working_set.slots, pulse.held, pulse.amplitude)
+
+    def steady(self, tick: int) -> tuple[Int64Array, Int64Array, int]:
+        """Slots and their input (int64, 2^-32 mV) in ``tick``, and the last tick until which it stays the same."""
+        working_set = self._working_set
+        active = [pulse for pulse in self._pulses if pulse.start <= tick <= pulse.stop]
+        for pulse in active:
+            if pulse.epoch != working_set.epoch:
+                pulse.held = working_set.hold(pulse.ids)
+                pulse.epoch = working_set.epoch
+        ends = [pulse.stop for pulse in active] + [pulse.start - 1 for pulse in self._pulses if pulse.start > tick]
+        held = [np.empty(0, dtype=np.int64), *(pulse.held for pulse in active)]
+        amplitude = [np.empty(0, dtype=np.int64), *(pulse.amplitude for pulse in active)]
+        return np.concatenate(held), np.concatenate(amplitude), min(ends, default=EVER)
+
+    def next_tick(self, after: int) -> int | None:
+        """The first tick after ``after`` in which any input arrives; None where none ever does."""
+        coming = [max(pulse.start, after + 1) for pulse in self._pulses if pulse.stop > after and len(pulse.ids)]
+        return min(coming, default=None)
 
     def settle(self, tick: int) -> None:
         """Forget what is over after ``tick``."""
