@@ -59,8 +59,7 @@ class Bursts:
     def run(self, first: int, most: int) -> Burst | None:
         """Run up to ``most`` ticks from the tick ``first`` on; None where a burst is not possible or not worth it."""
         working_set = self._working_set
-        delay = self._flight.only_delay
-        if delay is None or int(working_set.slots.counters[slots.N_BLOCKS]) > self.most_blocks:
+        if int(working_set.slots.counters[slots.N_BLOCKS]) > self.most_blocks:
             return None
         if self._waiting:
             self._waiting -= 1
@@ -68,28 +67,29 @@ class Bursts:
         held, amplitude, last = self._stimuli.steady(first)
         working_set.fill_fresh()
         ticks = min(most, self._ticks, last - first + 1)
+        blocks = int(working_set.slots.counters[slots.N_BLOCKS])
+        calendar, delay, least, longest = self._flight.for_burst((blocks + 1) * slots.BLOCK)
         before = [self._flight.fired(first - delay + i) for i in range(delay)]
-        if not self._room(sum(len(fired) for fired in before)):
+        if not self._room(sum(len(fired) for fired in before), blocks):
             return None
         ends = np.zeros(delay + ticks + 1, dtype=np.int64)
         for i, fired in enumerate(before):
             ends[i + 1] = ends[i] + len(fired)
             self._spikes[ends[i] : ends[i + 1]] = fired
         working_set.renew_limits()
-        if self._kernel is None:
-            self._kernel = burst_of(working_set.layers.models)
         layers = working_set.layers
+        if self._kernel is None:
+            self._kernel = burst_of(layers.models)
         began = time.perf_counter()
         done, stands, events = self._kernel(
             working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
-            layers.rows, self._mine, delay, first, ticks, held, amplitude, self._spikes, ends,
+            layers.rows, self._mine, calendar, least, longest, delay, first, ticks, held, amplitude, self._spikes, ends,
         )  # fmt: skip
         self._learn(done, ticks, time.perf_counter() - began)
         return Burst(done, stands, events, self._spikes, ends[delay:])
 
-    def _room(self, before: int) -> bool:
-        """Whether the spikes of so many slots, and of any tick, have room in the buffer, which is a temporary one."""
-        blocks = int(self._working_set.slots.counters[slots.N_BLOCKS])
+    def _room(self, before: int, blocks: int) -> bool:
+        """Whether so many spikes, and those of any tick of so many blocks, have room in the buffer."""
         needed = before + 2 * (blocks + 1) * slots.BLOCK
         if needed > len(self._spikes):
             spare = min(_SPARE_SPIKES, self._working_set.budget_bytes // 1024)

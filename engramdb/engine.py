@@ -16,7 +16,7 @@ from engramdb import flight, stimuli
 from engramdb.address import IdArray
 from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight
+from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, slots
@@ -46,7 +46,7 @@ class Engine:
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
-        self.flight = Flight(self.working_set)
+        self.flight = Flight(spec, self.working_set)
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
@@ -73,6 +73,7 @@ class Engine:
         if quiet:
             self.tick += quiet
             self.last_fired = NOBODY
+            self.flight.let_go(self.tick)
             self.stimuli.settle(self.tick)
             return Stretch(quiet)
         before = self.tick
@@ -94,12 +95,12 @@ class Engine:
         return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part
 
     def _quiet_ticks(self, most: int) -> int:
-        """How many of the next ``most`` ticks change nothing: all rest, no spike is under way, no input comes."""
-        held = self.working_set.slots
-        if len(self.last_fired) or self.flight.held():
+        """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""
+        if len(self.last_fired):
             return 0
-        coming = self.stimuli.next_tick(self.tick)
-        ticks = most if coming is None else min(most, coming - self.tick - 1)
+        coming = [self.flight.next_tick(self.tick), self.stimuli.next_tick(self.tick)]
+        ticks = min([most, *(tick - self.tick - 1 for tick in coming if tick is not None)])
+        held = self.working_set.slots
         return 0 if ticks <= 0 or held.block_awake[: held.counters[slots.N_BLOCKS]].any() else ticks
 
     def _settle_burst(self, burst: Burst) -> Stretch:
@@ -108,25 +109,28 @@ class Engine:
         for number in range(max(0, ticks - self.flight.longest_delay), ticks):
             self.flight.emit(first + number, burst.fired(number))
         self.tick += ticks
+        self.flight.let_go(self.tick)
         self.events += burst.events
         self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
         self.stimuli.settle(self.tick)
         ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
         counts = np.diff(ends)
-        if burst.stands == kernel.BROKEN:
-            self._take_back()
-        elif burst.stands != kernel.BOUNDARY:
-            before = self.tick
-            try:
-                if burst.stands == kernel.DELIVERED:
-                    last = self._stimulate_and_step(self.tick + 1)
-                else:
-                    self._broken_at = self.tick
-                    last = self._complete(self.tick + 1, burst.fired(ticks))
-            except BudgetExceeded as error:
-                exceeded, last = error, self.last_fired
-            if self.tick > before:
-                ticks, counts, fired = ticks + 1, np.append(counts, len(last)), np.concatenate([fired, last])
+        before = self.tick
+        try:
+            if burst.stands == kernel.BROKEN:
+                self._take_back()
+            elif burst.stands == kernel.DELIVERED:
+                self._stimulate_and_step(before + 1)
+            elif burst.stands == kernel.FIRED:
+                self._broken_at = before
+                self._complete(before + 1, burst.fired(ticks))
+            else:
+                self.working_set.check_budget()
+        except BudgetExceeded as error:
+            exceeded = error
+        if self.tick > before:
+            ticks, counts = ticks + 1, np.append(counts, len(self.last_fired))
+            fired = np.concatenate([fired, self.last_fired])
         return Stretch(ticks, counts, fired, exceeded)
 
     def step(self) -> Int64Array:
@@ -138,8 +142,7 @@ class Engine:
         self._check_whole()
         tick = self.tick + 1
         try:
-            for fired, delay in self.flight.due(tick):
-                self._deliver(fired, delay)
+            self._deliver(tick)
         except BaseException:
             self._take_back()
             raise
@@ -167,6 +170,7 @@ class Engine:
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
+        self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
         self._broken_at = None
@@ -176,34 +180,44 @@ class Engine:
     def _take_back(self) -> None:
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
+        self.flight.reschedule(self.tick)
 
-    def _deliver(self, fired: Int64Array, delay: int) -> None:
-        """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
+    def _deliver(self, tick: int) -> None:
+        """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set = self.working_set
-        waiting, most = fired, self._chunk
+        (waiting, delay), most = self.flight.due(tick), self._chunk
         while len(waiting):
-            chunk, waiting = waiting[:most], waiting[most:]
+            chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
             n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
             if n:
                 working_set.pin(chunk)
-                working_set.load(missing[:n], evict=True)
+                working_set.load(np.unique(missing[:n]), evict=True)
                 n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
-                    ready = np.setdiff1d(chunk, missing[:n], assume_unique=True)
-                    if len(ready) == 0:
+                    late = np.isin(chunk, missing[:n])
+                    if late.all():
                         raise working_set.too_small("one row of synapses")
-                    chunk, waiting = ready, np.concatenate([missing[:n], waiting])
+                    waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
+                    chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()
-            delivered = self._deliver_chunk(chunk, delay)
+            delivered = self._deliver_chunk(chunk, ages, tick)
             if delivered < len(chunk):
-                waiting, most = np.concatenate([chunk[delivered:], waiting]), max(1, (len(chunk) - delivered) // 2)
+                waiting = np.concatenate([chunk[delivered:], waiting])
+                delay = np.concatenate([ages[delivered:], delay])
+                most = max(1, (len(chunk) - delivered) // 2)
 
-    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> int:
+    def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
 
         A single row that leaves too little raises :class:`BudgetExceeded`.
         """
+        following = np.empty(len(chunk), dtype=np.int32)
+        reached = self._add_rows(chunk, delay, following)
+        self.flight.postpone(chunk[:reached], delay[:reached], following[:reached], tick)
+        return reached
+
+    def _add_rows(self, chunk: Int64Array, delay: Int32Array, following: Int32Array) -> int:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
@@ -213,7 +227,7 @@ class Engine:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
                 working_set.slots, working_set.records, working_set.arena, working_set.codes,
-                chunk, delay, done, offsets, lengths, count,
+                chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
@@ -306,5 +320,5 @@ class Engine:
         if not state:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))
-        self.flight.load_state(state)
+        self.flight.load_state(tick, state)
         self.stimuli.load_state(state)

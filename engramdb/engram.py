@@ -21,7 +21,7 @@ from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.run import Run, SpikeRecorder, interruptible, run_ticks
+from engramdb.run import MOST_TICKS, Run, SpikeRecorder, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
@@ -152,8 +152,9 @@ class Engram:
 
     def _replay(self) -> None:
         for frame in self._store.journal_frames():
-            while self._live.tick < frame.tick:
-                self._live.step()
+            while (ticks := frame.tick - self._live.tick) > 0:
+                if (exceeded := self._live.advance(ticks).exceeded) is not None:
+                    raise exceeded
             if frame.kind == "stimulate":
                 self._live.stimuli.add(
                     frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
@@ -302,8 +303,8 @@ class Engram:
         ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         live = self._live
-        if int(ticks) < 0:
-            raise InvalidInput(f"ticks={ticks}: give 0 or more")
+        if not 0 <= int(ticks) <= MOST_TICKS:
+            raise InvalidInput(f"ticks={ticks}: give 0 or more, and at most {MOST_TICKS:,} in one run")
         if unknown := set(record) - {"spikes"}:
             raise InvalidInput(f'record: unknown "{sorted(unknown)[0]}"; known: spikes')
         if to is not None and not Path(to).resolve().parent.is_dir():
@@ -357,6 +358,7 @@ class Engram:
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
                 self._store.write(records)
+        self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

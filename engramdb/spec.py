@@ -113,6 +113,16 @@ class Spec:
         """The delay in ticks of each of ``all_projections``, by number; int64."""
         return np.array([self.delay_ticks(projection) for projection in self.all_projections], dtype=np.int64)
 
+    def delay_range(self, projection: Projection) -> tuple[int, int]:
+        """The least and the longest delay, in ticks, that a synapse of one of ``all_projections`` can have."""
+        ticks = self.delay_ticks(projection)
+        return ticks, ticks
+
+    @cached_property
+    def varying_delays(self) -> bool:
+        """Whether synapses of one projection can have several delays."""
+        return any(least < longest for least, longest in map(self.delay_range, self.all_projections))
+
     def to_document(self) -> dict[str, Any]:
         """The spec as plain dicts, lists, numbers and text: the shape of its TOML and JSON forms."""
         return document.from_spec(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,5 +21,5 @@ class Stretch:
 
     ticks: int
     counts: Int64Array | None = None
-    fired: Int64Array = NOBODY
+    fired: Int64Array = field(default_factory=lambda: NOBODY)
     exceeded: BudgetExceeded | None = None

@@ -27,8 +27,10 @@ from engramdb.wiring import Wiring
 
 Int64Array = npt.NDArray[np.int64]
 
-# projection uint16, target uint64, weight float32
-Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32]]
+# projection uint16, target uint64, weight float32, delay uint16 (empty where all have that of their projection)
+Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32], npt.NDArray[np.uint16]]
+
+_OF_PROJECTION = np.empty(0, dtype=np.uint16)
 
 SYNAPSE_BYTES = 14
 RECORD_BYTES = rows.RECORD.itemsize
@@ -46,11 +48,11 @@ class WorkingSet:
         self.store = store
         self.budget_bytes = budget_bytes
         self.recording_bytes = 0
+        self.flight_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = {"rows_loaded": 0, "rows_dropped": 0, "slots_freed": 0, "evictions": 0, "records_written": 0}
         self.codes = synapse_codes(spec, bundles, self.layers.position)
-        self.delays = np.unique(self.codes.delay)
         self.wiring = Wiring(spec, bundles)
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
@@ -104,6 +106,7 @@ class WorkingSet:
             + counters[slots.ARENA_END] * SYNAPSE_BYTES
             + self.store.cached_bytes
             + self.recording_bytes
+            + self.flight_bytes
         )
 
     @property
@@ -125,6 +128,7 @@ class WorkingSet:
             "row_bytes": int(counters[slots.ARENA_END]) * SYNAPSE_BYTES,
             "cache_bytes": self.store.cached_bytes,
             "recording_bytes": self.recording_bytes,
+            "flight_bytes": self.flight_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -258,10 +262,10 @@ class WorkingSet:
                 continue
             if from_rule:
                 made = self.wiring.rows(ids[chosen])
-                indptr, columns = made.indptr, (made.projection, made.target, made.weight)
+                indptr, columns = made.indptr, (made.projection, made.target, made.weight, _OF_PROJECTION)
             else:
                 taken = stored.take(place[chosen])
-                indptr, columns = taken.indptr, (taken.projection, taken.target, taken.weight)
+                indptr, columns = taken.indptr, (taken.projection, taken.target, taken.weight, _OF_PROJECTION)
             self._install(wanted[chosen], indptr, columns, evict)
 
     def _install(self, wanted: Int64Array, indptr: Int64Array, columns: Columns, evict: bool) -> None:
@@ -275,10 +279,17 @@ class WorkingSet:
                 self.slots, self.records, self.arena, self.codes,
                 wanted[done:], indptr[done:], *columns, limit,
             )  # fmt: skip
+            out_of_codes = fitted < 0
+            fitted = -1 - fitted if out_of_codes else fitted
             done += fitted
             self.counts["rows_loaded"] += int(fitted)
             if done == len(wanted) or not evict:
                 return
+            if out_of_codes:
+                raise BudgetExceeded(
+                    f"{rows.MOST_CODES:,} combinations of projection, target segment and delay have come into RAM, the "
+                    "most there can be; the state is whole: open the engram again, or let delays take fewer values"
+                )
             self.make_room(int(indptr[-1] - indptr[done]) * SYNAPSE_BYTES)
             evict = False
 

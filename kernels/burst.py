@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from engramdb.kernels.calendar import IN_USE, peek, postpone, schedule, take
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.deliver import deliver, deliver_apart, fire, gather
-from engramdb.kernels.slots import BLOCK, N_BLOCKS, N_FRESH, add_input
+from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, N_BLOCKS, N_FRESH, add_input
 from engramdb.kernels.stepping import Step
 
 # where a burst stands when it returns
@@ -42,51 +43,85 @@ def _and_others(slots, constants, rows, mine, number, stop, fired, count):
     _others(slots, constants, rows, mine, number + 1, stop, fired, count)
 
 
-def _burst(slots, records, arena, codes, constants, rows, mine, delay, first, ticks, held, amplitude, spikes, ends):
-    """Run up to ``ticks`` ticks from the tick ``first`` on; every synapse takes ``delay`` ticks (0: there are none).
+def _burst(
+    slots, records, arena, codes, constants, rows, mine, calendar, least, longest, delay, first, ticks, held, amplitude,
+    spikes, ends,
+):  # fmt: skip
+    """Run up to ``ticks`` ticks, from the tick ``first`` on.
 
-    ``constants``, ``rows`` and, one row a model, ``mine``: see ``stepping``. ``held`` and ``amplitude`` (int64): input
-    to add in every tick. ``spikes`` (int64): slots that fired, of the ``delay`` ticks before first and then of these;
-    ``ends`` (int64, (delay + ticks + 1,)): ``ends[i]`` to ``ends[i + 1]`` of them are those of tick first - delay + i.
-    Returns (whole ticks, where it stands, synaptic events delivered); in the middle of a tick, ``ends`` has its spikes.
+    ``constants``, ``rows`` and, one row a model, ``mine``: see ``stepping``; ``calendar``, ``least``, ``longest``: see
+    ``calendar``. ``delay``: that of all synapses, 0 where they differ. ``held`` and ``amplitude`` (int64): input to add
+    in every tick. ``spikes`` (int64): slots that fired, of the ``delay`` ticks before first and then of these; ``ends``
+    (int64, (delay + ticks + 1,)): ``ends[i]`` to ``ends[i + 1]`` of them are those of tick first - delay + i. Returns
+    (whole ticks, where it stands, synaptic events delivered); where neurons have FIRED, ``ends`` has this tick's too.
     """
     counters = slots.counters
+    record, block_layer = slots.record, slots.block_layer
+    due = np.empty(spikes.shape[0], dtype=np.int64)
+    age = np.empty(spikes.shape[0], dtype=np.int32)
+    following = np.empty(spikes.shape[0], dtype=np.int32)
     offsets = np.empty(spikes.shape[0], dtype=np.int64)
     lengths = np.empty(spikes.shape[0], dtype=np.int64)
     count = np.zeros(1, dtype=np.int64)
     apart = slots.inhibition.shape[0] > 0
     events = 0
     for done in range(ticks):
+        tick = first + done
         end = ends[delay + done]
-        if end + counters[N_BLOCKS] * BLOCK > spikes.shape[0]:
+        if not _has_room(slots, calendar, delay, spikes, end):
             return done, BOUNDARY, events
+        n_due = 0
         if delay > 0:
-            due = spikes[ends[done] : ends[done + 1]]
-            for i in range(due.shape[0]):
-                r = slots.record[due[i]]
-                if r < 0 or records[r].offset < 0:
-                    return done, BOUNDARY, events
+            for i in range(ends[done], ends[done + 1]):
+                if longest[block_layer[spikes[i] >> BLOCK_SHIFT]] > 0:
+                    due[n_due] = spikes[i]
+                    age[n_due] = delay
+                    n_due += 1
+        else:
+            n_due = calendar.due[tick & (calendar.due.shape[0] - 1)]
+            if n_due > due.shape[0]:
+                return done, BOUNDARY, events
+            peek(calendar, tick, due)
+        for i in range(n_due):
+            r = record[due[i]]
+            if r < 0 or records[r].offset < 0:
+                return done, BOUNDARY, events
+        if n_due > 0:
+            if delay == 0:
+                take(calendar, tick, due, age)
             count[0] = 0
-            if gather(slots, records, arena, codes, due, delay, 0, offsets, lengths, count) < due.shape[0]:
+            if gather(slots, records, arena, codes, due[:n_due], age, 0, offsets, lengths, count, following) < n_due:
                 return done, BROKEN, events
+            if delay == 0:
+                postpone(calendar, due[:n_due], age, following, tick)
             stretches = offsets[: count[0]], lengths[: count[0]]
             if apart:
                 sums = slots.input[0], slots.inhibition[0]
                 events += deliver_apart(*stretches, arena.link, *sums, slots.block_awake)
             else:
                 events += deliver(*stretches, arena.link, slots.input[0], slots.block_awake)
-            if counters[N_FRESH] or end + counters[N_BLOCKS] * BLOCK > spikes.shape[0]:
+            if counters[N_FRESH] or not _has_room(slots, calendar, delay, spikes, end):
                 return done, DELIVERED, events
         add_input(slots, held, amplitude)
         count[0] = end
         _step_all(slots, constants, rows, mine, 0, counters[N_BLOCKS], spikes, count)
         ends[delay + done + 1] = count[0]
         fired = spikes[end : count[0]]
-        for i in range(fired.shape[0]):
-            if slots.record[fired[i]] < 0:
-                return done, FIRED, events
-        fire(slots, records, fired, first + done, offsets)
+        if fired.shape[0] > 0:
+            for i in range(fired.shape[0]):
+                if record[fired[i]] < 0:
+                    return done, FIRED, events
+            fire(slots, records, fired, tick, offsets)
+            if delay == 0:
+                schedule(calendar, slots, records, arena, codes, fired, tick, 1, least, longest)
     return ticks, BOUNDARY, events
+
+
+@njit(inline="always")
+def _has_room(slots, calendar, delay, spikes, end):
+    """Whether all slots might fire: ``spikes`` is filled up to ``end``, and each needs an entry in the calendar."""
+    most = slots.counters[N_BLOCKS] * BLOCK
+    return end + most <= spikes.shape[0] and (delay > 0 or calendar.counters[IN_USE] + most <= calendar.slot.shape[0])
 
 
 def burster(steps: Sequence[Step], plain: Sequence[Callable[..., None]]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import DIRTY, MIXED_DELAYS, WARM, resolve
+from engramdb.kernels.rows import DIRTY, WARM, first_of_delay, resolve
 from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
@@ -31,11 +31,12 @@ def rowless(slots, records, fired, out):
 
 
 @njit(cache=True, nogil=True)
-def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count):
-    """Where the synapses lie that spikes of the slots ``fired[start:]`` use at ``delay`` ticks.
+def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
+    """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
     Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
-    slots are of an older epoch. Returns how far it came: less than the end where a slot could not be taken.
+    slots are of an older epoch; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
+    Returns how far it came: less than the end where a slot could not be taken.
     """
     epoch = slots.counters[EPOCH]
     n = count[0]
@@ -49,25 +50,29 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
                 prefetch(records, ahead)
         r = slots.record[fired[i]]
         row_delay = records[r].delay
-        if row_delay != delay and row_delay != MIXED_DELAYS:
-            continue
+        lo = records[r].offset
+        hi = lo + records[r].length
+        following[i] = 0
+        if row_delay != delay[i]:
+            if row_delay >= 0:  # of all synapses, or there are none
+                following[i] = row_delay if row_delay > delay[i] else 0
+                continue
+            end_of_row = hi
+            lo = first_of_delay(arena, codes, lo, end_of_row, delay[i])
+            hi = lo
+            while hi < end_of_row and codes.delay[arena.code[hi]] == delay[i]:
+                hi += 1
+            if hi < end_of_row:
+                following[i] = codes.delay[arena.code[hi]]
+            if hi == lo:
+                continue
         if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
         records[r].flags |= WARM
-        lo = records[r].offset
-        hi = lo + records[r].length
-        if row_delay == MIXED_DELAYS:
-            while lo < hi and codes.delay[arena.code[lo]] < delay:
-                lo += 1
-            stop = lo
-            while stop < hi and codes.delay[arena.code[stop]] == delay:
-                stop += 1
-            hi = stop
-        if hi > lo:
-            offsets[n] = lo
-            lengths[n] = hi - lo
-            n += 1
+        offsets[n] = lo
+        lengths[n] = hi - lo
+        n += 1
     count[0] = n
     return end
 

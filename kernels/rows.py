@@ -2,7 +2,7 @@
 
 A record belongs to a slot. Its row, if loaded, is a stretch of the arena; rows are appended at the arena's end and
 moved down when others have been dropped. A synapse is 14 bytes: the target's local id, a code for (projection,
-segment) and with it prefix and delay, the target's slot as last seen, and the weight.
+segment, delay), the target's slot as last seen, and the weight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.rng import mix64
 from engramdb.kernels.slots import (
     ARENA_END,
     EPOCH,
@@ -25,7 +26,8 @@ from engramdb.kernels.slots import (
 )
 
 DIRTY, WARM, PINNED = np.uint8(1), np.uint8(2), np.uint8(4)
-MIXED_DELAYS = np.int32(0)
+MOST_CODES = 1 << 16
+NO_CODE = np.int64(-1)
 
 
 # Records lie in one array of structs, so that a spike touches one or two cache lines of its neuron's record.
@@ -35,7 +37,7 @@ RECORD = np.dtype(
         ("last_spike", np.int64),  # tick
         ("length", np.int32),  # synapses of its row
         ("epoch", np.int32),  # eviction epoch in which the row's cached slots were last right
-        ("delay", np.int32),  # ticks, where all synapses share it; MIXED_DELAYS otherwise
+        ("delay", np.int32),  # ticks, where all synapses share it; minus the least where not; 0 in an empty row
         ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
         ("spike_count", np.uint32),
         ("flags", np.uint8),  # DIRTY: counts not yet in the store; WARM: used since the last eviction; PINNED
@@ -57,12 +59,58 @@ class Arena(NamedTuple):
 
 
 class Codes(NamedTuple):
-    """What a synapse's code means; arrays over codes, and ``of`` (projections, segments) -> code."""
+    """What a synapse's code means: arrays over codes.
+
+    The first codes are those of the pairs (projection, segment), with the projection's delay. Where synapses have
+    delays of their own, further codes are made as rows with new combinations are installed.
+    """
 
     prefix: npt.NDArray[np.uint64]  # layer << 48 | segment << 32 of the target
     delay: npt.NDArray[np.int32]  # ticks
     layer: npt.NDArray[np.int32]  # position of the target's layer
-    of: npt.NDArray[np.uint16]
+    pair: npt.NDArray[np.uint16]  # the code of its (projection, segment)
+    of: npt.NDArray[np.uint16]  # (projections, segments) -> the pair's code
+    made: npt.NDArray[np.int64]  # (1,) how many codes there are
+    table: npt.NDArray[np.uint32]  # code + 1 of the further codes, by pair and delay; open addressing, 0 = empty
+
+
+@njit(cache=True, nogil=True)
+def code_of(codes, pair, delay):
+    """The code of (projection, segment) ``pair`` with ``delay`` ticks, made where there is none; NO_CODE at the most.
+
+    ``pair``: the code that ``codes.of`` has.
+    """
+    if codes.delay[pair] == delay:
+        return np.int64(pair)
+    mask = np.uint64(codes.table.shape[0] - 1)
+    at = mix64(np.uint64(pair) << np.uint64(32) | np.uint64(delay)) & mask
+    while codes.table[at] != 0:
+        code = np.int64(codes.table[at]) - 1
+        if codes.pair[code] == pair and codes.delay[code] == delay:
+            return code
+        at = (at + np.uint64(1)) & mask
+    code = codes.made[0]
+    if code >= codes.prefix.shape[0]:
+        return NO_CODE
+    codes.prefix[code] = codes.prefix[pair]
+    codes.delay[code] = delay
+    codes.layer[code] = codes.layer[pair]
+    codes.pair[code] = pair
+    codes.table[at] = np.uint32(code + 1)
+    codes.made[0] = code + 1
+    return code
+
+
+@njit(cache=True, nogil=True)
+def first_of_delay(arena, codes, lo, hi, delay):
+    """The first synapse of the stretch ``lo`` to ``hi`` of a row that takes ``delay`` ticks or more."""
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if codes.delay[arena.code[middle]] < delay:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
 
 
 @njit(cache=True, nogil=True)
@@ -118,11 +166,12 @@ def close_up(slots, records):
 
 
 @njit(cache=True, nogil=True)
-def install(slots, records, arena, codes, held, indptr, projection, target, weight, limit):
+def install(slots, records, arena, codes, held, indptr, projection, target, weight, delay, limit):
     """Append rows to the arena for the slots ``held`` (int64), whose records have none; returns how many fitted.
 
-    ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32 (nnz,): the rows, sorted
-    by delay. ``limit``: arena length not to be passed.
+    ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32, ``delay`` uint16 (nnz,):
+    the rows, sorted by delay; an empty ``delay`` where every synapse has that of its projection. ``limit``: arena
+    length not to be passed. Where there are no codes left for a row, -1 minus the number of rows before it.
     """
     counters = slots.counters
     for i in range(held.shape[0]):
@@ -131,11 +180,15 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
         end = counters[ARENA_END]
         if end + hi - lo > limit:
             return i
-        first_delay = np.int32(1)
-        last_delay = np.int32(1)
+        first_delay = np.int32(0)
+        last_delay = np.int32(0)
         for j in range(lo, hi):
             segment = np.int64((target[j] >> np.uint64(32)) & np.uint64(0xFFFF))
-            code = codes.of[projection[j], segment]
+            code = np.int64(codes.of[projection[j], segment])
+            if delay.shape[0]:
+                code = code_of(codes, code, np.int32(delay[j]))
+                if code == NO_CODE:
+                    return -1 - i
             at = end + j - lo
             arena.local[at] = np.uint32(target[j] & np.uint64(0xFFFFFFFF))
             arena.code[at] = code
@@ -147,7 +200,7 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
         records[r].offset = end
         records[r].length = hi - lo
         records[r].epoch = -1
-        records[r].delay = first_delay if first_delay == last_delay else MIXED_DELAYS
+        records[r].delay = first_delay if first_delay == last_delay else -first_delay
         counters[ARENA_END] = end + hi - lo
         counters[N_ROWS] += 1
     return held.shape[0]

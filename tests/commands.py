@@ -235,8 +235,11 @@ class Twin:
         """Those at rest, with no spike under way, whose rows are what the rules generate."""
         simulator = self.simulator
         resting = (simulator.u == 0) & (simulator.left == 0)
-        for tick in range(simulator.tick - int(self.spec.delays.max()) + 1, simulator.tick + 1):
-            resting &= ~simulator.fired_at.get(tick, np.zeros(len(resting), dtype=bool))
+        for layer in self.spec.layers:
+            longest = max(self.spec.delay_range(p)[1] for p in self.spec.all_projections if p.pre == layer.name)
+            own = simulator.ids >> np.uint64(48) == layer.index
+            for tick in range(simulator.tick - longest + 1, simulator.tick + 1):
+                resting &= ~(own & simulator.fired_at.get(tick, np.zeros(len(resting), dtype=bool)))
         wiring = Wiring(self.spec, self.now.bundles)
         for place in places[resting[places]].tolist():
             rows = wiring.rows(simulator.ids[place : place + 1])

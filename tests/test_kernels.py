@@ -83,6 +83,9 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
         prefix=np.zeros(delays, np.uint64),
         delay=np.arange(1, delays + 1, dtype=np.int32),
         layer=np.zeros(delays, np.int32),
+        pair=np.arange(delays, dtype=np.uint16),
+        made=np.array([delays]),
+        table=np.zeros(1, np.uint32),
         of=np.arange(delays, dtype=np.uint16).reshape(delays, 1),
     )
     ids = np.arange(n, dtype=np.uint64)
@@ -98,7 +101,8 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     weight = random.normal(0, 3, indptr[-1]).astype(np.float32)
 
     rows.attach(held, records, place, np.arange(n, dtype=np.uint32), np.zeros(n, np.int64))
-    assert rows.install(held, records, arena, codes, place, indptr, projection, target, weight, 4000) == n
+    columns = projection, target, weight, np.empty(0, np.uint16)
+    assert rows.install(held, records, arena, codes, place, indptr, *columns, 4000) == n
     records["flags"][:n] = 0
     rows.drop_rows(held, records, False, int(indptr[-1] * dropped))
     loaded = np.flatnonzero(records["offset"][:n] >= 0)
@@ -124,7 +128,12 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     assert set(missing[: deliver.rowless(held, records, place, missing)]) == set(place) - set(fired)
     for delay in range(1, delays + 1):
         offsets, lengths, count = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
-        assert deliver.gather(held, records, arena, codes, fired, delay, 0, offsets, lengths, count) == len(fired)
+        ages, following = np.full(len(fired), delay, np.int32), np.empty(n, np.int32)
+        arrays = fired, ages, 0, offsets, lengths, count, following
+        assert deliver.gather(held, records, arena, codes, *arrays) == len(fired)
+        for at, slot in enumerate(fired):
+            later = projection[row_of == np.flatnonzero(place == slot)[0]] + 1
+            assert following[at] == min(later[later > delay], default=0)
         offsets, lengths = offsets[: count[0]], lengths[: count[0]]
         events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake)
         arriving = np.isin(place[row_of], fired) & (projection + 1 == delay)
