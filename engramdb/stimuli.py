@@ -14,7 +14,6 @@ from engramdb.kernels import deliver, slots
 from engramdb.state import joined
 from engramdb.workingset import Int64Array, WorkingSet
 
-
 EVER = 1 << 62  # a tick that never comes
 
 

@@ -66,7 +66,8 @@ def njit(of: Sequence[Callable[..., Any]] = (), **options: Any) -> Callable[[Fun
     """
 
     def decorate(function: Function) -> Function:
-        paths = [_file_of(each) for each in (*of, function)]
+        sources: list[Callable[..., Any]] = [*of, function]
+        paths = [_file_of(each) for each in sources]
         if None in paths:
             return cast(Function, numba.njit(**{**options, "cache": False})(function))
         chosen = config.CACHE_DIR
