@@ -11,7 +11,7 @@ import numpy as np
 from engramdb.flight import Flight
 from engramdb.kernels import slots
 from engramdb.models.kernel import burst_of
-from engramdb.stimuli import Stimuli
+from engramdb.stimuli.pending import Stimuli
 from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRST_TICKS, _MOST_TICKS = 32, 1 << 16
@@ -65,6 +65,8 @@ class Bursts:
             self._waiting -= 1
             return None
         held, amplitude, last = self._stimuli.steady(first)
+        if last < first:
+            return None
         working_set.fill_fresh()
         ticks = min(most, self._ticks, last - first + 1)
         blocks = int(working_set.slots.counters[slots.N_BLOCKS])

@@ -365,13 +365,14 @@ def _in_flight(before: Store, after: Store) -> InFlight:
             unlike = one[name][at_before] != other[name][at_after]
             recharged |= unlike.any(axis=tuple(range(1, unlike.ndim)))
 
-    def both(name: str) -> tuple[int, int]:
-        return len(one.get(name, empty)), len(other.get(name, empty))
+    def both(*names: str) -> tuple[int, int]:
+        before, after = (sum(len(state.get(name, empty)) for name in names) for state in (one, other))
+        return before, after
 
     return InFlight(
         charged=both("charged_id"), woken=len(ids_after) - len(at_after), settled=len(ids_before) - len(at_before),
-        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"), stimuli=both("stimulus_id"),
-        differing=differing,
+        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"),
+        stimuli=both("stimulus_id", "poisson_id", "train_id"), differing=differing,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import flight, stimuli
+from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
@@ -23,7 +23,7 @@ from engramdb.kernels import deliver, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
-from engramdb.stimuli import Stimuli
+from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
 from engramdb.stretch import NOBODY, Stretch
 from engramdb.workers import Workers
@@ -309,7 +309,7 @@ class Engine:
             return {
                 **charged_state(ids, fields),
                 **flight.state_of(spikes),
-                **stimuli.state_of(input_to_come),
+                **input_to_come(),
             }
 
         return state
@@ -321,4 +321,4 @@ class Engine:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
-        self.stimuli.load_state(state)
+        self.stimuli.load_state(tick, state)

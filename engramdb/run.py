@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType, TracebackType
+from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,14 +20,12 @@ from engramdb.reservation import Reservation
 from engramdb.stretch import Stretch
 
 if TYPE_CHECKING:
-    import pyarrow.parquet
-
     from engramdb.engine import Engine
+    from engramdb.pace import Pace
+    from engramdb.recording.recorder import Recorder, Traces
 
 Int64Array = npt.NDArray[np.int64]
 
-_RECORDED_SPIKE_BYTES = 24  # in the list of ticks, and once more while the two arrays are put together
-_ROWS_A_GROUP = 1 << 20
 MOST_TICKS = 1 << 40  # of one run: their counts still fit into the address space
 _SPARSE_FROM_BYTES = 1 << 24
 _SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
@@ -39,7 +36,9 @@ class Run:
     """Ticks ``first_tick`` .. ``first_tick + ticks - 1``.
 
     ``counts``: int64 (ticks,), spikes in each. ``spikes``: (tick int64, id uint64) arrays sorted by tick and id, if
-    they were recorded to memory, else empty. ``interrupted``: stopped at a tick boundary by ctrl-C.
+    they were recorded to memory, else empty. ``population``: spikes in each tick by layer, int64 (ticks,), and
+    ``traces``: state variables, both where they were recorded to memory. ``interrupted``: stopped at a tick boundary
+    by ctrl-C.
     """
 
     first_tick: int
@@ -50,6 +49,8 @@ class Run:
     elapsed: float
     interrupted: bool = False
     stats: dict[str, Any] = field(default_factory=dict)
+    population: dict[str, Int64Array] = field(default_factory=dict)
+    traces: Traces | None = None
 
     def rates(self) -> dict[int, float]:
         """Mean rate in Hz of every neuron that spiked, by id; needs ``record=("spikes",)``."""
@@ -59,68 +60,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"
-
-
-class SpikeRecorder:
-    """Keeps the spikes of each tick in memory or streams them to a Parquet file (columns ``tick``, ``id``).
-
-    The file gets its name only when it is complete; ids are uint64. ``buffer_bytes``: about as much waits for writing.
-    """
-
-    def __init__(self, to: Path | None, buffer_bytes: int) -> None:
-        self._to = to
-        self._rows_a_group = min(_ROWS_A_GROUP, max(64, buffer_bytes // _RECORDED_SPIKE_BYTES))
-        self._ticks: list[Int64Array] = []
-        self._ids: list[IdArray] = []
-        self._waiting = 0
-        self._writer: pyarrow.parquet.ParquetWriter | None = None
-        if to is not None:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            self._part = to.with_name(to.name + ".part")
-            self._schema = pa.schema([("tick", pa.int64()), ("id", pa.uint64())])
-            self._writer = pq.ParquetWriter(self._part, self._schema)
-
-    @property
-    def nbytes(self) -> int:
-        return self._waiting * _RECORDED_SPIKE_BYTES
-
-    @property
-    def streams(self) -> bool:
-        """Whether spikes go to a file."""
-        return self._to is not None
-
-    def extend(self, ticks: Int64Array, ids: IdArray) -> None:
-        """``ids``: those that fired in each of ``ticks``, sorted by tick and id."""
-        self._ticks.append(ticks)
-        self._ids.append(ids)
-        self._waiting += len(ids)
-        if self._writer is not None and self._waiting >= self._rows_a_group:
-            self._write()
-
-    def arrays(self) -> tuple[Int64Array, IdArray]:
-        return (
-            np.concatenate([np.empty(0, dtype=np.int64), *self._ticks]),
-            np.concatenate([np.empty(0, dtype=np.uint64), *self._ids]),
-        )
-
-    def _write(self) -> None:
-        import pyarrow as pa
-
-        assert self._writer is not None
-        self._writer.write_table(pa.table(list(self.arrays()), schema=self._schema))
-        self._ticks, self._ids, self._waiting = [], [], 0
-
-    def __enter__(self) -> SpikeRecorder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._writer is None or self._to is None:
-            return
-        self._write()
-        self._writer.close()
-        self._part.replace(self._to)
 
 
 class SpikeCounts:
@@ -185,10 +124,11 @@ def run_ticks(
     engine: Engine,
     ticks: int,
     dt_ms: float,
-    recorder: SpikeRecorder | None,
+    recorder: Recorder | None,
     until: Callable[[int, IdArray], bool] | None,
     progress: Callable[[int, int, dict[str, Any]], None] | None,
     done: Callable[[float], None],
+    pace: Pace | None = None,
 ) -> Run:
     """Run up to ``ticks`` ticks; see :meth:`engramdb.engram.Engram.run`.
 
@@ -203,17 +143,23 @@ def run_ticks(
     with interruptible() as caught, recorder if recorder is not None else nullcontext():
         try:
             while counts.ticks < ticks and not caught and exceeded is None and not over:
-                # what ends a run has to be asked after every tick
-                stretch = engine.advance(1 if until is not None else ticks - counts.ticks)
+                most = ticks - counts.ticks
+                if until is not None or pace is not None:
+                    most = 1
+                elif recorder is not None:
+                    most = min(most, recorder.most_ticks(engine.tick))
+                stretch = engine.advance(most)
                 exceeded = stretch.exceeded
                 counts.add(stretch)
                 if recorder is not None or until is not None:
                     fired_in, ids = _by_tick(engine, stretch)
-                    if recorder is not None and len(ids):
-                        recorder.extend(fired_in, ids)
+                    if recorder is not None and stretch.ticks:
+                        recorder.add(engine.tick - stretch.ticks + 1, engine.tick, fired_in, ids, engine.working_set)
                         engine.working_set.recording_bytes = recorder.nbytes
                     if until is not None and stretch.ticks:
                         over = until(engine.tick, ids)
+                if pace is not None:
+                    pace.wait(lambda: bool(caught))
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
@@ -226,15 +172,16 @@ def run_ticks(
             if counts.ticks:
                 done(time.perf_counter() - acknowledged)
         elapsed = time.perf_counter() - began
-        spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
-        if recorder is not None and not recorder.streams:
-            spikes = recorder.arrays()
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
         "synaptic_events": engine.events - events,
         **engine.working_set.stats(),
+        **(pace.stats() if pace is not None else {}),
     }
+    spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
     run = Run(first, counts.ticks, dt_ms, counts.array(), spikes, elapsed, bool(caught), stats)
+    if recorder is not None:
+        run = replace(run, spikes=recorder.spikes(), population=recorder.population(), traces=recorder.traces())
     if exceeded is not None:
         exceeded.run = run
         raise exceeded

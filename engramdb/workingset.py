@@ -49,6 +49,7 @@ class WorkingSet:
         self.budget_bytes = budget_bytes
         self.recording_bytes = 0
         self.flight_bytes = 0
+        self.stimuli_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = {"rows_loaded": 0, "rows_dropped": 0, "slots_freed": 0, "evictions": 0, "records_written": 0}
@@ -107,6 +108,7 @@ class WorkingSet:
             + self.store.cached_bytes
             + self.recording_bytes
             + self.flight_bytes
+            + self.stimuli_bytes
         )
 
     @property
@@ -129,6 +131,7 @@ class WorkingSet:
             "cache_bytes": self.store.cached_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
+            "stimuli_bytes": self.stimuli_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,

@@ -28,6 +28,8 @@ BIAS = np.uint64(5)  # per-neuron bias
 V_INIT = np.uint64(6)  # per-neuron initial potential
 BUILT_TARGET = np.uint64(7)  # partners chosen by rules that are built
 BUILT_WEIGHT = np.uint64(8)  # weights of synapses that are built
+POISSON = np.uint64(32)  # times of Poisson input
+SYMBOL = np.uint64(33)  # neurons that stand for a symbol
 
 
 @njit(cache=True, nogil=True)

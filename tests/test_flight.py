@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engramdb.kernels import calendar, rows, slots
-from tests.test_kernels import SEED, make_slots
+from tests.test_kernels import make_slots
 
 
 @given(data=st.data(), longest=st.integers(1, 70))
@@ -49,7 +49,7 @@ def test_a_row_is_due_at_its_first_delay_that_is_still_to_come(seed: int, n: int
         table=np.zeros(256, np.uint32),
     )  # fmt: skip
     place = np.empty(n, np.int64)
-    slots.take_many(held, SEED, np.zeros(n, np.int32), np.arange(n, dtype=np.uint64), 0, place)
+    slots.take_many(held, np.zeros(n, np.int32), np.arange(n, dtype=np.uint64), 0, place)
     degree = random.integers(0, 9, n)
     indptr = np.concatenate([[0], np.cumsum(degree)]).astype(np.int64)
     delay = random.integers(1, longest + 1, indptr[-1]).astype(np.uint16)
@@ -87,7 +87,7 @@ def test_rows_for_which_no_code_is_left_stay_out_and_are_counted() -> None:
         pair=np.zeros(3, np.uint16), of=np.zeros((1, 1), np.uint16), made=np.array([1]), table=np.zeros(16, np.uint32),
     )  # fmt: skip
     place = np.empty(2, np.int64)
-    slots.take_many(held, SEED, np.zeros(2, np.int32), np.arange(2, dtype=np.uint64), 0, place)
+    slots.take_many(held, np.zeros(2, np.int32), np.arange(2, dtype=np.uint64), 0, place)
     rows.attach(held, records, place, np.zeros(2, np.uint32), np.zeros(2, np.int64))
     delay = np.array([1, 5, 2, 5, 9], np.uint16)
     columns = np.zeros(5, np.uint16), np.zeros(5, np.uint64), np.zeros(5, np.float32), delay
