@@ -7,6 +7,8 @@ RUN := $(VENV)/bin/python
 TESTS ?=
 # What every run of the suite leaves out: `slow` has its own target, `peers` needs other simulators.
 FAST := -m "not slow and not peers"
+# On all cores, up to four: more gain little and take memory.
+CORES := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-slow test-pythons lint format bench check-peers bench-peers venv pins clean
 .NOTPARALLEL:
@@ -21,14 +23,14 @@ demo: ## import a worm's connectome, touch it, restore it; leaves a picture and 
 
 test: ## run the test suite
 	@.ci/venv $(VENV) test
-	@$(RUN) -m pytest $(FAST) $(TESTS)
+	@$(RUN) -m pytest $(FAST) $(CORES) $(TESTS)
 
 test-slow: ## run the long tests too, with many more random examples
 	@.ci/venv $(VENV) test
-	@HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -m "not peers" $(TESTS)
+	@HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -m "not peers" $(CORES) $(TESTS)
 
 test-pythons: ## run the suite on every Python 3.11 to 3.14 on this machine, pyenv's included
-	@.ci/test-pythons $(FAST) $(TESTS)
+	@.ci/test-pythons $(FAST) $(CORES) $(TESTS)
 
 lint: ## check style, format, types and the direction of imports
 	@.ci/venv $(VENV) lint
@@ -46,9 +48,10 @@ bench: ## measure the workloads and print each figure with its bound
 	@.ci/venv $(VENV)
 	@$(VENV)/bin/engramdb bench
 
-check-peers: .venv-peers/ready ## compare runs, spike for spike, with another simulator
+check-peers: .venv-peers/ready ## compare runs, spike for spike, with Brian2 and NEST
 	@.ci/venv $(VENV) test
-	@$(RUN) tests/peers/check_brian2.py .venv-peers/bin/python
+	@.ci/venv-nest .venv-nest
+	@$(RUN) tests/peers/check.py --brian2 .venv-peers/bin/python --nest .venv-nest/bin/python
 
 bench-peers: .venv-peers/ready ## run the workloads here and in the other simulators, in turn
 	@.ci/venv $(VENV) test
@@ -67,12 +70,13 @@ venv: ## set up .venv with everything that test and lint need
 	@.ci/venv $(VENV) lint
 
 # Brian2 2.9, the newest for Python 3.11, uses ndarray.ptp, which NumPy 2.4 took away.
-pins: ## resolve the newest versions again and write constraints.txt and constraints-peers.txt
+pins: ## resolve the newest versions again and write constraints.txt and those of the peers
 	@.ci/venv $(VENV)
 	@$(RUN) .ci/pin.py constraints.txt
 	@$(RUN) .ci/pin.py constraints-peers.txt brian2 cython setuptools "numpy<2.4"
+	@$(RUN) .ci/pin.py --where-it-is constraints-nest.txt nest-simulator
 
 clean: ## remove the environments, caches and what the demo and the build left behind
-	rm -rf .venv .venvs .venv-peers demo-out bench-out build dist engramdb.egg-info
+	rm -rf .venv .venvs .venv-peers .venv-nest demo-out bench-out build dist engramdb.egg-info
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ wheels published for it, with the newest Python at hand.
 
     python .ci/pin.py constraints.txt               every dependency and extra of pyproject.toml
     python .ci/pin.py constraints-peers.txt brian2 cython      the named packages
+    python .ci/pin.py --where-it-is constraints-nest.txt nest-simulator     a Python that has no wheel is left out
 """
 
 import json
@@ -65,15 +66,23 @@ def merge(resolved: Mapping[str, Mapping[str, str]]) -> list[str]:
     return lines
 
 
-def main(file: str, *named: str) -> None:
-    """Write `file` for the `named` requirements, or for those of pyproject.toml."""
+def main(*arguments: str) -> None:
+    """Write the file for the named requirements, or for those of pyproject.toml."""
+    some = arguments[0] == "--where-it-is"
+    file, *named = arguments[some:]
     requirements = named or wanted()
     found = interpreters()
     newest = found[max(found, key=SUPPORTED.index)]
-    resolved = {
-        version: resolve(found.get(version, newest), None if version in found else version, requirements)
-        for version in SUPPORTED
-    }
+    resolved: dict[str, dict[str, str]] = {}
+    for version in SUPPORTED:
+        try:
+            resolved[version] = resolve(
+                found.get(version, newest), None if version in found else version, requirements
+            )
+        except subprocess.CalledProcessError:
+            if not some:
+                raise
+            resolved[version] = {}
     head = "# Exact versions for Python 3.11 to 3.14. Written by `make pins`; do not edit."
     Path(ROOT, file).write_text("\n".join([head, *merge(resolved)]) + "\n", encoding="utf-8")
     print(f"{file}: {len(merge(resolved))} pins, resolved with {', '.join(found)} and for the others from their wheels")

@@ -221,7 +221,7 @@ class Engine:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
-        done, attempt = 0, -1
+        done, attempt = 0, 0
         working_set.renew_limits()  # rows have been loaded since they were set
         while True:
             count = np.zeros(1, dtype=np.int64)
@@ -235,9 +235,8 @@ class Engine:
             # The rows gathered so far are delivered, so their targets have input and stay; those of the chunk still
             # to come must keep their records.
             working_set.pin(chunk[reached:])
-            attempt = 0 if reached > done else attempt + 1
             try:
-                working_set.more_slots(attempt, chunk[reached:])
+                attempt = working_set.more_slots(0 if reached > done else attempt, chunk[reached:])
             except BudgetExceeded:
                 if len(chunk) == 1:
                     raise

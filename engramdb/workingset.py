@@ -152,38 +152,39 @@ class WorkingSet:
         """
         out = np.empty(len(ids), dtype=np.int64)
         positions = self.layers.position[(ids >> np.uint64(48)).astype(np.int64)]
-        done, attempt = 0, -1
+        done, attempt = 0, 0
         self.renew_limits()
         while True:
             reached = slots.take_many(self.slots, positions, ids, done, out)
             if reached == len(ids):
                 return out
-            attempt = 0 if reached > done else attempt + 1
-            self.more_slots(attempt, out[:reached])
+            attempt = self.more_slots(0 if reached > done else attempt, out[:reached])
             done = reached
 
-    def more_slots(self, attempt: int, keep: Int64Array) -> None:
+    def more_slots(self, attempt: int, keep: Int64Array) -> int:
         """Let more slots be taken, by means that grow harsher with each vain ``attempt`` (from 0); ``keep`` stay.
 
-        First the arrays grow within the budget, then slots at rest are freed, then rows dropped and records written
-        back besides; after that :class:`BudgetExceeded` is raised.
+        First the arrays grow within the budget, as often as they can: that is no attempt, for a long row needs many
+        doublings. Then slots at rest are freed, then rows dropped and records written back besides; after that
+        :class:`BudgetExceeded` is raised. Returns the attempt that comes next if this one is in vain.
         """
         counters = self.slots.counters
         before = int(counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT])
         self.renew_limits()
-        if attempt == 0 and counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
-            return
-        if attempt > 2:
+        if counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
+            return attempt
+        if attempt > 1:
             raise self.too_small("another neuron")
         self.store.cache_bytes = 0
-        if attempt < 2:
+        if attempt < 1:
             self._release(keep)
         # few freed slots would soon have us here again, and each time costs a pass over all of them
-        if attempt == 2 or counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
+        if attempt == 1 or counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
             self._drop_rows(spare_warm=False, want=1 << 62)
             self._detach_all()
             self._release(keep)
         self.renew_limits()
+        return attempt + 1
 
     def renew_limits(self) -> None:
         """Let the index and the blocks grow as far as the budget allows at this moment.

@@ -39,14 +39,15 @@ _FIELDS = _CONSTANTS = _INPUTS = 0
 
 
 @njit(inline="always")
-def _take_input(sums, first, last, total):
+def _take_input(sums, first, total):
     """``total`` (int64, (BLOCK,)) = the sums of all threads (int64, (threads, c)) of the block, which become zero."""
-    total[:] = sums[0, first:last]
-    sums[0, first:last] = 0
+    for i in range(BLOCK):
+        total[i] = sums[0, first + i]
+        sums[0, first + i] = 0
     for thread in range(1, sums.shape[0]):
         for i in range(BLOCK):
             total[i] += sums[thread, first + i]
-        sums[thread, first:last] = 0
+            sums[thread, first + i] = 0
 
 
 @njit(inline="always")
@@ -85,26 +86,29 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
             return block
         first = block << BLOCK_SHIFT
         last = first + BLOCK
-        _take_input(slots.input, first, last, total)
+        _take_input(slots.input, first, total)
         if _INPUTS == 1:
             if apart:
-                _take_input(slots.inhibition, first, last, minus)
+                _take_input(slots.inhibition, first, minus)
                 for i in range(BLOCK):
                     total[i] += minus[i]
             _to_float(total, incoming[0])
         else:
-            _take_input(slots.inhibition, first, last, minus)
+            _take_input(slots.inhibition, first, minus)
             for i in range(BLOCK):
                 minus[i] = -minus[i]
             _to_float(total, incoming[0])
             _to_float(minus, incoming[1])
         if layer != filled_for:
             for k in range(_CONSTANTS + 1):
-                constant[k, :] = constants[layer, k]
+                for i in range(BLOCK):
+                    constant[k, i] = constants[layer, k]
             filled_for = layer
         for k in range(_CONSTANTS + 1):
-            if rows[layer, k] >= 0:
-                constant[k, :] = slots.param[block, rows[layer, k]]
+            row = rows[layer, k]
+            if row >= 0:
+                for i in range(BLOCK):
+                    constant[k, i] = slots.param[block, row, i]
         u, fields, refractory = slots.u[first:last], slots.aux[block], slots.refractory[first:last]
         _block_step(u, fields, refractory, incoming, constant, fires)
         someone_fires = np.int32(0)

@@ -66,15 +66,26 @@ class Simulator:
         """One tick; the ids that fire, sorted."""
         self.tick += 1
         t = self.tick
-        total = np.zeros(len(self.ids), dtype=np.int64)
+        arrived = np.zeros((2, len(self.ids)), dtype=np.int64)  # of either sign
         for delay in np.unique(self.delay):
             fired = self.fired_at.get(t - int(delay))
             if fired is not None:
                 arriving = np.flatnonzero(fired[self.pre] & (self.delay == delay))
-                np.add.at(total, self.post[arriving], self.fixed[arriving])
+                fixed = self.fixed[arriving]
+                np.add.at(arrived, ((fixed < 0).astype(np.intp), self.post[arriving]), fixed)
         for start, stop, places, amplitude in self.stimuli:
             if start <= t <= stop:
-                np.add.at(total, places, np.rint(amplitude.astype(np.float64) * FIXED).astype(np.int64))
+                fixed = np.rint(amplitude.astype(np.float64) * FIXED).astype(np.int64)
+                np.add.at(arrived, ((fixed < 0).astype(np.intp), places), fixed)
+        fires = self.advance(arrived)
+        self.spike_count[fires] += 1
+        self.last_spike[fires] = t
+        self.fired_at[t] = fires
+        return self.ids[fires]
+
+    def advance(self, arrived: np.ndarray) -> np.ndarray:
+        """Step all neurons under the input ``arrived``, int64 (2, n), of either sign; who fires."""
+        total = arrived.sum(axis=0)
         incoming = (total.astype(np.float64) / FIXED).astype(np.float32)
         free = self.left == 0
         u = np.where(free, self.u * self.decay + incoming, self.u)
@@ -83,10 +94,7 @@ class Simulator:
         u = np.where(rests, np.float32(0), u)
         self.u = np.where(fires, self.reset, u).astype(np.float32)
         self.left = np.where(fires, self.refractory_ticks, np.maximum(self.left - 1, 0))
-        self.spike_count[fires] += 1
-        self.last_spike[fires] = t
-        self.fired_at[t] = fires
-        return self.ids[fires]
+        return fires
 
     def run(self, ticks: int) -> tuple[np.ndarray, np.ndarray]:
         """(tick, id) of all spikes of ``ticks`` ticks."""

@@ -220,6 +220,7 @@ def test_constraints_fit_the_running_python() -> None:
 def test_the_peers_are_pinned_apart(python: str) -> None:
     assert "brian2" in pins("constraints-peers.txt", python)
     assert "brian2" not in pins("constraints.txt", python)
+    assert "nest-simulator" not in pins("constraints.txt", python)
 
 
 def test_supported_pythons_agree_everywhere() -> None:
@@ -229,7 +230,7 @@ def test_supported_pythons_agree_everywhere() -> None:
 
 
 def test_build_files_name_no_host_and_no_index() -> None:
-    build = [ROOT / name for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peers.txt")]
+    build = [ROOT / name for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peers.txt", "constraints-nest.txt")]
     for path in [*build, *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]:
         assert not re.search(r"https?://|index-url|find-links", path.read_text(encoding="utf-8")), path
 

@@ -61,6 +61,18 @@ def test_room_that_forgotten_rows_leave_is_used_again(tmp_path: Path) -> None:
         assert e.synapses(7).weights[0] == np.float32(0.39)
 
 
+@pytest.mark.parametrize("k", [300, 5000])
+def test_the_first_row_may_be_long(tmp_path: Path, k: int) -> None:
+    """Its targets need many doublings of the index at once, in an engram in which nothing has been awake."""
+    spec = Spec(seed=2, layers=[Layer("a", segments=[20_000], wiring=FixedOutdegree(k=k, weight=0.01))])
+    with make(tmp_path, spec) as e:
+        e.stimulate(7, 20.0)
+        e.run(2)
+        reached = np.append(e.synapses(7).targets, np.uint64(7))  # the neuron itself is refractory
+        assert e.stats()["charged"] == len(np.unique(reached))
+        assert e.stats()["evictions"] == 0
+
+
 def test_slots_taken_after_rows_have_filled_the_budget_stay_within_it(tmp_path: Path) -> None:
     budget = 200_000
     spec = Spec(seed=2, layers=[Layer("a", segments=[5000], wiring=FixedOutdegree(k=45, weight=0.01))])

@@ -10,6 +10,7 @@ from math import factorial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")  # ln 2 in two parts, the first with 20 zero bits: k times it is exact
@@ -38,3 +39,16 @@ def _polynomial(x: Any, coefficients: list[float]) -> Any:
     for coefficient in coefficients[-2::-1]:
         total = total * x + coefficient
     return total
+
+
+def exp32(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """e^x in float32, bit for bit that of ``engramdb.kernels.exponential``, for the references of models."""
+    f32 = np.float32
+    rounder = f32(12582912.0)
+    x = np.minimum(np.maximum(x, f32(-87.0)), f32(88.0))
+    n = (x * f32(_LOG2_E) + rounder) - rounder
+    r = (x - n * f32(0.693359375)) - n * f32(-2.12194440e-4)
+    p = np.full_like(r, f32(1.0 / 5040))
+    for divisor in (720, 120, 24, 6, 2, 1, 1):
+        p = p * r + f32(1.0 / divisor)
+    return p * ((n.astype(np.int32) + np.int32(127)) << np.int32(23)).view(np.float32)

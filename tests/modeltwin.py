@@ -1,0 +1,83 @@
+"""The twin of an engram of any models: its network stepped whole by the models' NumPy references."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engramdb import Engram, models
+from engramdb.distribution import Distribution, draw
+from engramdb.models.model import Model
+from engramdb.parameters import purpose
+from tests.networks import edges_of, ids_of
+from tests.simulator import FIXED, Simulator
+
+
+@dataclass
+class Part:
+    """The neurons of one layer: their places, model and constants (float32)."""
+
+    where: slice
+    model: Model
+    constants: dict[str, np.ndarray]
+
+
+@dataclass
+class ModelTwin(Simulator):
+    """A :class:`Simulator` whose neurons are stepped by the references of their models; ``fields``: (n,) by name."""
+
+    parts: list[Part] = field(default_factory=list)
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def advance(self, arrived: np.ndarray) -> np.ndarray:
+        fires = np.zeros(len(self.ids), dtype=bool)
+        for part in self.parts:
+            plus, minus = arrived[:, part.where]
+            sums = (plus + minus,) if part.model.inputs == 1 else (plus, -minus)
+            incoming = np.array([(total.astype(np.float64) / FIXED).astype(np.float32) for total in sums])
+            state = {f.name: self.fields[f.name][part.where] for f in part.model.state}
+            left = self.left[part.where].astype(np.int32)
+            after, fired = part.model.reference(state, left, incoming, part.constants)
+            for name, values in after.items():
+                self.fields[name][part.where] = values
+            fires[part.where] = fired
+            ticks = part.constants["refractory_ticks"].astype(np.int64)
+            self.left[part.where] = np.where(fired, ticks, np.maximum(left - 1, 0))
+        return fires
+
+
+def model_twin_of(engram: Engram) -> ModelTwin:
+    """The twin of an engram before its first tick."""
+    ids = ids_of(engram)
+    pre, post, weight, delay = edges_of(engram)
+    twin = ModelTwin(ids, np.searchsorted(ids, pre), np.searchsorted(ids, post), weight, delay, dt=engram.spec.dt_ms)
+    born = engram.neurons(ids).fields
+    for layer in sorted(engram.spec.layers, key=lambda layer: layer.index):
+        own = ids >> np.uint64(48) == layer.index
+        lo, hi = int(np.argmax(own)), int(np.argmax(own)) + int(own.sum())
+        model = models.get(layer.model)
+        values = {
+            name: draw(value, engram.spec.seed, ids[lo:hi], purpose(name)).astype(np.float64)
+            if isinstance(value, Distribution)
+            else value
+            for name, value in model.values(layer.params).items()
+        }
+        constants = model.constants(values, engram.spec.dt_ms)
+        kept = {name: np.float32(constants[name]) for name in (*model.kernel_constants, "refractory_ticks")}
+        twin.parts.append(Part(slice(lo, hi), model, kept))
+        for shown in model.state:
+            twin.fields.setdefault(shown.name, np.zeros(len(ids), dtype=np.float32))[lo:hi] = born[shown.name][lo:hi]
+    return twin
+
+
+def assert_same_fields(engram: Engram, twin: ModelTwin) -> None:
+    """Every field of every neuron, bit for bit."""
+    found = engram.neurons(twin.ids)
+    for name, values in twin.fields.items():
+        having = found.has(name)
+        kept = found.fields[name][having].view(np.uint32)
+        np.testing.assert_array_equal(kept, values[having].view(np.uint32), err_msg=name)
+    np.testing.assert_array_equal(found.fields["refractory"], twin.left)
+    np.testing.assert_array_equal(found.fields["spike_count"], twin.spike_count)
+    np.testing.assert_array_equal(found.fields["last_spike"], twin.last_spike)
