@@ -10,6 +10,7 @@ import numpy as np
 
 from engramdb.flight import Flight
 from engramdb.kernels import slots
+from engramdb.kernels.burst import BOUNDARY, BROKEN
 from engramdb.models.kernel import burst_of
 from engramdb.stimuli.pending import Stimuli
 from engramdb.workingset import Int64Array, WorkingSet
@@ -17,7 +18,7 @@ from engramdb.workingset import Int64Array, WorkingSet
 _FIRST_TICKS, _MOST_TICKS = 32, 1 << 16
 _SECONDS = 0.01  # about as long a burst takes: who waits for its end to stop the run should not notice
 _SPARE_SPIKES = 1 << 16
-_MOST_IN_VAIN = 64
+_MOST_IN_VAIN = 31
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Bursts:
             working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
             layers.rows, self._mine, calendar, least, longest, delay, first, ticks, held, amplitude, self._spikes, ends,
         )  # fmt: skip
-        self._learn(done, ticks, time.perf_counter() - began)
+        self._learn(done, ticks, time.perf_counter() - began, vain=not done and stands in (BOUNDARY, BROKEN))
         return Burst(done, stands, events, self._spikes, ends[delay:])
 
     def _room(self, before: int, blocks: int) -> bool:
@@ -100,9 +101,9 @@ class Bursts:
             self._spikes = np.empty(needed + spare, dtype=np.int64)
         return True
 
-    def _learn(self, done: int, ticks: int, seconds: float) -> None:
-        """Bursts that end early again and again are not tried for a while; others become as long as they should be."""
-        self._in_vain = 0 if done else min(_MOST_IN_VAIN, 2 * self._in_vain + 1)
+    def _learn(self, done: int, ticks: int, seconds: float, *, vain: bool) -> None:
+        """Bursts that get nowhere again and again are not tried for a while; others become as long as they should."""
+        self._in_vain = min(_MOST_IN_VAIN, 2 * self._in_vain + 1) if vain else 0
         self._waiting = self._in_vain
         if done == ticks == self._ticks and seconds < _SECONDS / 2:
             self._ticks = min(_MOST_TICKS, 2 * ticks)

@@ -184,8 +184,8 @@ class Engine:
 
     def _deliver(self, tick: int) -> None:
         """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
-        working_set = self.working_set
-        (waiting, delay), most = self.flight.due(tick), self._chunk
+        working_set, most = self.working_set, self._chunk
+        waiting, delay = self._deliver_ready(*self.flight.due(tick), tick)
         while len(waiting):
             chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
@@ -206,6 +206,31 @@ class Engine:
                 waiting = np.concatenate([chunk[delivered:], waiting])
                 delay = np.concatenate([ages[delivered:], delay])
                 most = max(1, (len(chunk) - delivered) // 2)
+
+    def _deliver_ready(self, fired: Int64Array, delay: Int32Array, tick: int) -> tuple[Int64Array, Int32Array]:
+        """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
+        held, working_set = self.working_set.slots, self.working_set
+        following = np.empty(len(fired), dtype=np.int32)
+        epoch = working_set.epoch
+
+        def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
+            offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
+            n, n_left = deliver.gather_ready(
+                held.record, working_set.records, working_set.arena, working_set.codes, epoch,
+                fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
+            )  # fmt: skip
+            return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
+
+        done = self._workers.each(part, len(fired), self.least_rows_a_part)
+        self.events += sum(events for events, _ in done)
+        left = np.concatenate([places for _, places in done])
+        if len(left):
+            ready = np.ones(len(fired), dtype=bool)
+            ready[left] = False
+            self.flight.postpone(fired[ready], delay[ready], following[ready], tick)
+            return fired[left], delay[left]
+        self.flight.postpone(fired, delay, following, tick)
+        return NOBODY, delay[:0]
 
     def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
@@ -245,15 +270,17 @@ class Engine:
                 working_set.unpin()
             done = reached
 
-    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
+    def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
+        """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
         link, held = self.working_set.arena.link, self.working_set.slots
+        if len(held.inhibition):
+            sums = held.input[thread], held.inhibition[thread]
+            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake))
+        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake))
 
+    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
         def part(thread: int, start: int, stop: int) -> int:
-            rows = offsets[start:stop], lengths[start:stop]
-            if len(held.inhibition):
-                sums = held.input[thread], held.inhibition[thread]
-                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
-            return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
+            return self._add_part(offsets[start:stop], lengths[start:stop], thread)
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
@@ -278,10 +305,14 @@ class Engine:
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
         working_set = self.working_set
-        missing = np.empty(len(fired), dtype=np.int64)
-        n = deliver.fire(working_set.slots, working_set.records, fired, tick, missing)
-        for start in range(0, n, self._chunk):
-            chunk = missing[start : min(n, start + self._chunk)]
+
+        def part(_: int, start: int, stop: int) -> Int64Array:
+            without = np.empty(stop - start, dtype=np.int64)
+            return without[: deliver.fire(working_set.slots, working_set.records, fired[start:stop], tick, without)]
+
+        missing = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        for start in range(0, len(missing), self._chunk):
+            chunk = missing[start : start + self._chunk]
             working_set.load(chunk, evict=False)
             left = deliver.fire(
                 working_set.slots, working_set.records, chunk, tick, np.empty(len(chunk), dtype=np.int64)
