@@ -15,15 +15,18 @@ import numpy.typing as npt
 
 from engramdb import flight
 from engramdb.address import IdArray
+from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
+from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
+from engramdb.stretch import NOBODY, Stretch
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
@@ -54,6 +57,7 @@ class Engine:
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
+        self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
         self._ahead_from = 0
@@ -70,7 +74,78 @@ class Engine:
         held = [*self.flight.held(), *self.stimuli.held()]
         return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
-    # ---- one tick
+    # ---- ticks
+
+    def advance(self, most: int) -> Stretch:
+        """Run at least one tick and at most ``most``: as many as can be had in one go, where nothing fails.
+
+        What :meth:`step` would raise as :class:`BudgetExceeded` is in the result, with the ticks run before.
+        """
+        self._check_whole()
+        quiet = self._quiet_ticks(most)
+        if quiet:
+            self.tick += quiet
+            self.last_fired = NOBODY
+            self.flight.let_go(self.tick)
+            self.stimuli.settle(self.tick)
+            return Stretch(quiet)
+        before = self.tick
+        try:
+            if self._workers.threads == 1 or self._parts() == 1:
+                burst = self.bursts.run(self.tick + 1, most)
+                if burst is not None:
+                    stretch = self._settle_burst(burst)
+                    if stretch.ticks or stretch.exceeded:
+                        return stretch
+            fired = self.step()
+        except BudgetExceeded as error:
+            # the tick is complete, what followed it did not fit; or it has not begun
+            fired = self.last_fired if self.tick > before else NOBODY
+            return Stretch(self.tick - before, np.full(self.tick - before, len(fired)), fired, error)
+        return Stretch(1, np.array([len(fired)]), fired)
+
+    def _parts(self) -> int:
+        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part
+
+    def _quiet_ticks(self, most: int) -> int:
+        """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""
+        if len(self.last_fired):
+            return 0
+        coming = [self.flight.next_tick(self.tick), self.stimuli.next_tick(self.tick)]
+        ticks = min([most, *(tick - self.tick - 1 for tick in coming if tick is not None)])
+        held = self.working_set.slots
+        return 0 if ticks <= 0 or held.block_awake[: held.counters[slots.N_BLOCKS]].any() else ticks
+
+    def _settle_burst(self, burst: Burst) -> Stretch:
+        """Take over what a burst has done, and complete the tick in which it may stand."""
+        first, ticks, exceeded = self.tick + 1, burst.ticks, None
+        for number in range(max(0, ticks - self.flight.longest_delay), ticks):
+            self.flight.emit(first + number, burst.fired(number))
+        self.tick += ticks
+        self.flight.let_go(self.tick)
+        self.events += burst.events
+        self.working_set.counts["hits"] += int(burst.ends[ticks] - burst.ends[0])
+        self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
+        self.stimuli.settle(self.tick)
+        ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
+        counts = np.diff(ends)
+        before = self.tick
+        try:
+            if burst.stands == kernel.BROKEN:
+                self._take_back()
+            elif burst.stands == kernel.DELIVERED:
+                self._stimulate_and_step(before + 1)
+            elif burst.stands == kernel.FIRED:
+                self._broken_at = before
+                self._complete(before + 1, burst.fired(ticks))
+            else:
+                self.working_set.check_budget()
+        except BudgetExceeded as error:
+            exceeded = error
+        if self.tick > before:
+            ticks, counts = ticks + 1, np.append(counts, len(self.last_fired))
+            fired = np.concatenate([fired, self.last_fired])
+        return Stretch(ticks, counts, fired, exceeded)
 
     def step(self) -> Int64Array:
         """Run one tick; returns the slots that fired, valid until the next call.
@@ -78,21 +153,35 @@ class Engine:
         :class:`BudgetExceeded` leaves the engine at a tick boundary: at the one before when raised in delivery, at
         the one after when raised behind it (``tick`` tells). After any other error the engine refuses to go on.
         """
+        self._check_whole()
+        tick = self.tick + 1
+        try:
+            self._take_in(tick)
+            self._deliver(tick)
+        except BaseException:
+            self._take_back()
+            raise
+        return self._stimulate_and_step(tick)
+
+    def _check_whole(self) -> None:
         if self._broken_at is not None:
             raise EngramError(
                 f"tick {self._broken_at + 1} could not be completed; close and open the engram again: the journal "
                 f"has everything up to tick {self._broken_at}"
             )
-        tick = self.tick + 1
+
+    def _stimulate_and_step(self, tick: int) -> Int64Array:
+        """The rest of a tick whose spikes are delivered."""
         try:
-            self._take_in(tick)
-            self._deliver(tick)
             self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
             raise
         self._broken_at = self.tick
-        fired = self._step_neurons()
+        return self._complete(tick, self._step_neurons())
+
+    def _complete(self, tick: int, fired: Int64Array) -> Int64Array:
+        """The rest of a tick in which ``fired`` have fired."""
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
@@ -111,8 +200,10 @@ class Engine:
 
     def _deliver(self, tick: int) -> None:
         """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
-        working_set = self.working_set
-        (waiting, delay), most = self.flight.due(tick), self._chunk
+        working_set, most = self.working_set, self._chunk
+        due, delay = self.flight.due(tick)
+        waiting, delay = self._deliver_ready(due, delay, tick)
+        working_set.counts["hits"] += len(due) - len(waiting)
         while len(waiting):
             chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
@@ -135,6 +226,31 @@ class Engine:
                 waiting = np.concatenate([chunk[delivered:], waiting])
                 delay = np.concatenate([ages[delivered:], delay])
                 most = max(1, (len(chunk) - delivered) // 2)
+
+    def _deliver_ready(self, fired: Int64Array, delay: Int32Array, tick: int) -> tuple[Int64Array, Int32Array]:
+        """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
+        held, working_set = self.working_set.slots, self.working_set
+        following = np.empty(len(fired), dtype=np.int32)
+        epoch = working_set.epoch
+
+        def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
+            offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
+            n, n_left = deliver.gather_ready(
+                held.record, working_set.records, working_set.arena, working_set.codes, epoch,
+                fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
+            )  # fmt: skip
+            return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
+
+        done = self._workers.each(part, len(fired), self.least_rows_a_part)
+        self.events += sum(events for events, _ in done)
+        left = np.concatenate([places for _, places in done])
+        if len(left):
+            ready = np.ones(len(fired), dtype=bool)
+            ready[left] = False
+            self.flight.postpone(fired[ready], delay[ready], following[ready], tick)
+            return fired[left], delay[left]
+        self.flight.postpone(fired, delay, following, tick)
+        return NOBODY, delay[:0]
 
     def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
@@ -174,15 +290,17 @@ class Engine:
                 working_set.unpin()
             done = reached
 
-    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
+    def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
+        """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
         link, held = self.working_set.arena.link, self.working_set.slots
+        if len(held.inhibition):
+            sums = held.input[thread], held.inhibition[thread]
+            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake))
+        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake))
 
+    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
         def part(thread: int, start: int, stop: int) -> int:
-            rows = offsets[start:stop], lengths[start:stop]
-            if len(held.inhibition):
-                sums = held.input[thread], held.inhibition[thread]
-                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
-            return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
+            return self._add_part(offsets[start:stop], lengths[start:stop], thread)
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
@@ -208,9 +326,13 @@ class Engine:
     def _fire(self, fired: Int64Array, tick: int) -> None:
         """Count spikes. What the store counts of a neuron without a record is added when its row is read."""
         held, records = self.working_set.slots, self.working_set.records
-        new = np.empty(len(fired), dtype=np.int64)
-        n = deliver.fire(held, records, fired, tick, new)
-        rows.attach(held, records, new[:n], rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
+
+        def part(_: int, start: int, stop: int) -> Int64Array:
+            without = np.empty(stop - start, dtype=np.int64)
+            return without[: deliver.fire(held, records, fired[start:stop], tick, without)]
+
+        new = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
 
     # ---- rows from elsewhere
 

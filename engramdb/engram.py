@@ -22,7 +22,7 @@ from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.run import Run, interruptible, run_ticks
+from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
 from engramdb.stimuli import command
 from engramdb.stimuli.command import COMMANDS, Command, Stimulus
@@ -155,8 +155,9 @@ class Engram:
 
     def _replay(self) -> None:
         for frame in self._store.journal_frames():
-            while self._live.tick < frame.tick:
-                self._live.step()
+            while (ticks := frame.tick - self._live.tick) > 0:
+                if (exceeded := self._live.advance(ticks).exceeded) is not None:
+                    raise exceeded
             if frame.kind in COMMANDS:
                 self._live.stimuli.prepared(frame.kind, frame.meta, frame.arrays, frame.tick)()
             elif frame.kind == "connect":
@@ -406,8 +407,8 @@ class Engram:
         from engramdb.recording.recorder import Recorder
 
         live = self._live
-        if int(ticks) < 0:
-            raise InvalidInput(f"ticks={ticks}: give 0 or more")
+        if not 0 <= int(ticks) <= MOST_TICKS:
+            raise InvalidInput(f"ticks={ticks}: give 0 or more, and at most {MOST_TICKS:,} in one run")
         what = (record,) if isinstance(record, str) else tuple(record)
         recorder, pace = None, None if pace_hz is None else Pace(pace_hz)
         if what or to is not None or record_ids is not None:

@@ -25,6 +25,7 @@ from engramdb.workingset import Int64Array, WorkingSet
 Int32Array = npt.NDArray[np.int32]
 
 _LEAST_ENTRIES = 256
+_EMPTY = kernel.empty(1, 1)
 _ENTRY_BYTES, _SPIKE_BYTES = 12, 8
 
 
@@ -54,6 +55,30 @@ class Flight:
         kernel.take(self._calendar, tick, held, delay)
         return held, delay
 
+    def for_burst(self, more: int) -> tuple[kernel.Calendar, int, Int32Array, Int32Array]:
+        """What a burst needs to know: a calendar with room for ``more`` entries, and the one delay if there is but one.
+
+        Also the least and the longest delay of each layer (int32, by position), 0 where it has no synapses.
+        """
+        calendar = _EMPTY if self._calendar is None else self._room(more)
+        return calendar, self._only, self._least, self._longest
+
+    @property
+    def longest_delay(self) -> int:
+        """In ticks, of all synapses; 0 where there are none."""
+        return self._lasting[-1]
+
+    def fired(self, tick: int) -> Int64Array:
+        """Slots that fired in ``tick`` and have synapses, where all take the same time."""
+        return self._fired.get((self._only, tick), np.empty(0, dtype=np.int64))
+
+    def next_tick(self, after: int) -> int | None:
+        """The first tick after ``after`` in which any spike may arrive; None where none ever does."""
+        if self._calendar is None:
+            return min((at for _, tick in self._fired if (at := tick + self._only) > after), default=None)
+        due = np.roll(self._calendar.due, -(after + 1) % len(self._calendar.due))
+        return after + 1 + int(np.argmax(due > 0)) if due.any() else None
+
     def postpone(self, held: Int64Array, delay: Int32Array, following: Int32Array, tick: int) -> None:
         """Let rows that delivered at ``delay`` in ``tick`` be due again at their ``following`` delays; 0 = never."""
         if self._calendar is not None:
@@ -64,6 +89,12 @@ class Flight:
         self._hold(tick, fired)
         for lasting in self._lasting:
             self._spikes -= len(self._fired.pop((lasting, tick - lasting), ()))
+        self._account()
+
+    def let_go(self, now: int) -> None:
+        """Let go of all spikes that have arrived everywhere by the tick ``now``."""
+        for lasting, tick in [key for key in self._fired if sum(key) <= now]:
+            self._spikes -= len(self._fired.pop((lasting, tick)))
         self._account()
 
     def depart(self, tick: int, fired: Int64Array) -> None:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded
+from engramdb.reservation import Reservation
+from engramdb.stretch import Stretch
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Int64Array = npt.NDArray[np.int64]
 
+MOST_TICKS = 1 << 40  # of one run: their counts still fit into the address space
+_SPARSE_FROM_BYTES = 1 << 24
 _SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
 
 
@@ -58,6 +62,33 @@ class Run:
         return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"
 
 
+class SpikeCounts:
+    """Spikes of each tick of a run; ticks in which nobody fires take no memory."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self._at: list[Int64Array] = []
+        self._counts: list[Int64Array] = []
+
+    def add(self, stretch: Stretch) -> None:
+        if stretch.counts is not None:
+            at = np.flatnonzero(stretch.counts)
+            if len(at):
+                self._at.append(at + self.ticks)
+                self._counts.append(stretch.counts[at])
+        self.ticks += stretch.ticks
+
+    def array(self) -> Int64Array:
+        """int64 (ticks,); pages of it without a spike take no memory until they are written to."""
+        if self.ticks * 8 < _SPARSE_FROM_BYTES:
+            array = np.zeros(self.ticks, dtype=np.int64)
+        else:
+            array = Reservation(self.ticks, np.int64, huge=False).array
+        for at, counts in zip(self._at, self._counts, strict=True):
+            array[at] = counts
+        return array
+
+
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
     """Collect ctrl-C instead of raising it, so that a tick is never cut in two; yields the list it lands in.
@@ -79,6 +110,16 @@ def interruptible() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _by_tick(engine: Engine, stretch: Stretch) -> tuple[Int64Array, IdArray]:
+    """(tick, id) of the spikes of the stretch that was just run, sorted."""
+    ids = engine.working_set.slots.id[stretch.fired]
+    if stretch.counts is None or len(ids) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
+    ticks = np.repeat(np.arange(engine.tick - stretch.ticks + 1, engine.tick + 1), stretch.counts)
+    order = np.argsort(ids) if stretch.ticks == 1 else np.lexsort((ids, ticks))
+    return ticks[order], ids[order]
+
+
 def run_ticks(
     engine: Engine,
     ticks: int,
@@ -95,51 +136,51 @@ def run_ticks(
     its last call took: it makes them durable.
     """
     first, events = engine.tick + 1, engine.events
-    counts: list[int] = []
+    counts = SpikeCounts()
     exceeded: BudgetExceeded | None = None
+    over = False
     began = acknowledged = shown = time.perf_counter()
     with interruptible() as caught, recorder if recorder is not None else nullcontext():
         try:
-            while len(counts) < ticks and not caught and exceeded is None:
-                try:
-                    fired = engine.step()
-                except BudgetExceeded as error:
-                    exceeded = error
-                    if engine.tick < first + len(counts):
-                        break
-                    fired = engine.last_fired  # the tick is complete, what followed it did not fit
-                counts.append(len(fired))
+            while counts.ticks < ticks and not caught and exceeded is None and not over:
+                most = ticks - counts.ticks
+                if until is not None or pace is not None:
+                    most = 1
+                elif recorder is not None:
+                    most = min(most, recorder.most_ticks(engine.tick))
+                stretch = engine.advance(most)
+                exceeded = stretch.exceeded
+                counts.add(stretch)
                 if recorder is not None or until is not None:
-                    ids = np.sort(engine.working_set.slots.id[fired])
-                    if recorder is not None:
-                        recorder.add(engine.tick, ids, engine.working_set)
+                    fired_in, ids = _by_tick(engine, stretch)
+                    if recorder is not None and stretch.ticks:
+                        recorder.add(engine.tick - stretch.ticks + 1, engine.tick, fired_in, ids, engine.working_set)
                         engine.working_set.recording_bytes = recorder.nbytes
-                    if until is not None and until(engine.tick, ids):
-                        break
+                    if until is not None and stretch.ticks:
+                        over = until(engine.tick, ids)
                 if pace is not None:
                     pace.wait(lambda: bool(caught))
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
-                    progress(len(counts), ticks, engine.working_set.stats())
+                    progress(counts.ticks, ticks, engine.working_set.stats())
                 if now - acknowledged > _SECONDS_AT_STAKE:
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
         finally:
             engine.settle()
             engine.working_set.recording_bytes = 0
-            if counts:
+            if counts.ticks:
                 done(time.perf_counter() - acknowledged)
         elapsed = time.perf_counter() - began
     stats = {
-        "ticks_per_second": len(counts) / elapsed if elapsed else 0.0,
+        "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
         "synaptic_events": engine.events - events,
         **engine.working_set.stats(),
         **(pace.stats() if pace is not None else {}),
     }
-    counted = np.array(counts, dtype=np.int64)
     spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
-    run = Run(first, len(counts), dt_ms, counted, spikes, elapsed, bool(caught), stats)
+    run = Run(first, counts.ticks, dt_ms, counts.array(), spikes, elapsed, bool(caught), stats)
     if recorder is not None:
         run = replace(run, spikes=recorder.spikes(), population=recorder.population(), traces=recorder.traces())
     if exceeded is not None:

@@ -110,6 +110,17 @@ def postpone(calendar, held, delay, following, tick):
 
 
 @njit(cache=True, nogil=True)
+def peek(calendar, tick, held):
+    """Fill ``held`` (int64) with the slots due in ``tick``, which stay in."""
+    entry = np.int64(calendar.head[tick & (calendar.head.shape[0] - 1)])
+    n = 0
+    while entry >= 0:
+        held[n] = calendar.slot[entry]
+        n += 1
+        entry = np.int64(calendar.next[entry])
+
+
+@njit(cache=True, nogil=True)
 def take(calendar, tick, held, delay):
     """Take out all entries of ``tick``: ``held`` (int64) and ``delay`` (int32) have room for them."""
     counters = calendar.counters

@@ -37,6 +37,38 @@ def rowless(slots, records, fired, out):
 
 
 @njit(cache=True, nogil=True)
+def _stretch(records, arena, codes, r, delay):
+    """``(lo, hi, following)``: the synapses of record ``r``'s row that take ``delay`` ticks, and its next longer delay.
+
+    ``following`` is 0 where there is none.
+    """
+    row_delay = records[r].delay
+    lo = records[r].offset
+    hi = lo + records[r].length
+    if row_delay == delay:
+        return lo, hi, np.int32(0)
+    if row_delay >= 0:  # of all synapses, or there are none
+        return lo, lo, row_delay if row_delay > delay else np.int32(0)
+    end_of_row = hi
+    lo = first_of_delay(arena, codes, lo, end_of_row, delay)
+    hi = lo
+    while hi < end_of_row and codes.delay[arena.code[hi]] == delay:
+        hi += 1
+    return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
+
+
+@njit(cache=True, nogil=True)
+def _ask_ahead(record, records, fired, i, end):
+    """Ask for the records of slots that come after ``fired[i]``."""
+    if i + 2 * _AHEAD < end:
+        prefetch(record, fired[i + 2 * _AHEAD])
+    if i + _AHEAD < end:
+        ahead = record[fired[i + _AHEAD]]
+        if ahead >= 0:
+            prefetch(records, ahead)
+
+
+@njit(cache=True, nogil=True)
 def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
@@ -48,30 +80,11 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     n = count[0]
     end = fired.shape[0]
     for i in range(start, end):
-        if i + 2 * _AHEAD < end:
-            prefetch(slots.record, fired[i + 2 * _AHEAD])
-        if i + _AHEAD < end:
-            ahead = slots.record[fired[i + _AHEAD]]
-            if ahead >= 0:
-                prefetch(records, ahead)
+        _ask_ahead(slots.record, records, fired, i, end)
         r = slots.record[fired[i]]
-        row_delay = records[r].delay
-        lo = records[r].offset
-        hi = lo + records[r].length
-        following[i] = 0
-        if row_delay != delay[i]:
-            if row_delay >= 0:  # of all synapses, or there are none
-                following[i] = row_delay if row_delay > delay[i] else 0
-                continue
-            end_of_row = hi
-            lo = first_of_delay(arena, codes, lo, end_of_row, delay[i])
-            hi = lo
-            while hi < end_of_row and codes.delay[arena.code[hi]] == delay[i]:
-                hi += 1
-            if hi < end_of_row:
-                following[i] = codes.delay[arena.code[hi]]
-            if hi == lo:
-                continue
+        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
+        if hi == lo:
+            continue
         if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
@@ -81,6 +94,32 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
         n += 1
     count[0] = n
     return end
+
+
+@njit(cache=True, nogil=True)
+def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, lengths, following, left):
+    """As :func:`gather`, of the rows that are loaded and whose cached slots are of the present ``epoch``.
+
+    ``record``: that of the slots. The places in ``fired`` of the others go to ``left`` (int64). It changes nothing that
+    another thread with other slots could look at. Returns how many stretches there are, and how many are left.
+    """
+    n = 0
+    n_left = 0
+    end = fired.shape[0]
+    for i in range(end):
+        _ask_ahead(record, records, fired, i, end)
+        r = record[fired[i]]
+        if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
+            left[n_left] = i
+            n_left += 1
+            continue
+        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
+        if hi > lo:
+            records[r].flags |= WARM
+            offsets[n] = lo
+            lengths[n] = hi - lo
+            n += 1
+    return n, n_left
 
 
 @njit(cache=True, nogil=True)
@@ -143,12 +182,7 @@ def fire(slots, records, fired, tick, missing):
     n = 0
     end = fired.shape[0]
     for i in range(end):
-        if i + 2 * _AHEAD < end:
-            prefetch(slots.record, fired[i + 2 * _AHEAD])
-        if i + _AHEAD < end:
-            ahead = slots.record[fired[i + _AHEAD]]
-            if ahead >= 0:
-                prefetch(records, ahead)
+        _ask_ahead(slots.record, records, fired, i, end)
         r = slots.record[fired[i]]
         if r < 0:
             missing[n] = fired[i]

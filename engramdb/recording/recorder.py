@@ -21,6 +21,7 @@ from engramdb.workingset import WorkingSet
 
 Int64Array = npt.NDArray[np.int64]
 
+_MOST_TICKS = 4096  # whose rates are added at once: each is a row, even where nobody fires
 SPIKES, RATES, TRACES = "spikes", "rates", "traces"
 
 
@@ -79,16 +80,24 @@ class Recorder:
     def nbytes(self) -> int:
         return sum(table.nbytes for table in self._tables.values())
 
-    def add(self, tick: int, fired: IdArray, working_set: WorkingSet) -> None:
-        """The end of ``tick``, in which ``fired`` (sorted ids) fired."""
+    def most_ticks(self, tick: int) -> int:
+        """How many ticks may pass after ``tick`` until the next :meth:`add`."""
+        if self._probe is not None:
+            return self._every - tick % self._every
+        return _MOST_TICKS if RATES in self._tables else 1 << 62
+
+    def add(self, first: int, last: int, ticks: Int64Array, ids: IdArray, working_set: WorkingSet) -> None:
+        """The end of the ticks ``first`` to ``last``; ``ids`` fired in ``ticks`` (int64), sorted by tick and id."""
         if (spikes := self._tables.get(SPIKES)) is not None:
-            spikes.add(tick=np.full(len(fired), tick, dtype=np.int64), id=fired)
+            spikes.add(tick=ticks, id=ids)
         if (rates := self._tables.get(RATES)) is not None:
-            counts = np.diff(np.searchsorted(fired, self._bounds), append=len(fired)).astype(np.int64)
-            names = np.array([layer.name for layer in self._layers], dtype=object)
-            rates.add(tick=np.full(len(counts), tick, dtype=np.int64), layer=names, spikes=counts)
-        if self._probe is not None and tick % self._every == 0:
-            at = np.full(len(self._probe.ids), tick, dtype=np.int64)
+            n_layers, n_ticks = len(self._layers), last - first + 1
+            layer = np.searchsorted(self._bounds, ids, side="right") - 1
+            counts = np.bincount((ticks - first) * n_layers + layer, minlength=n_ticks * n_layers)
+            names = np.array([layer.name for layer in self._layers] * n_ticks, dtype=object)
+            rates.add(tick=np.repeat(np.arange(first, last + 1), n_layers), layer=names, spikes=counts.astype(np.int64))
+        if self._probe is not None and last % self._every == 0:
+            at = np.full(len(self._probe.ids), last, dtype=np.int64)
             self._tables[TRACES].add(tick=at, id=self._probe.ids, **self._probe.read(working_set))
 
     def spikes(self) -> tuple[Int64Array, IdArray]:

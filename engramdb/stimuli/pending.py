@@ -120,6 +120,23 @@ class Stimuli:
         coming = [tick for source in self._sources if (tick := source.next_tick(after)) is not None]
         return min(coming, default=None)
 
+    def steady(self, tick: int) -> tuple[Int64Array, Int64Array, int]:
+        """Slots and their input (int64, 2^-32 of the unit of weights) in ``tick`` and up to the last tick, included,
+        until which it stays the same; before ``tick`` where the input of this very tick is of another kind."""
+        working_set = self._working_set
+        held, amplitude, last = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], EVER
+        for source in self._sources:
+            coming = source.next_tick(tick - 1)
+            if coming is None:
+                continue
+            if coming > tick or not isinstance(source, Pulse):
+                last = min(last, coming - 1)
+                continue
+            held.append(source.slots(working_set))
+            amplitude.append(source.amplitude)
+            last = min(last, source.stop)
+        return np.concatenate(held), np.concatenate(amplitude), last
+
     def held(self) -> list[Int64Array]:
         """Slots that must stay where they are."""
         epoch = self._working_set.epoch

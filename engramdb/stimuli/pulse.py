@@ -40,10 +40,14 @@ class Pulse:
         return 0
 
     def apply(self, tick: int, working_set: WorkingSet) -> None:
+        slots.add_input(working_set.slots, self.slots(working_set), self.amplitude)
+
+    def slots(self, working_set: WorkingSet) -> Int64Array:
+        """Those of its neurons, taken where they have none; they stay while the pulse lasts."""
         if self.epoch != working_set.epoch:
             self.held = working_set.hold(self.ids)
             self.epoch = working_set.epoch
-        slots.add_input(working_set.slots, self.held, self.amplitude)
+        return self.held
 
     def next_tick(self, after: int) -> int | None:
         return max(self.start, after + 1) if after < self.stop and len(self.ids) else None
