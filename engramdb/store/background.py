@@ -38,8 +38,9 @@ class Background:
             finally:
                 self._over.set()
 
-        self._thread = Thread(target=run, name="engramdb-behind")
-        self._thread.start()
+        thread = Thread(target=run, name="engramdb-behind")
+        thread.start()  # where there can be no further thread, nothing goes on
+        self._thread = thread
 
     def wait(self, *, stop: bool = True) -> None:
         """Until it is over; with ``stop``, tell it to leave what can be left. Raises what it raised."""

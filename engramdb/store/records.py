@@ -6,7 +6,7 @@ A record is a neuron's id, its state columns, and its row of outgoing synapses i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -100,16 +100,7 @@ class Records:
 
     def copy(self) -> Records:
         """The same in arrays of their own."""
-        return Records(
-            ids=self.ids.copy(),
-            state={name: column.copy() for name, column in self.state.items()},
-            row_kind=self.row_kind.copy(),
-            indptr=self.indptr.copy(),
-            projection=self.projection.copy(),
-            target=self.target.copy(),
-            weight=self.weight.copy(),
-            kept={name: mask.copy() for name, mask in self.kept.items()},
-        )
+        return Records(**{one.name: _copied(getattr(self, one.name)) for one in fields(self)})
 
     def take(self, index: IndexArray) -> Records:
         """The neurons at ``index`` (int64 (m,), increasing), copied."""
@@ -127,6 +118,12 @@ class Records:
             kept={name: mask[index] for name, mask in self.kept.items()},
             delay=chosen(self.delay, synapse),
         )
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: column.copy() for name, column in value.items()}
+    return None if value is None else value.copy()
 
 
 def gather(indptr: IndexArray, index: IndexArray) -> tuple[IndexArray, IndexArray]:
