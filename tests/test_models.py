@@ -47,14 +47,15 @@ def test_a_kernel_is_its_reference_bit_for_bit(model: Model, data: st.DataObject
     assert still_awake == awake
 
 
+@pytest.mark.parametrize("left_over", [0.0, -1000.0, 1000.0])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model) -> None:
+def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model, left_over: float) -> None:
     nothing = {field.name: np.zeros(slots.BLOCK, np.float32) for field in model.state}
     left = np.where(np.arange(slots.BLOCK) % 2, 0, -1).astype(np.int32)
     constants = constants_of(model, {}, 0.1)
     own = [name for name in constants if name not in OF_LAYERS]
     for name in own:
-        constants[name] = np.where(left < 0, -1000, constants[name]).astype(np.float32)
+        constants[name] = np.where(left < 0, left_over, constants[name]).astype(np.float32)
     silence = np.zeros((1, 2, slots.BLOCK), np.int64)
     _, after_left, fires, awake = by_kernel(model, nothing, left, silence, constants, own)
     assert not fires.any()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import LayerParameters, given
 from engramdb.spec import Spec
 from engramdb.state import charged_fields, column_of
 from engramdb.store import STORED, Store
@@ -88,10 +88,10 @@ class Present:
             out[column][found] = values[place[found]]
         return out
 
-    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+    def fields(self, ids: IdArray, store: Store) -> dict[str, npt.NDArray[Any]]:
         """All fields of the models of ``ids`` but their counts, (n,) by name; NaN where a neuron's model has no such.
 
-        ``ids``: sorted, as far as their layers go.
+        ``ids``: sorted and distinct. ``store`` has the parameters that they were given of their own.
         """
         state = self.state(ids)
         out: dict[str, npt.NDArray[Any]] = {}
@@ -99,8 +99,10 @@ class Present:
             own = LayerParameters(self._spec.layer(layer_index), self._spec.seed, self._spec.dt_ms)
             columns = {field.name: column_of(place, field.name) for place, field in enumerate(own.model.state)}
             values = {name: _of(state, column, part) for name, column in columns.items()}
-            for shown in own.model.absolute:
-                values[shown.name] = own.constant(shown.rest, ids[part]) + values[shown.of]
+            if own.model.absolute:
+                constants = own.constants(ids[part], given(store, own.columns, ids[part]))
+                for shown in own.model.absolute:
+                    values[shown.name] = np.float32(constants[shown.rest]) + values[shown.of]
             for field in (*own.model.absolute, *own.model.state):
                 out.setdefault(field.name, np.full(len(ids), np.nan, dtype=np.float32))[part] = values[field.name]
         return {**out, "refractory": state["refractory"]}
@@ -165,10 +167,25 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     active[resident] = history.row_loaded
     awake = present.awake(unique)
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
-    fields = {**present.fields(unique), "spike_count": spike_count, "last_spike": last_spike}
+    fields = {**present.fields(unique, store), "spike_count": spike_count, "last_spike": last_spike}
     return Neurons(
         ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
     )
+
+
+def parameters_of(ids: IdArray, spec: Spec, store: Store) -> dict[str, npt.NDArray[np.float64]]:
+    """Parameters of ``ids`` (as in :func:`look_up`), float64 (n,) by name; NaN where they are not given, or not had."""
+    unique, back = np.unique(ids, return_inverse=True)
+    out: dict[str, npt.NDArray[np.float64]] = {}
+    for layer_index, part in by_layer(unique):
+        own = LayerParameters(spec.layer(layer_index), spec.seed, spec.dt_ms)
+        values = own.values(unique[part], given(store, own.columns, unique[part]))
+        for parameter, value in values.items():
+            if parameter in own.initially:
+                continue
+            column = out.setdefault(parameter, np.full(len(unique), np.nan))
+            column[part] = np.nan if value is None else value
+    return {name: values[back] for name, values in out.items()}
 
 
 def _of(state: Mapping[str, npt.NDArray[Any]], column: str, part: slice) -> npt.NDArray[np.float32]:
