@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import InvalidInput, NotFound
-from engramdb.parameters import LayerParameters, given_in
+from engramdb.parameters import given_in, parameters_of_layer
 from engramdb.query.synapses import whole_rows
 from engramdb.spec import Spec
 from engramdb.store import OWN, Records, Store
@@ -83,7 +83,7 @@ def parameter_change(
     changed = []
     for layer_index, where in by_layer(ids):
         layer = spec.layer(layer_index)
-        own = LayerParameters(layer, spec.seed, spec.dt_ms)
+        own = parameters_of_layer(layer, spec)
         for name in values:
             if name not in layer.columns:
                 had = ", ".join(layer.columns) or "none"

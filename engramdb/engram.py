@@ -277,8 +277,9 @@ class Engram:
     # ---- driving
 
     def stimulate(self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int = 1) -> None:
-        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids``.
+        """Add ``amplitude`` (a number, or one for each id) to the input of ``ids``.
 
+        It is in mV, or whatever the weights of their model are in; see :attr:`engramdb.models.Model.weight`.
         ``at``: first tick, later than the present one; default the next. ``duration``: ticks in a row.
         """
         live = self._live

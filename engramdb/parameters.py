@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,12 @@ from engramdb import models
 from engramdb.address import IdArray
 from engramdb.distribution import Distribution, draw, resolved
 from engramdb.layer import Layer
+from engramdb.models import Model
 from engramdb.state import column_of
 from engramdb.store import OWN, Records, Store
+
+if TYPE_CHECKING:
+    from engramdb.spec import Spec
 
 Given: TypeAlias = "Mapping[str, npt.NDArray[np.float64]] | None"
 """Values that neurons were given of their own, (n,) by parameter; NaN where a neuron was given none."""
@@ -119,6 +124,16 @@ class LayerParameters:
             for name, problem in self.model.check(one, self._dt_ms):
                 return i, name, problem
         return None
+
+
+def parameters_of_layer(layer: Layer, spec: Spec) -> LayerParameters:
+    """The parameters of a layer of ``spec``; working them out again for every query would take most of its time."""
+    return _made(layer, models.get(layer.model), spec.seed, spec.dt_ms)
+
+
+@lru_cache(maxsize=1024)
+def _made(layer: Layer, _model: Model, seed: int, dt_ms: float) -> LayerParameters:
+    return LayerParameters(layer, seed, dt_ms)
 
 
 def given(store: Store, columns: Iterable[str], ids: IdArray) -> Given:
