@@ -1,9 +1,9 @@
-"""Changes to synapses, worked out on whole rows."""
+"""Changes to synapses, worked out on whole rows, and to parameters of neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.delays import DelayArray, chosen
 from engramdb.errors import InvalidInput, NotFound
+from engramdb.parameters import given_in, parameters_of_layer
 from engramdb.query.synapses import whole_rows
 from engramdb.spec import Spec
-from engramdb.store import Records, Store
+from engramdb.store import OWN, Records, Store
 from engramdb.weights import rounded
 
 if TYPE_CHECKING:
@@ -78,6 +79,50 @@ def synapse_change(
     if len(absent) and not create:
         i = absent.min()
         raise NotFound(f"no synapse {format_id(int(pre[i]))} -> {format_id(int(post[i]))}; use connect to make it")
+    return changed
+
+
+def parameter_change(
+    ids: IdArray, values: Mapping[str, npt.NDArray[np.float64]], spec: Spec, store: Store
+) -> list[Records]:
+    """Records, of one layer each, in which ``ids`` (sorted, distinct) have parameters ``values``, (n,) by name.
+
+    :class:`InvalidInput` for the first neuron that cannot be so.
+    """
+    changed = []
+    for layer_index, where in by_layer(ids):
+        layer = spec.layer(layer_index)
+        own = parameters_of_layer(layer, spec)
+        for name in values:
+            if name not in layer.columns:
+                had = ", ".join(layer.columns) or "none"
+                raise InvalidInput(
+                    f'layer "{layer.name}" keeps no {name} of each neuron; those it keeps: {had}. Declare it as one of'
+                    f" Layer(columns=...) when the engram is created"
+                )
+        stored = store.find(ids[where], query=True)
+        there = np.isin(ids[where], stored.ids)
+        before = given_in(stored, layer.columns, there)
+        together = {**(before or {}), **{name: column[where] for name, column in values.items()}}
+        problem = own.problem(ids[where], together)
+        if problem is not None:
+            place, name, words = problem
+            raise InvalidInput(f"{name} of neuron {format_id(int(ids[where][place]))}: {words}")
+        restless = own.restless(ids[where], together)
+        if restless.any() and not layer.materialize:
+            neuron = format_id(int(ids[where][int(np.argmax(restless))]))
+            raise InvalidInput(
+                f"neuron {neuron} would never rest ({own.model.restless[1]}), which those of the virtual layer"
+                f' "{layer.name}" must; a layer with materialize = true may have such'
+            )
+        state: dict[str, npt.NDArray[Any]] = {
+            "spike_count": np.zeros(len(there), dtype=np.uint32),
+            "last_spike": np.zeros(len(there), dtype=np.int64),
+        }
+        for name, column in state.items():
+            if len(stored):
+                column[there] = stored.state[name]
+        changed.append(Records.of_state(ids[where], {**state, **{OWN + n: v for n, v in together.items()}}))
     return changed
 
 

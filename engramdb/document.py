@@ -128,6 +128,8 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         content["weights"] = layer.weights
     if layer.weight_step is not None:
         content["weight_step"] = layer.weight_step
+    if layer.columns:
+        content["columns"] = list(layer.columns)
     return content
 
 

@@ -20,7 +20,7 @@ from engramdb.delays import DelayArray, in_ticks
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
-from engramdb.query.neurons import Neuron, Neurons, Present, look_up
+from engramdb.query.neurons import Neuron, Neurons, Present, look_up, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
@@ -162,6 +162,9 @@ class Engram:
                 self._live.stimuli.prepared(frame.kind, frame.meta, frame.arrays, frame.tick)()
             elif frame.kind == "connect":
                 self._change_synapses(**frame.arrays, create=frame.meta["create"], journaled=True)
+            elif frame.kind == "parameters":
+                values = {name: array for name, array in frame.arrays.items() if name != "id"}
+                self._set_parameters(frame.arrays["id"], values)
             elif frame.kind == "forget":
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
@@ -265,6 +268,10 @@ class Engram:
         live = None if self._engine is None else self._live.working_set
         return look_up(resolved, self.spec, self._store, self._wiring, Present(self.spec, self._kept, live))
 
+    def parameters(self, ids: Ids) -> dict[str, npt.NDArray[np.float64]]:
+        """Parameters of ``ids``, (n,) by name: of the layer, drawn, or their own; NaN where their model has no such."""
+        return parameters_of(self.resolve(ids), self.spec, self._store)
+
     def synapses(self, neuron_id: Ids, direction: str = "out") -> Synapses:
         """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
         if direction not in ("out", "in"):
@@ -277,11 +284,13 @@ class Engram:
     def stimulate(
         self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | Sequence[int | None] | None = 1
     ) -> int:
-        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
+        """Add ``amplitude`` (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
 
+        It is in mV, or whatever the weights of their model are in; see :attr:`engramdb.models.Model.weight`.
         ``at``: first tick, later than the present one; default the next. ``duration=None``: until it is stopped. A
         current that changes in steps has a list of durations and an amplitude for each. Returns the stimulus's number,
         for :meth:`stop_stimuli`.
+
         """
         live, resolved = self._live, self.resolve(ids)
         return self._drive(command.current(live.stimuli.next_number, live.tick, resolved, amplitude, at, duration))
@@ -476,6 +485,41 @@ class Engram:
             for records in changes:
                 self._store.write(records)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
+
+    def set_parameters(self, ids: Ids, **values: Any) -> int:
+        """Give neurons parameters of their own; returns how many.
+
+        ``values``: a number, or one for each id, by parameter; NaN takes back what a neuron was given, and it has its
+        layer's again. The parameters must be among the ``columns`` of the layers. The neurons get a record. What they
+        do follows the new values from the next tick on; their fields stay what they are relative to rest.
+        """
+        self._check_writable()
+        from engramdb.change import parameter_change
+
+        resolved = self.resolve(ids)
+        sorted_ids, first = np.unique(resolved, return_index=True)
+        if len(sorted_ids) != len(resolved):
+            raise InvalidInput("ids: a neuron is given twice; give each once")
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name, value in values.items():
+            try:
+                arrays[name] = np.broadcast_to(np.asarray(value, dtype=np.float64), (len(resolved),))[first]
+            except (ValueError, TypeError):
+                raise InvalidInput(f"{name}: expected a number or {len(resolved)} numbers") from None
+        # refused before it is journaled: what is in the journal can be done
+        parameter_change(sorted_ids, arrays, self.spec, self._store)
+        with self._journaled("parameters", {}, {"id": sorted_ids, **arrays}):
+            self._set_parameters(sorted_ids, arrays)
+        return len(sorted_ids)
+
+    def _set_parameters(self, ids: IdArray, values: dict[str, npt.NDArray[Any]]) -> None:
+        from engramdb.change import parameter_change
+
+        working_set = self._live.working_set
+        working_set.forget(ids)  # what RAM knows of them must be in the store, whose records change
+        for records in parameter_change(ids, values, self.spec, self._store):
+            self._store.write(records)
+        working_set.refresh(ids)
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

@@ -55,6 +55,8 @@ class Layer:
     - ``materialize``: write the rows of virtual rules out when the engram is created.
     - ``weights``: "float32", "float16" or "int8"; the weight of every synapse of its neurons is rounded to that when it
       comes to be, with "int8" to a whole number, up to 127, of ``weight_step`` mV.
+    - ``columns``: parameters of which a neuron may be given a value of its own, stored with it; see
+      :meth:`engramdb.Engram.set_parameters`.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Layer:
     materialize: bool = False
     weights: str = "float32"
     weight_step: float | None = None
+    columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         segments = _listed(self.segments)
@@ -81,6 +84,8 @@ class Layer:
         object.__setattr__(self, "delay_ms", normalized(self.delay_ms))
         object.__setattr__(self, "materialize", _plain(self.materialize))
         object.__setattr__(self, "weight_step", normalized(self.weight_step))
+        columns = (self.columns,) if isinstance(self.columns, str) else _listed(self.columns)
+        object.__setattr__(self, "columns", columns)
 
     def __hash__(self) -> int:
         return hash((self.name, self.index))

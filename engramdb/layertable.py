@@ -12,7 +12,7 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
 from engramdb.models import Model
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import LayerParameters, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import column_of
 
@@ -32,7 +32,7 @@ class LayerTable:
     @classmethod
     def of(cls, spec: Spec) -> LayerTable:
         position = np.full(65536, _UNDECLARED, dtype=np.int32)
-        parameters = tuple(LayerParameters(layer, spec.seed, spec.dt_ms) for layer in spec.layers)
+        parameters = tuple(parameters_of_layer(layer, spec) for layer in spec.layers)
         width = 1 + max(len(p.model.kernel_constants) for p in parameters)
         constants = np.zeros((len(parameters), width), dtype=np.float32)
         rows = np.full((len(parameters), width), -1, dtype=np.int32)

@@ -143,6 +143,7 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
             wrong = low if low < parameter.minimum else high
             limits = f"{parameter.minimum:g}..{parameter.maximum:g} {parameter.unit}"
             raise InvalidSpec(where, f"{wrong:g} is outside {limits}")
+    _check_columns(f"{path}.columns", layer.columns, model)
     corners = list(_corners(model, layer))
     for values in corners:
         for name, problem in model.check(values, dt_ms):
@@ -160,6 +161,19 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
                 f"{path}.params.{name}" if name else f"{path}.params",
                 f"{given}, so that a neuron never rests and cannot be virtual: change that or say materialize = true",
             )
+
+
+def _check_columns(path: str, columns: Any, model: Model) -> None:
+    if not isinstance(columns, tuple):
+        raise InvalidSpec(path, f"must be a list of parameters, not {columns!r}")
+    possible = [n for n, p in model.parameters.items() if (p.distribution or n == "refractory") and not p.initial]
+    for position, name in enumerate(columns):
+        if name not in possible:
+            raise InvalidSpec(
+                f"{path}[{position}]", f"{name!r} cannot differ from neuron to neuron; {nearest(name, possible)}"
+            )
+        if columns.index(name) != position:
+            raise InvalidSpec(f"{path}[{position}]", f'"{name}" is listed twice')
 
 
 def _corners(model: Model, layer: Layer) -> Iterator[dict[str, Any]]:

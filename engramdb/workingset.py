@@ -19,6 +19,7 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
 from engramdb.layertable import LayerTable, synapse_codes
+from engramdb.parameters import given
 from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
 from engramdb.rowsource import Rows, RowSource
@@ -529,6 +530,22 @@ class WorkingSet:
                 self.slots.block_awake[block] = 1
         self.fill_fresh()
 
+    def refresh(self, ids: IdArray) -> None:
+        """Work the constants of ``ids`` out anew: the store has other parameters of theirs now.
+
+        Who never rests with them, and belongs to a layer that is materialized, is awake from now on.
+        """
+        for layer, where in by_layer(ids):
+            own = self.layers.parameters[int(self.layers.position[layer])]
+            self.hold(ids[where][own.restless(ids[where], given(self.store, own.columns, ids[where]))])
+        held = self.lookup(ids)
+        held = held[held >= 0]
+        block = held >> slots.BLOCK_SHIFT
+        self.slots.used[held] |= slots.FRESH
+        self.slots.block_flags[block] |= slots.FRESH
+        self.slots.counters[slots.N_FRESH] += len(held)
+        self.fill_fresh()
+
     def fill_fresh(self) -> None:
         """Give slots taken since the last call the constants that are their neurons' own; before any is stepped."""
         n_fresh = int(self.slots.counters[slots.N_FRESH])
@@ -542,7 +559,9 @@ class WorkingSet:
             rows_of = [name for name in parameters.kernel_constants if name in parameters.own]
             for start in range(0, n, 65536):
                 held = found[start : min(start + 65536, n)]
-                constants = parameters.constants(self.slots.id[held])
+                held = held[np.argsort(self.slots.id[held])]
+                ids = self.slots.id[held]
+                constants = parameters.constants(ids, given(self.store, parameters.columns, ids))
                 values = np.empty((len(rows_of), len(held)), dtype=np.float32)
                 for row, name in enumerate(rows_of):
                     values[row] = constants[name]

@@ -168,6 +168,7 @@ class Layer(_Table):
         Literal["float32", "float16", "int8"], Field(description="what the weights of its synapses are rounded to")
     ] = "float32"
     weight_step: Annotated[float | None, Field(description="mV of one step of int8 weights")] = None
+    columns: Annotated[list[str], Field(description="parameters that neurons may have values of their own of")] = []
 
 
 class Spec(_Table):

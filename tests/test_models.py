@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from hypothesis import strategies as st
 import engramdb
 from engramdb import Layer, Spec, models
 from engramdb.errors import InvalidInput, InvalidSpec
-from engramdb.kernels import slots
+from engramdb.kernels import intfire1, lif, slots
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.exponential import exp32
-from engramdb.models import exponential, tables
+from engramdb.kernels.stepping import stepper
+from engramdb.models import agreement, exponential, registry, tables
 from engramdb.models.agreement import by_kernel, by_reference, check_model, constants_of, random_block
 from engramdb.models.model import Model
 
@@ -47,14 +50,15 @@ def test_a_kernel_is_its_reference_bit_for_bit(model: Model, data: st.DataObject
     assert still_awake == awake
 
 
+@pytest.mark.parametrize("left_over", [0.0, -1000.0, 1000.0])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model) -> None:
+def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model, left_over: float) -> None:
     nothing = {field.name: np.zeros(slots.BLOCK, np.float32) for field in model.state}
     left = np.where(np.arange(slots.BLOCK) % 2, 0, -1).astype(np.int32)
     constants = constants_of(model, {}, 0.1)
     own = [name for name in constants if name not in OF_LAYERS]
     for name in own:
-        constants[name] = np.where(left < 0, -1000, constants[name]).astype(np.float32)
+        constants[name] = np.where(left < 0, left_over, constants[name]).astype(np.float32)
     silence = np.zeros((1, 2, slots.BLOCK), np.int64)
     _, after_left, fires, awake = by_kernel(model, nothing, left, silence, constants, own)
     assert not fires.any()
@@ -261,3 +265,58 @@ def test_an_unknown_model_says_what_to_import_or_what_there_is() -> None:
 
 def test_the_tables_in_the_document_are_those_of_the_models() -> None:
     assert tables.DOCUMENT.read_text(encoding="utf-8") == tables.text()
+
+
+def test_machine_code_is_kept_between_processes_and_compiled_for_models_in_use_only() -> None:
+    check_model(models.get("lif"), rounds=1)
+    again = stepper(lif.block, "lif", fields=0, constants=5, inputs=1)
+    assert not again.stats.cache_hits, "nothing is loaded or compiled before it is called"
+    agreement.step_of(models.get("lif"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agreement, "step_of", lambda _: again)
+        check_model(models.get("lif"), rounds=1)
+    assert again.stats.cache_hits
+    assert not again.stats.cache_misses
+
+
+def test_a_block_typed_into_a_shell_works_too() -> None:
+    namespace: dict = {}
+    exec(inspect.getsource(intfire1).replace("from __future__ import annotations", ""), namespace)
+    own = replace(models.get("intfire1"), name="shell.intfire1", kernel=namespace["block"])
+    check_model(own, rounds=6)
+
+
+def test_an_engram_of_a_model_that_is_not_registered_says_what_to_import(tmp_path: Path) -> None:
+    models.register(replace(models.get("lif"), name="my_lab.leaky"))
+    try:
+        with engramdb.create(
+            tmp_path / "net.engram", Spec(layers=[Layer("a", model="my_lab.leaky", segments=[9])])
+        ) as e:
+            e.stimulate([1], 20.0)
+            assert e.run(2).counts.tolist() == [1, 0]
+    finally:
+        registry._REGISTRY.pop("my_lab.leaky")
+    with pytest.raises(InvalidSpec, match=r'unknown neuron model "my_lab\.leaky"; import my_lab, the module') as caught:
+        engramdb.open(tmp_path / "net.engram")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_an_installed_package_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab_models.py").write_text(
+        "from dataclasses import replace\nfrom engramdb import models\n"
+        "SLOW = replace(models.get('lif'), name='lab_models.slow')\n"
+    )
+    about = tmp_path / "lab_models-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-models\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[engramdb.models]\nlab_models.slow = lab_models:SLOW\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._installed.cache_clear()
+    try:
+        assert Spec(layers=[Layer("a", model="lab_models.slow", segments=[9])]).layers[0].model == "lab_models.slow"
+        assert "lab_models.slow" in models.names()
+    finally:
+        registry._REGISTRY.pop("lab_models.slow", None)
+        registry._installed.cache_clear()

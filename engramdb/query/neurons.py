@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import given, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import charged_fields, column_of
 from engramdb.store import STORED, Store
@@ -88,29 +88,24 @@ class Present:
             out[column][found] = values[place[found]]
         return out
 
-    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+    def fields(self, ids: IdArray, state: Mapping[str, npt.NDArray[Any]], store: Store) -> dict[str, npt.NDArray[Any]]:
         """All fields of the models of ``ids`` but their counts, (n,) by name; NaN where a neuron's model has no such.
 
-        ``ids``: sorted, as far as their layers go.
+        ``ids``: sorted and distinct; ``state``: what :meth:`state` says of them; ``store`` has the parameters that they
+        were given of their own.
         """
-        state = self.state(ids)
         out: dict[str, npt.NDArray[Any]] = {}
         for layer_index, part in by_layer(ids):
-            own = LayerParameters(self._spec.layer(layer_index), self._spec.seed, self._spec.dt_ms)
+            own = parameters_of_layer(self._spec.layer(layer_index), self._spec)
             columns = {field.name: column_of(place, field.name) for place, field in enumerate(own.model.state)}
             values = {name: _of(state, column, part) for name, column in columns.items()}
-            for shown in own.model.absolute:
-                values[shown.name] = own.constant(shown.rest, ids[part]) + values[shown.of]
+            if own.model.absolute:
+                constants = own.constants(ids[part], given(store, own.columns, ids[part]))
+                for shown in own.model.absolute:
+                    values[shown.name] = np.float32(constants[shown.rest]) + values[shown.of]
             for field in (*own.model.absolute, *own.model.state):
                 out.setdefault(field.name, np.full(len(ids), np.nan, dtype=np.float32))[part] = values[field.name]
         return {**out, "refractory": state["refractory"]}
-
-    def awake(self, ids: IdArray) -> npt.NDArray[np.bool_]:
-        """Which of ``ids`` are charged."""
-        awake = np.zeros(len(ids), dtype=bool)
-        for values in self.state(ids).values():
-            awake |= values != 0
-        return awake
 
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
@@ -172,12 +167,31 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     recorded[resident] |= history.spike_count > 0
     active = np.zeros(n, dtype=bool)
     active[resident] = history.active
-    awake = present.awake(unique)
+    kept = present.state(unique)
+    awake = np.zeros(n, dtype=bool)
+    for values in kept.values():
+        awake |= values != 0
+
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
-    fields = {**present.fields(unique), "spike_count": spike_count, "last_spike": last_spike}
+    fields = {**present.fields(unique, kept, store), "spike_count": spike_count, "last_spike": last_spike}
     return Neurons(
         ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
     )
+
+
+def parameters_of(ids: IdArray, spec: Spec, store: Store) -> dict[str, npt.NDArray[np.float64]]:
+    """Parameters of ``ids`` (as in :func:`look_up`), float64 (n,) by name; NaN where they are not given, or not had."""
+    unique, back = np.unique(ids, return_inverse=True)
+    out: dict[str, npt.NDArray[np.float64]] = {}
+    for layer_index, part in by_layer(unique):
+        own = parameters_of_layer(spec.layer(layer_index), spec)
+        values = own.values(unique[part], given(store, own.columns, unique[part]))
+        for parameter, value in values.items():
+            if parameter in own.initially:
+                continue
+            column = out.setdefault(parameter, np.full(len(unique), np.nan))
+            column[part] = np.nan if value is None else value
+    return {name: values[back] for name, values in out.items()}
 
 
 def _of(state: Mapping[str, npt.NDArray[Any]], column: str, part: slice) -> npt.NDArray[np.float32]:

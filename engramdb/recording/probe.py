@@ -10,9 +10,10 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer
 from engramdb.errors import InvalidInput
 from engramdb.models.model import Absolute
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import LayerParameters, given, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import column_of
+from engramdb.store import Store
 from engramdb.workingset import WorkingSet
 
 _HISTORY = ("spike_count", "last_spike")  # what the spikes say anyway
@@ -23,11 +24,12 @@ class _Source(NamedTuple):
 
     part: slice
     column: str
-    rest: npt.NDArray[np.float32] | None
+    own: LayerParameters
+    rest: str  # a constant of theirs; empty where nothing is added
 
 
 class Probe:
-    """Reads the fields ``names`` of ``ids`` (uint64 (n,), distinct, sorted).
+    """Reads the fields ``names`` of ``ids`` (uint64 (n,), distinct, sorted) during one run.
 
     Raises :class:`InvalidInput` for a field that the model of one of the neurons lacks.
     """
@@ -36,9 +38,10 @@ class Probe:
         self.ids = ids
         self.dtypes: dict[str, np.dtype[Any]] = {}
         self._sources: dict[str, list[_Source]] = {name: [] for name in names}
+        self._rests: dict[str, npt.NDArray[np.float32]] = {}
         for layer_index, part in by_layer(ids):
             layer = spec.layer(layer_index)
-            own = LayerParameters(layer, spec.seed, spec.dt_ms)
+            own = parameters_of_layer(layer, spec)
             known = {field.name: field for field in own.model.fields if field.name not in _HISTORY}
             columns = {field.name: column_of(place, field.name) for place, field in enumerate(own.model.state)}
             if missing := [name for name in names if name not in known]:
@@ -49,18 +52,24 @@ class Probe:
             self.dtypes.update({name: np.dtype(known[name].dtype) for name in names})
             for name in names:
                 field = known[name]
-                if isinstance(field, Absolute):
-                    # worked out once: it never changes, and every reading needs it
-                    source = _Source(part, columns[field.of], own.constant(field.rest, ids[part]))
-                else:
-                    source = _Source(part, columns.get(name, name), None)
-                self._sources[name].append(source)
+                of, rest = (field.of, field.rest) if isinstance(field, Absolute) else (name, "")
+                self._sources[name].append(_Source(part, columns.get(of, of), own, rest))
 
     def read(self, working_set: WorkingSet) -> dict[str, npt.NDArray[Any]]:
         """Name -> (n,); neurons without a slot are at rest."""
         state = working_set.fields(self.ids)
-        out = {name: np.empty(len(self.ids), dtype=dtype) for name, dtype in self.dtypes.items()}
+        out = {}
         for name, sources in self._sources.items():
-            for part, column, rest in sources:
-                out[name][part] = state[column][part] if rest is None else rest + state[column][part]
+            values = np.concatenate([state[source.column][source.part] for source in sources])
+            out[name] = values + self._rest(name, working_set.store) if sources[0].rest else values
         return out
+
+    def _rest(self, name: str, store: Store) -> npt.NDArray[np.float32]:
+        """What is added to a field of each neuron; worked out once, for it does not change during a run."""
+        if name not in self._rests:
+            parts = [
+                own.constant(rest, self.ids[part], given(store, own.columns, self.ids[part]))
+                for part, _, own, rest in self._sources[name]
+            ]
+            self._rests[name] = np.concatenate(parts)
+        return self._rests[name]

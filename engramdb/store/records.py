@@ -21,6 +21,10 @@ KEEP, STORED, GENERATED, FORGOTTEN = 0, 1, 2, 3
 stored. In changes only: KEEP: leave the stored row as it is (a neuron not yet stored becomes GENERATED); FORGOTTEN:
 the neuron has no record any more."""
 
+OWN = "param."
+"""Names of state columns that hold a parameter of each neuron begin with it: float64, NaN where it has none of its own.
+A neuron that is not stored yet and is given no such value gets NaN."""
+
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
 Columns = dict[str, tuple[str, tuple[int, ...]]]

@@ -23,7 +23,7 @@ from engramdb.layer import Layer
 from engramdb.store.directory import LeafTable
 from engramdb.store.leaf import STATE_PREFIX
 from engramdb.store.pack import LEAF, BadRecord
-from engramdb.store.records import GENERATED, STORED, IndexArray, Records
+from engramdb.store.records import GENERATED, OWN, STORED, IndexArray, Records
 from engramdb.store.store import Store
 from engramdb.store.versions import LeafRef
 from engramdb.store.zarrview.column import array_of, read_array
@@ -127,9 +127,13 @@ class Segment(Group):
         if column.field is None:
             return _DESCRIBED[column.name]
         about: dict[str, Any] = {"field": column.field}
-        for field in models.get(self._layer.model).fields:
+        model = models.get(self._layer.model)
+        for field in model.fields:
             if field.name == column.field:
                 about |= {"description": field.doc, "units": field.unit}
+        parameter = model.parameters.get(column.field.removeprefix(OWN)) if column.field.startswith(OWN) else None
+        if parameter is not None:
+            about |= {"description": f"{parameter.doc}; NaN: that of its layer", "units": parameter.unit}
         return about
 
     @property
