@@ -15,6 +15,7 @@ from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
+_SOON = 4  # rows
 _AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
 
 
@@ -48,6 +49,10 @@ def gather(slots, records, arena, codes, seed, fired, delay, start, offsets, len
             ahead = slots.record[fired[i + _AHEAD]]
             if ahead >= 0:
                 prefetch(records, ahead)
+        if i + _SOON < end:
+            soon = slots.record[fired[i + _SOON]]
+            if records[soon].delay < 0:  # of several delays: its codes say where the stretch begins
+                prefetch(arena.code, records[soon].offset)
         r = slots.record[fired[i]]
         row_delay = records[r].delay
         lo = records[r].offset

@@ -47,6 +47,7 @@ class Workload:
 
 WORKLOADS = (
     Workload("tick", "T1", "a tick of 1M LIF neurons, k = 12 random, all resident", "engramdb.sizing.workload_tick"),
+    Workload("delays", "T1", "a tick with 1, 10 and 100 delays", "engramdb.sizing.workload_delays"),
     Workload("memory", "T7", "bytes of RAM per neuron, by its state", "engramdb.sizing.workload_memory"),
     Workload("bytes", "S4", "bytes on disk per neuron", "engramdb.sizing.workload_bytes"),
     Workload("codecs", "S4", "codecs on columns as leaves have them", "engramdb.sizing.workload_codecs"),
