@@ -255,7 +255,9 @@ class _Rows:
             parts = [virtual, *(_drawn_by_source(self._seed, built, ids) for built in self._by_source)]
             parts = [part for part in parts if len(part.pre)]
             drawn = list(self._sorted.upto(ids[-1]))
-            if len(parts) + bool(drawn) < 2:
+            # drawn by source they are in the order of targets, whatever their delays
+            ordered = self._range is None or not self._by_source or not parts
+            if len(parts) + bool(drawn) < 2 and ordered:
                 yield from (*parts, *drawn)  # in order already
             else:
                 parts += drawn

@@ -15,6 +15,7 @@ from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
+_SOON = 4  # rows
 _AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
 
 
@@ -69,6 +70,15 @@ def _ask_ahead(record, records, fired, i, end):
 
 
 @njit(cache=True, nogil=True)
+def _ask_for_codes(record, records, arena, fired, i, end):
+    """Ask for the codes of a row that comes soon after ``fired[i]``: of several delays, they say where one begins."""
+    if i + _SOON < end:
+        soon = record[fired[i + _SOON]]
+        if soon >= 0 and records[soon].offset >= 0 and records[soon].delay < 0:
+            prefetch(arena.code, records[soon].offset)
+
+
+@njit(cache=True, nogil=True)
 def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
@@ -81,6 +91,7 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     end = fired.shape[0]
     for i in range(start, end):
         _ask_ahead(slots.record, records, fired, i, end)
+        _ask_for_codes(slots.record, records, arena, fired, i, end)
         r = slots.record[fired[i]]
         lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi == lo:
@@ -108,6 +119,7 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
     end = fired.shape[0]
     for i in range(end):
         _ask_ahead(record, records, fired, i, end)
+        _ask_for_codes(record, records, arena, fired, i, end)
         r = record[fired[i]]
         if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
             left[n_left] = i
