@@ -350,8 +350,8 @@ class Twin:
 def difference(e: Engram, twin: Twin, *, snapshots: bool) -> str | None:
     """The first thing in which the engram is not what its twin says; None if it is the same.
 
-    Tick, every field of every neuron, every synapse, the named commits, the branches; with ``snapshots`` also what each
-    of them holds.
+    Tick, how many stimuli there were, every field of every neuron, every synapse, the named commits, the branches;
+    with ``snapshots`` also what each of them holds.
     """
     found = _state_difference(e, twin.now, thinned=twin.thinned)
     if found is not None:
@@ -378,6 +378,10 @@ def _state_difference(e: Engram, state: State, *, thinned: bool) -> str | None:
     simulator = state.simulator
     if e.tick != simulator.tick:
         return f"tick {e.tick} instead of {simulator.tick}"
+    kept = e._kept.get("stimulus_next", np.empty(0))
+    given = e._live.stimuli.next_number if e.mode == "r+" else int(kept.max(initial=0))
+    if given != state.stimuli:
+        return f"{given} stimuli have been given instead of {state.stimuli}"
     ids = ids_of(e)
     if not np.array_equal(ids, simulator.ids):
         return f"{len(ids)} neurons instead of {len(simulator.ids)}"
