@@ -7,6 +7,8 @@ RUN := $(VENV)/bin/python
 TESTS ?=
 # What every run of the suite leaves out: `slow` has its own target, `peers` needs other simulators.
 FAST := -m "not slow and not peers"
+# On all cores, up to four: more gain little and take memory.
+CORES := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-slow test-pythons lint format bench check-peers bench-peers venv pins clean
 .NOTPARALLEL:
@@ -21,14 +23,14 @@ demo: ## import a worm's connectome, touch it, restore it; leaves a picture and 
 
 test: ## run the test suite
 	@.ci/venv $(VENV) test
-	@$(RUN) -m pytest $(FAST) $(TESTS)
+	@$(RUN) -m pytest $(FAST) $(CORES) $(TESTS)
 
 test-slow: ## run the long tests too, with many more random examples
 	@.ci/venv $(VENV) test
-	@HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -m "not peers" $(TESTS)
+	@HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -m "not peers" $(CORES) $(TESTS)
 
 test-pythons: ## run the suite on every Python 3.11 to 3.14 on this machine, pyenv's included
-	@.ci/test-pythons $(FAST) $(TESTS)
+	@.ci/test-pythons $(FAST) $(CORES) $(TESTS)
 
 lint: ## check style, format, types and the direction of imports
 	@.ci/venv $(VENV) lint

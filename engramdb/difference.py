@@ -81,7 +81,7 @@ class LayerDiff:
     - ``row_changed``: the synapses differ, of added and removed neurons too. A row that is stored and one that the
       wiring rule generates are compared as what they are: rows of synapses.
     - ``synapses_added``, ``synapses_removed``, ``synapses_reweighted``: of all these. A synapse is its source,
-      target and projection, and its place among those of the row that share them.
+      target, projection and delay, and its place among those of the row that share them.
     - ``born``, ``unborn``: declared after only, before only, by growing. ``rewired``: declared in both, but grown
       apart on two branches; the rows that rules generate may differ, and are compared only for those with a record.
     - ``ids``: which they are, where that was asked.
@@ -320,8 +320,12 @@ class _Grown:
 def _nature(bundle: Bundle, bundles: Bundles) -> tuple[Any, ...]:
     """All that the rows of a bundle's neurons depend on."""
     wires = tuple(
-        (wire.projection, wire.rule, bundles.domains[wire.domain], bundles.tables[wire.table]) for wire in bundle.wires
-    )
+        (
+            wire.projection, wire.rule, bundles.domains[wire.domain], bundles.tables[wire.table],
+            None if wire.delay_table is None else bundles.tables[wire.delay_table],
+        )
+        for wire in bundle.wires
+    )  # fmt: skip
     return bundle.number, bundle.layer, bundle.segment, bundle.lo, bundle.origin, bundle.generator, wires
 
 
@@ -365,13 +369,14 @@ def _in_flight(before: Store, after: Store) -> InFlight:
             unlike = one[name][at_before] != other[name][at_after]
             recharged |= unlike.any(axis=tuple(range(1, unlike.ndim)))
 
-    def both(name: str) -> tuple[int, int]:
-        return len(one.get(name, empty)), len(other.get(name, empty))
+    def both(*names: str) -> tuple[int, int]:
+        before, after = (sum(len(state.get(name, empty)) for name in names) for state in (one, other))
+        return before, after
 
     return InFlight(
         charged=both("charged_id"), woken=len(ids_after) - len(at_after), settled=len(ids_before) - len(at_before),
-        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"), stimuli=both("stimulus_id"),
-        differing=differing,
+        recharged=int(np.count_nonzero(recharged)), spikes=both("flight_id"),
+        stimuli=both("stimulus_id", "poisson_id", "train_id"), differing=differing,
     )  # fmt: skip
 
 

@@ -6,27 +6,35 @@ number of threads, and not of how a run is cut into calls.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import flight, stimuli
+from engramdb import flight
 from engramdb.address import IdArray
+from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight
+from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import deliver, slots
+from engramdb.kernels import burst as kernel
+from engramdb.kernels import deliver, near, rows, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
-from engramdb.stimuli import Stimuli
+from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
+from engramdb.stretch import NOBODY, Stretch
 from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
+_NEAR_BUFFER = 1 << 13
+_NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
+_SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
+_PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
 
 
 class Engine:
@@ -35,29 +43,109 @@ class Engine:
     # a part shorter than this costs more to hand to another thread than to do
     least_rows_a_part = 256
     least_blocks_a_part = 256
+    # that read rows ahead: 1, or 0 for none
+    reading_threads = 1
 
     def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
         self.tick = 0
         self.events = 0
         self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
-        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
+        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
-        self.flight = Flight(self.working_set)
+        self.flight = Flight(spec, self.working_set)
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
+        self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
+        self._ahead_from = 0
 
     def close(self) -> None:
+        self.working_set.prefetch.close()
         self._workers.close()
+
+    def settle(self) -> None:
+        """Read nothing ahead any more until the next tick: somebody else is about to use the store."""
+        self.working_set.settle()
 
     def _in_flight(self) -> Int64Array:
         held = [*self.flight.held(), *self.stimuli.held()]
         return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
-    # ---- one tick
+    # ---- ticks
+
+    def advance(self, most: int) -> Stretch:
+        """Run at least one tick and at most ``most``: as many as can be had in one go, where nothing fails.
+
+        What :meth:`step` would raise as :class:`BudgetExceeded` is in the result, with the ticks run before.
+        """
+        self._check_whole()
+        quiet = self._quiet_ticks(most)
+        if quiet:
+            self.tick += quiet
+            self.last_fired = NOBODY
+            self.flight.let_go(self.tick)
+            self.stimuli.settle(self.tick)
+            return Stretch(quiet)
+        before = self.tick
+        try:
+            if self._workers.threads == 1 or self._parts() == 1:
+                burst = self.bursts.run(self.tick + 1, most)
+                if burst is not None:
+                    stretch = self._settle_burst(burst)
+                    if stretch.ticks or stretch.exceeded:
+                        return stretch
+            fired = self.step()
+        except BudgetExceeded as error:
+            # the tick is complete, what followed it did not fit; or it has not begun
+            fired = self.last_fired if self.tick > before else NOBODY
+            return Stretch(self.tick - before, np.full(self.tick - before, len(fired)), fired, error)
+        return Stretch(1, np.array([len(fired)]), fired)
+
+    def _parts(self) -> int:
+        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part
+
+    def _quiet_ticks(self, most: int) -> int:
+        """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""
+        if len(self.last_fired):
+            return 0
+        coming = [self.flight.next_tick(self.tick), self.stimuli.next_tick(self.tick)]
+        ticks = min([most, *(tick - self.tick - 1 for tick in coming if tick is not None)])
+        held = self.working_set.slots
+        return 0 if ticks <= 0 or held.block_awake[: held.counters[slots.N_BLOCKS]].any() else ticks
+
+    def _settle_burst(self, burst: Burst) -> Stretch:
+        """Take over what a burst has done, and complete the tick in which it may stand."""
+        first, ticks, exceeded = self.tick + 1, burst.ticks, None
+        for number in range(max(0, ticks - self.flight.longest_delay), ticks):
+            self.flight.emit(first + number, burst.fired(number))
+        self.tick += ticks
+        self.flight.let_go(self.tick)
+        self.events += burst.events
+        self.working_set.counts["hits"] += int(burst.ends[ticks] - burst.ends[0])
+        self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
+        self.stimuli.settle(self.tick)
+        ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
+        counts = np.diff(ends)
+        before = self.tick
+        try:
+            if burst.stands == kernel.BROKEN:
+                self._take_back()
+            elif burst.stands == kernel.DELIVERED:
+                self._stimulate_and_step(before + 1)
+            elif burst.stands == kernel.FIRED:
+                self._broken_at = before
+                self._complete(before + 1, burst.fired(ticks))
+            else:
+                self.working_set.check_budget()
+        except BudgetExceeded as error:
+            exceeded = error
+        if self.tick > before:
+            ticks, counts = ticks + 1, np.append(counts, len(self.last_fired))
+            fired = np.concatenate([fired, self.last_fired])
+        return Stretch(ticks, counts, fired, exceeded)
 
     def step(self) -> Int64Array:
         """Run one tick; returns the slots that fired, valid until the next call.
@@ -65,24 +153,40 @@ class Engine:
         :class:`BudgetExceeded` leaves the engine at a tick boundary: at the one before when raised in delivery, at
         the one after when raised behind it (``tick`` tells). After any other error the engine refuses to go on.
         """
+        self._check_whole()
+        tick = self.tick + 1
+        try:
+            self._take_in(tick)
+            self._deliver(tick)
+        except BaseException:
+            self._take_back()
+            raise
+        return self._stimulate_and_step(tick)
+
+    def _check_whole(self) -> None:
         if self._broken_at is not None:
             raise EngramError(
                 f"tick {self._broken_at + 1} could not be completed; close and open the engram again: the journal "
                 f"has everything up to tick {self._broken_at}"
             )
-        tick = self.tick + 1
+
+    def _stimulate_and_step(self, tick: int) -> Int64Array:
+        """The rest of a tick whose spikes are delivered."""
         try:
-            for fired, delay in self.flight.due(tick):
-                self._deliver(fired, delay)
             self.stimuli.apply(tick)
         except BaseException:
             self._take_back()
             raise
         self._broken_at = self.tick
-        fired = self._step_neurons()
+        return self._complete(tick, self._step_neurons())
+
+    def _complete(self, tick: int, fired: Int64Array) -> Int64Array:
+        """The rest of a tick in which ``fired`` have fired."""
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
+        self._read_ahead(fired, tick)
+        self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
         self._broken_at = None
@@ -92,34 +196,73 @@ class Engine:
     def _take_back(self) -> None:
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
+        self.flight.reschedule(self.tick)
 
-    def _deliver(self, fired: Int64Array, delay: int) -> None:
-        """Let the spikes of the slots ``fired`` arrive over synapses of ``delay`` ticks, a chunk of rows at a time."""
-        working_set = self.working_set
-        waiting, most = fired, self._chunk
+    def _deliver(self, tick: int) -> None:
+        """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
+        working_set, most = self.working_set, self._chunk
+        due, delay = self.flight.due(tick)
+        waiting, delay = self._deliver_ready(due, delay, tick)
+        working_set.counts["hits"] += len(due) - len(waiting)
         while len(waiting):
-            chunk, waiting = waiting[:most], waiting[most:]
+            chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
-            n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+            n, first_used = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+            working_set.counts["prefetch_hits"] += first_used
+            working_set.counts["hits"] += len(chunk) - n
             if n:
                 working_set.pin(chunk)
-                working_set.load(missing[:n], evict=True)
-                n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+                self._fetch(np.unique(missing[:n]))
+                n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
-                    ready = np.setdiff1d(chunk, missing[:n], assume_unique=True)
-                    if len(ready) == 0:
+                    late = np.isin(chunk, missing[:n])
+                    if late.all():
                         raise working_set.too_small("one row of synapses")
-                    chunk, waiting = ready, np.concatenate([missing[:n], waiting])
+                    waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
+                    chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()
-            delivered = self._deliver_chunk(chunk, delay)
+            delivered = self._deliver_chunk(chunk, ages, tick)
             if delivered < len(chunk):
-                waiting, most = np.concatenate([chunk[delivered:], waiting]), max(1, (len(chunk) - delivered) // 2)
+                waiting = np.concatenate([chunk[delivered:], waiting])
+                delay = np.concatenate([ages[delivered:], delay])
+                most = max(1, (len(chunk) - delivered) // 2)
 
-    def _deliver_chunk(self, chunk: Int64Array, delay: int) -> int:
+    def _deliver_ready(self, fired: Int64Array, delay: Int32Array, tick: int) -> tuple[Int64Array, Int32Array]:
+        """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
+        held, working_set = self.working_set.slots, self.working_set
+        following = np.empty(len(fired), dtype=np.int32)
+        epoch = working_set.epoch
+
+        def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
+            offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
+            n, n_left = deliver.gather_ready(
+                held.record, working_set.records, working_set.arena, working_set.codes, epoch,
+                fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
+            )  # fmt: skip
+            return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
+
+        done = self._workers.each(part, len(fired), self.least_rows_a_part)
+        self.events += sum(events for events, _ in done)
+        left = np.concatenate([places for _, places in done])
+        if len(left):
+            ready = np.ones(len(fired), dtype=bool)
+            ready[left] = False
+            self.flight.postpone(fired[ready], delay[ready], following[ready], tick)
+            return fired[left], delay[left]
+        self.flight.postpone(fired, delay, following, tick)
+        return NOBODY, delay[:0]
+
+    def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
         """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
 
         A single row that leaves too little raises :class:`BudgetExceeded`.
         """
+        following = np.empty(len(chunk), dtype=np.int32)
+        reached = self._add_rows(chunk, delay, following)
+        self.flight.postpone(chunk[:reached], delay[:reached], following[:reached], tick)
+        return reached
+
+    def _add_rows(self, chunk: Int64Array, delay: Int32Array, following: Int32Array) -> int:
         working_set = self.working_set
         offsets = np.empty(len(chunk), dtype=np.int64)
         lengths = np.empty(len(chunk), dtype=np.int64)
@@ -129,7 +272,7 @@ class Engine:
             count = np.zeros(1, dtype=np.int64)
             reached = deliver.gather(
                 working_set.slots, working_set.records, working_set.arena, working_set.codes,
-                chunk, delay, done, offsets, lengths, count,
+                chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
@@ -147,15 +290,17 @@ class Engine:
                 working_set.unpin()
             done = reached
 
-    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
+    def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
+        """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
         link, held = self.working_set.arena.link, self.working_set.slots
+        if len(held.inhibition):
+            sums = held.input[thread], held.inhibition[thread]
+            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake))
+        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake))
 
+    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
         def part(thread: int, start: int, stop: int) -> int:
-            rows = offsets[start:stop], lengths[start:stop]
-            if len(held.inhibition):
-                sums = held.input[thread], held.inhibition[thread]
-                return int(deliver.deliver_apart(*rows, link, *sums, held.block_awake))
-            return int(deliver.deliver(*rows, link, held.input[thread], held.block_awake))
+            return self._add_part(offsets[start:stop], lengths[start:stop], thread)
 
         self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
 
@@ -179,16 +324,66 @@ class Engine:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
+        """Count spikes. What the store counts of a neuron without a record is added when its row is read."""
+        held, records = self.working_set.slots, self.working_set.records
+
+        def part(_: int, start: int, stop: int) -> Int64Array:
+            without = np.empty(stop - start, dtype=np.int64)
+            return without[: deliver.fire(held, records, fired[start:stop], tick, without)]
+
+        new = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
+
+    # ---- rows from elsewhere
+
+    def _fetch(self, missing: Int64Array) -> None:
+        """Load the rows of slots that spikes arrive from now, which are pinned."""
         working_set = self.working_set
-        missing = np.empty(len(fired), dtype=np.int64)
-        n = deliver.fire(working_set.slots, working_set.records, fired, tick, missing)
-        for start in range(0, n, self._chunk):
-            chunk = missing[start : min(n, start + self._chunk)]
-            working_set.load(chunk, evict=False)
-            left = deliver.fire(
-                working_set.slots, working_set.records, chunk, tick, np.empty(len(chunk), dtype=np.int64)
-            )
-            assert left == 0, "load gives every slot a record"
+        began = time.perf_counter()
+        working_set.counts["misses"] += len(missing)
+        if working_set.prefetch.busy:
+            working_set.prefetch.claim(working_set.slots.id[missing])
+            working_set.take_in(working_set.prefetch.arrived())
+            record = working_set.slots.record[missing]
+            missing = missing[(record < 0) | (working_set.records["offset"][record] < 0)]
+        if len(missing):
+            working_set.load(missing, evict=True)
+        working_set.wait_seconds += time.perf_counter() - began
+
+    def _take_in(self, tick: int) -> None:
+        """Install what has been read ahead; where there is no room for it, read nothing more for a while."""
+        arrived = self.working_set.prefetch.arrived()
+        if arrived and not self.working_set.take_in(arrived):
+            self._ahead_from = tick + _PAUSE_TICKS
+
+    def _read_ahead(self, fired: Int64Array, tick: int) -> None:
+        """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
+        working_set = self.working_set
+        counters = working_set.slots.counters
+        all_there = counters[slots.N_ROWS] == counters[slots.N_USED]
+        if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
+            return
+        wanted = np.empty(len(fired), dtype=np.int64)
+        n = near.unread(working_set.slots, working_set.records, fired, wanted)
+        if working_set.read_ahead(wanted[:n], urgent=True) == n and tick % _SCAN_TICKS == 0:
+            working_set.read_ahead(self._near(), urgent=False)
+
+    def _near(self) -> Int64Array:
+        """Slots that may fire before they are looked for again, and whose row is neither there nor being read."""
+        held, records = self.working_set.slots, self.working_set.records
+        thresholds = self.working_set.layers.thresholds
+
+        def part(_: int, start: int, stop: int) -> list[Int64Array]:
+            found = []
+            while start < stop:
+                buffer = np.empty(min(_NEAR_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
+                n, start = near.near(held, records, *thresholds, _NEAR_FRACTION, start, stop, buffer)
+                found.append(buffer[:n])
+            return found
+
+        n_blocks = int(held.counters[slots.N_BLOCKS])
+        parts = [piece for found in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in found]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
@@ -210,7 +405,7 @@ class Engine:
             return {
                 **charged_state(ids, fields),
                 **flight.state_of(spikes),
-                **stimuli.state_of(input_to_come),
+                **input_to_come(),
             }
 
         return state
@@ -221,5 +416,5 @@ class Engine:
         if not state:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))
-        self.flight.load_state(state)
-        self.stimuli.load_state(state)
+        self.flight.load_state(tick, state)
+        self.stimuli.load_state(tick, state)

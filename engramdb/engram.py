@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,16 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
+from engramdb.delays import DelayArray, in_ticks
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, look_up
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.run import Run, SpikeRecorder, interruptible, run_ticks
+from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
+from engramdb.stimuli import command
+from engramdb.stimuli.command import COMMANDS, Command, Stimulus
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
 
@@ -152,12 +155,11 @@ class Engram:
 
     def _replay(self) -> None:
         for frame in self._store.journal_frames():
-            while self._live.tick < frame.tick:
-                self._live.step()
-            if frame.kind == "stimulate":
-                self._live.stimuli.add(
-                    frame.arrays["id"], frame.arrays["amplitude"], frame.meta["start"], frame.meta["duration"]
-                )
+            while (ticks := frame.tick - self._live.tick) > 0:
+                if (exceeded := self._live.advance(ticks).exceeded) is not None:
+                    raise exceeded
+            if frame.kind in COMMANDS:
+                self._live.stimuli.prepared(frame.kind, frame.meta, frame.arrays, frame.tick)()
             elif frame.kind == "connect":
                 self._change_synapses(**frame.arrays, create=frame.meta["create"], journaled=True)
             elif frame.kind == "forget":
@@ -168,6 +170,9 @@ class Engram:
                 raise EngramError(
                     f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
                 )
+        if self._engine is not None:
+            self._engine.settle()
+            self._engine.stimuli.drop_parts()
 
     def _check_writable(self) -> None:
         if os.getpid() != self._pid:
@@ -269,22 +274,112 @@ class Engram:
 
     # ---- driving
 
-    def stimulate(self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int = 1) -> None:
-        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids``.
+    def stimulate(
+        self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | Sequence[int | None] | None = 1
+    ) -> int:
+        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
 
-        ``at``: first tick, later than the present one; default the next. ``duration``: ticks in a row.
+        ``at``: first tick, later than the present one; default the next. ``duration=None``: until it is stopped. A
+        current that changes in steps has a list of durations and an amplitude for each. Returns the stimulus's number,
+        for :meth:`stop_stimuli`.
         """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(command.current(live.stimuli.next_number, live.tick, resolved, amplitude, at, duration))
+
+    def poisson(
+        self, ids: Ids, rate_hz: Any, amplitude: Any, *, at: int | None = None, duration: int | None = None
+    ) -> int:
+        """Give each of ``ids`` random spikes of its own: a Poisson train of ``rate_hz``, ``amplitude`` mV a spike.
+
+        Both are a number, or one for each id. ``at``: first tick, default the next; ``duration``: ticks, None until it
+        is stopped. The trains are a function of (the engram's seed, the stimulus's number, id, time); a tick may hold
+        several spikes. Returns the stimulus's number.
+        """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(
+            command.poisson(
+                live.stimuli.next_number, live.tick, self.spec.dt_ms, resolved, rate_hz, amplitude, at, duration
+            )
+        )
+
+    def play(self, ids: Ids, ticks: Any, amplitude: Any) -> int:
+        """Give ``ids[i]`` a spike of ``amplitude`` mV (a number, or one for each) in ``ticks[i]``.
+
+        Ticks are those of the engram, later than the present one, in any order; a neuron may get several in one tick.
+        Returns the stimulus's number.
+        """
+        live, resolved = self._live, self.resolve(ids)
+        return self._drive(command.play(live.stimuli.next_number, live.tick, resolved, ticks, amplitude))
+
+    def play_file(
+        self,
+        path: str | Path,
+        amplitude: float | None = None,
+        *,
+        layer: str | int | None = None,
+        mapping: Mapping[Any, Any] | npt.ArrayLike | None = None,
+        population: str | None = None,
+        at: int | None = None,
+        ticks: tuple[int, int | None] = (1, None),
+    ) -> int:
+        """Give the spikes of a file: SONATA (``.h5``) or Parquet; see :mod:`engramdb.interchange.spikes`.
+
+        ``layer``: node id n is the n-th neuron of it; or ``mapping``: neuron ids by node id. ``population``: which of a
+        SONATA file, if it has several. ``ticks``: the first and last of the file to play; the first is played in tick
+        ``at`` (default: the next). ``amplitude``: mV; None takes the file's column of that name. The file is read in
+        parts, and not needed afterwards. Returns the stimulus's number.
+        """
+        from engramdb.interchange.spikes import Target, read_spikes
+
         live = self._live
-        resolved = self.resolve(ids)
-        amplitudes = _weights(amplitude, len(resolved), "amplitude")
-        start = live.tick + 1 if at is None else int(at)
-        if start <= live.tick:
-            raise InvalidInput(f"at={at}: tick {start} is past; the next tick is {live.tick + 1}")
-        if int(duration) < 1:
-            raise InvalidInput(f"duration={duration}: give at least one tick")
-        meta = {"start": start, "duration": int(duration)}
-        with self._journaled("stimulate", meta, {"id": resolved, "amplitude": amplitudes}):
-            live.stimuli.add(resolved, amplitudes, start, int(duration))
+        start, first = command.first_tick(live.tick, at), int(ticks[0])
+        number = live.stimuli.next_number
+        target = Target(self.spec, self._bundles, self.resolve, layer, mapping)
+        parts = 0
+        try:
+            for ids, when, given in read_spikes(Path(path), self.spec.dt_ms, target, population, ticks):
+                strength = given if amplitude is None else amplitude
+                if strength is None:
+                    raise InvalidInput(f"{path}: has no column amplitude; give amplitude=, in mV")
+                self._drive(
+                    command.play(number, live.tick, ids, when + (start - first), strength, part=parts, last=False)
+                )
+                parts += 1
+            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0, part=parts))
+        except BaseException:
+            if not self._closed:
+                live.stimuli.drop_parts()
+            raise
+
+    def stimuli(self) -> list[Stimulus]:
+        """What input is still to come, by number; empty for a reader."""
+        return [] if self.mode != "r+" else self._live.stimuli.listed()
+
+    def stop_stimuli(self, *numbers: int) -> int:
+        """End stimuli by their numbers, or all that are not over; returns how many."""
+        known = {stimulus.number for stimulus in self._live.stimuli.listed()}
+        if unknown := set(numbers) - known:
+            raise NotFound(
+                f"no stimulus {min(unknown)}: it is over, or never was; stimuli() lists what is still to come"
+            )
+        stopped = sorted(set(numbers) or known)
+        if stopped:
+            self._drive(command.stop(stopped))
+        return len(stopped)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing happens any more: all are at rest, no spike is under way, and no input is to come."""
+        live = self._live
+        return len(live.awake()) == 0 and live.stimuli.next_tick(live.tick) is None
+
+    def _drive(self, given: Command) -> int:
+        """Journal a command and do it; returns the number of the stimulus."""
+        live = self._live
+        done = live.stimuli.prepared(given.kind, given.meta, given.arrays, live.tick)
+        with self._journaled(given.kind, given.meta, given.arrays):
+            done()
+        return int(given.meta.get("number", -1))
 
     def run(
         self,
@@ -293,24 +388,33 @@ class Engram:
         to: str | Path | None = None,
         until: Callable[[int, IdArray], bool] | None = None,
         progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+        *,
+        record_ids: Ids | None = None,
+        every: int = 1,
+        pace_hz: float | None = None,
     ) -> Run:
         """Run ``ticks`` ticks.
 
-        ``record=("spikes",)`` keeps all spikes in memory, within the budget, or streams them to the Parquet file
-        ``to``. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
-        ``progress(done, ticks, stats)`` is called about ten times a second. Ctrl-C ends the run at a tick boundary;
-        ``BudgetExceeded`` has the part that was run in its ``run``.
+        ``record``: "spikes"; "rates", the spikes of each layer in each tick; and fields of the models, such as "v", of
+        the neurons ``record_ids`` in each tick that ``every`` divides. They are kept in memory, within the budget, or
+        streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
+        records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
+        ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
+        time; ``run.stats`` says how well that went. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the
+        part that was run in its ``run``.
         """
+        from engramdb.pace import Pace
+        from engramdb.recording.recorder import Recorder
+
         live = self._live
-        if int(ticks) < 0:
-            raise InvalidInput(f"ticks={ticks}: give 0 or more")
-        if unknown := set(record) - {"spikes"}:
-            raise InvalidInput(f'record: unknown "{sorted(unknown)[0]}"; known: spikes')
-        if to is not None and not Path(to).resolve().parent.is_dir():
-            raise NotFound(f"cannot record to {to}: folder {Path(to).parent} does not exist")
-        recorder = None
-        if "spikes" in record or to is not None:
-            recorder = SpikeRecorder(Path(to) if to is not None else None, self._budget // 16)
+        if not 0 <= int(ticks) <= MOST_TICKS:
+            raise InvalidInput(f"ticks={ticks}: give 0 or more, and at most {MOST_TICKS:,} in one run")
+        what = (record,) if isinstance(record, str) else tuple(record)
+        recorder, pace = None, None if pace_hz is None else Pace(pace_hz)
+        if what or to is not None or record_ids is not None:
+            ids = None if record_ids is None else self.resolve(record_ids)
+            where = None if to is None else Path(to)
+            recorder = Recorder(self.spec, what or ("spikes",), ids, int(every), where, self._budget // 16)
 
         def done(seconds: float) -> None:
             self._journal("ran", {}, {})
@@ -318,45 +422,60 @@ class Engram:
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done)
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace)
 
     # ---- changing
 
-    def connect(self, pre: Ids, post: Ids, weight: Any) -> int:
+    def connect(self, pre: Ids, post: Ids, weight: Any, delay_ms: Any = None) -> int:
         """Make synapses ``pre[i] -> post[i]`` of ``weight[i]`` mV, or give existing ones that weight; returns how many.
 
         One id on either side is joined to all of the other. A synapse belongs to the first projection that joins the
-        two layers and has its delay; a projection with a sign refuses weights of the other.
+        two layers; a projection with a sign refuses weights of the other.
+
+        ``delay_ms``: delays, one or one for each, of a projection whose synapses have their own, within its range;
+        every synapse of a pair gets it. By default existing ones keep theirs and new ones get the mean of the
+        projection's distribution. Other projections have one delay and refuse any other.
         """
-        return self._connect(pre, post, weight, create=True)
+        return self._connect(pre, post, weight, create=True, delay_ms=delay_ms)
 
     def set_weight(self, pre: Ids, post: Ids, weight: Any) -> int:
         """Set the weight (mV) of existing synapses, all of a pair; :class:`NotFound` if a pair has none."""
         return self._connect(pre, post, weight, create=False)
 
-    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool) -> int:
+    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool, delay_ms: Any = None) -> int:
         self._check_writable()
         pre_ids, post_ids = self.resolve(pre), self.resolve(post)
         if len(pre_ids) != len(post_ids) and 1 not in (len(pre_ids), len(post_ids)):
             raise InvalidInput(f"pre has {len(pre_ids)} ids and post {len(post_ids)}; give as many, or one")
         pre_ids, post_ids = np.broadcast_arrays(pre_ids, post_ids)
         weights = _weights(weight, len(pre_ids), "weight")
-        self._change_synapses(pre_ids, post_ids, weights, create=create)
+        delay = None if delay_ms is None else in_ticks(delay_ms, len(pre_ids), self.spec.dt_ms)
+        self._change_synapses(pre_ids, post_ids, weights, delay, create=create)
         return len(pre_ids)
 
     def _change_synapses(
-        self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool, journaled: bool = False
+        self,
+        pre: IdArray,
+        post: IdArray,
+        weight: npt.NDArray[np.float32],
+        delay: DelayArray | None = None,
+        *,
+        create: bool,
+        journaled: bool = False,
     ) -> None:
         from engramdb.change import synapse_change
 
         # first what RAM knows of these neurons: it is their records in the store that change
         self._live.working_set.forget(np.unique(pre))
         # refused before it is journaled: what is in the journal can be done
-        changes = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        changes = synapse_change(pre, post, weight, delay, self.spec, self._store, self._wiring, create=create)
         arrays: dict[str, npt.NDArray[Any]] = {"pre": pre, "post": post, "weight": weight}
+        if delay is not None:
+            arrays["delay"] = delay
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
                 self._store.write(records)
+        self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

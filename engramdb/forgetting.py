@@ -47,5 +47,7 @@ def _same_rows(stored: Records, wiring: Wiring) -> np.ndarray[tuple[int], np.dty
         | (stored.target[at] != made.target[of_made])
         | (stored.weight[at] != made.weight[of_made])
     )
+    if stored.delay is not None and made.delay is not None:
+        differs |= stored.delay[at] != made.delay[of_made]
     same[row[differs]] = False
     return same

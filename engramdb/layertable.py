@@ -17,7 +17,6 @@ from engramdb.spec import Spec
 from engramdb.state import column_of
 
 _UNDECLARED = -1
-_MOST_CODES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,22 @@ class LayerTable:
             elif own.shared["restless"]:
                 flags[at] |= slots.RESTLESS
         return cls(position, parameters, constants, rows, flags)
+
+    @cached_property
+    def thresholds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """What potentials are held against to tell who will fire soon, see :func:`engramdb.kernels.near.near`.
+
+        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta`` nobody is ever near.
+        """
+        shared = np.tile(np.array([np.inf, 0], dtype=np.float32), (len(self.parameters), 1))
+        own = np.full(shared.shape, -1, dtype=np.int32)
+        for at, parameters in enumerate(self.parameters):
+            names = list(parameters.kernel_constants)
+            for k, name in enumerate(("theta", "bias")):
+                if name in names:
+                    shared[at, k] = self.constants[at, names.index(name)]
+                    own[at, k] = self.rows[at, names.index(name)]
+        return shared, own
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -88,7 +103,7 @@ class LayerTable:
 
 
 def synapse_codes(spec: Spec, bundles: Bundles, position: npt.NDArray[np.int32]) -> rows.Codes:
-    """A code for every (projection, target segment) that can occur."""
+    """A code for every (projection, target segment) that can occur, and room for delays where they vary."""
     segments_of: dict[int, list[int]] = {}
     for layer_index, segment in sorted(bundles.sizes):
         segments_of.setdefault(layer_index, []).append(segment)
@@ -100,14 +115,22 @@ def synapse_codes(spec: Spec, bundles: Bundles, position: npt.NDArray[np.int32])
     for number, projection in enumerate(spec.all_projections):
         post = spec.layer(projection.post)
         for segment in segments_of[post.index]:
-            of[number, segment] = len(prefix)
+            of[number, segment] = len(prefix) & 0xFFFF
             prefix.append(post.index << 48 | segment << 32)
             delay.append(spec.delay_ticks(projection))
             layer.append(int(position[post.index]))
-    if len(prefix) > _MOST_CODES:
+    if len(prefix) > rows.MOST_CODES:
         raise BudgetExceeded(
-            f"{len(prefix)} pairs of projection and target segment; an engram can run at most {_MOST_CODES}"
+            f"{len(prefix)} pairs of projection and target segment; an engram can run at most {rows.MOST_CODES}"
         )
-    return rows.Codes(
-        np.array(prefix, dtype=np.uint64), np.array(delay, dtype=np.int32), np.array(layer, dtype=np.int32), of
-    )
+    pairs = len(prefix)
+    room = rows.MOST_CODES if spec.varying_delays else pairs
+    codes = rows.Codes(
+        prefix=np.zeros(room, dtype=np.uint64), delay=np.zeros(room, dtype=np.int32),
+        layer=np.zeros(room, dtype=np.int32), pair=np.zeros(room, dtype=np.uint16), of=of,
+        made=np.array([pairs], dtype=np.int64),
+        table=np.zeros(2 * rows.MOST_CODES if spec.varying_delays else 1, dtype=np.uint32),
+    )  # fmt: skip
+    codes.prefix[:pairs], codes.delay[:pairs], codes.layer[:pairs] = prefix, delay, layer
+    codes.pair[:pairs] = np.arange(pairs)
+    return codes

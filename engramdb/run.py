@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType, TracebackType
+from dataclasses import dataclass, field, replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +16,18 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded
+from engramdb.reservation import Reservation
+from engramdb.stretch import Stretch
 
 if TYPE_CHECKING:
-    import pyarrow.parquet
-
     from engramdb.engine import Engine
+    from engramdb.pace import Pace
+    from engramdb.recording.recorder import Recorder, Traces
 
 Int64Array = npt.NDArray[np.int64]
 
-_RECORDED_SPIKE_BYTES = 24  # in the list of ticks, and once more while the two arrays are put together
-_ROWS_A_GROUP = 1 << 20
+MOST_TICKS = 1 << 40  # of one run: their counts still fit into the address space
+_SPARSE_FROM_BYTES = 1 << 24
 _SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
 
 
@@ -35,7 +36,9 @@ class Run:
     """Ticks ``first_tick`` .. ``first_tick + ticks - 1``.
 
     ``counts``: int64 (ticks,), spikes in each. ``spikes``: (tick int64, id uint64) arrays sorted by tick and id, if
-    they were recorded to memory, else empty. ``interrupted``: stopped at a tick boundary by ctrl-C.
+    they were recorded to memory, else empty. ``population``: spikes in each tick by layer, int64 (ticks,), and
+    ``traces``: state variables, both where they were recorded to memory. ``interrupted``: stopped at a tick boundary
+    by ctrl-C.
     """
 
     first_tick: int
@@ -46,6 +49,8 @@ class Run:
     elapsed: float
     interrupted: bool = False
     stats: dict[str, Any] = field(default_factory=dict)
+    population: dict[str, Int64Array] = field(default_factory=dict)
+    traces: Traces | None = None
 
     def rates(self) -> dict[int, float]:
         """Mean rate in Hz of every neuron that spiked, by id; needs ``record=("spikes",)``."""
@@ -57,66 +62,31 @@ class Run:
         return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"
 
 
-class SpikeRecorder:
-    """Keeps the spikes of each tick in memory or streams them to a Parquet file (columns ``tick``, ``id``).
+class SpikeCounts:
+    """Spikes of each tick of a run; ticks in which nobody fires take no memory."""
 
-    The file gets its name only when it is complete; ids are uint64. ``buffer_bytes``: about as much waits for writing.
-    """
+    def __init__(self) -> None:
+        self.ticks = 0
+        self._at: list[Int64Array] = []
+        self._counts: list[Int64Array] = []
 
-    def __init__(self, to: Path | None, buffer_bytes: int) -> None:
-        self._to = to
-        self._rows_a_group = min(_ROWS_A_GROUP, max(64, buffer_bytes // _RECORDED_SPIKE_BYTES))
-        self._ticks: list[Int64Array] = []
-        self._ids: list[IdArray] = []
-        self._waiting = 0
-        self._writer: pyarrow.parquet.ParquetWriter | None = None
-        if to is not None:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+    def add(self, stretch: Stretch) -> None:
+        if stretch.counts is not None:
+            at = np.flatnonzero(stretch.counts)
+            if len(at):
+                self._at.append(at + self.ticks)
+                self._counts.append(stretch.counts[at])
+        self.ticks += stretch.ticks
 
-            self._part = to.with_name(to.name + ".part")
-            self._schema = pa.schema([("tick", pa.int64()), ("id", pa.uint64())])
-            self._writer = pq.ParquetWriter(self._part, self._schema)
-
-    @property
-    def nbytes(self) -> int:
-        return self._waiting * _RECORDED_SPIKE_BYTES
-
-    @property
-    def streams(self) -> bool:
-        """Whether spikes go to a file."""
-        return self._to is not None
-
-    def add(self, tick: int, ids: IdArray) -> None:
-        """``ids``: those that fired in ``tick``, sorted."""
-        self._ticks.append(np.full(len(ids), tick, dtype=np.int64))
-        self._ids.append(ids)
-        self._waiting += len(ids)
-        if self._writer is not None and self._waiting >= self._rows_a_group:
-            self._write()
-
-    def arrays(self) -> tuple[Int64Array, IdArray]:
-        return (
-            np.concatenate([np.empty(0, dtype=np.int64), *self._ticks]),
-            np.concatenate([np.empty(0, dtype=np.uint64), *self._ids]),
-        )
-
-    def _write(self) -> None:
-        import pyarrow as pa
-
-        assert self._writer is not None
-        self._writer.write_table(pa.table(list(self.arrays()), schema=self._schema))
-        self._ticks, self._ids, self._waiting = [], [], 0
-
-    def __enter__(self) -> SpikeRecorder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._writer is None or self._to is None:
-            return
-        self._write()
-        self._writer.close()
-        self._part.replace(self._to)
+    def array(self) -> Int64Array:
+        """int64 (ticks,); pages of it without a spike take no memory until they are written to."""
+        if self.ticks * 8 < _SPARSE_FROM_BYTES:
+            array = np.zeros(self.ticks, dtype=np.int64)
+        else:
+            array = Reservation(self.ticks, np.int64, huge=False).array
+        for at, counts in zip(self._at, self._counts, strict=True):
+            array[at] = counts
+        return array
 
 
 @contextmanager
@@ -140,14 +110,25 @@ def interruptible() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _by_tick(engine: Engine, stretch: Stretch) -> tuple[Int64Array, IdArray]:
+    """(tick, id) of the spikes of the stretch that was just run, sorted."""
+    ids = engine.working_set.slots.id[stretch.fired]
+    if stretch.counts is None or len(ids) == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
+    ticks = np.repeat(np.arange(engine.tick - stretch.ticks + 1, engine.tick + 1), stretch.counts)
+    order = np.argsort(ids) if stretch.ticks == 1 else np.lexsort((ids, ticks))
+    return ticks[order], ids[order]
+
+
 def run_ticks(
     engine: Engine,
     ticks: int,
     dt_ms: float,
-    recorder: SpikeRecorder | None,
+    recorder: Recorder | None,
     until: Callable[[int, IdArray], bool] | None,
     progress: Callable[[int, int, dict[str, Any]], None] | None,
     done: Callable[[float], None],
+    pace: Pace | None = None,
 ) -> Run:
     """Run up to ``ticks`` ticks; see :meth:`engramdb.engram.Engram.run`.
 
@@ -155,49 +136,53 @@ def run_ticks(
     its last call took: it makes them durable.
     """
     first, events = engine.tick + 1, engine.events
-    counts: list[int] = []
+    counts = SpikeCounts()
     exceeded: BudgetExceeded | None = None
+    over = False
     began = acknowledged = shown = time.perf_counter()
     with interruptible() as caught, recorder if recorder is not None else nullcontext():
         try:
-            while len(counts) < ticks and not caught and exceeded is None:
-                try:
-                    fired = engine.step()
-                except BudgetExceeded as error:
-                    exceeded = error
-                    if engine.tick < first + len(counts):
-                        break
-                    fired = engine.last_fired  # the tick is complete, what followed it did not fit
-                counts.append(len(fired))
+            while counts.ticks < ticks and not caught and exceeded is None and not over:
+                most = ticks - counts.ticks
+                if until is not None or pace is not None:
+                    most = 1
+                elif recorder is not None:
+                    most = min(most, recorder.most_ticks(engine.tick))
+                stretch = engine.advance(most)
+                exceeded = stretch.exceeded
+                counts.add(stretch)
                 if recorder is not None or until is not None:
-                    ids = np.sort(engine.working_set.slots.id[fired])
-                    if recorder is not None:
-                        recorder.add(engine.tick, ids)
+                    fired_in, ids = _by_tick(engine, stretch)
+                    if recorder is not None and stretch.ticks:
+                        recorder.add(engine.tick - stretch.ticks + 1, engine.tick, fired_in, ids, engine.working_set)
                         engine.working_set.recording_bytes = recorder.nbytes
-                    if until is not None and until(engine.tick, ids):
-                        break
+                    if until is not None and stretch.ticks:
+                        over = until(engine.tick, ids)
+                if pace is not None:
+                    pace.wait(lambda: bool(caught))
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
-                    progress(len(counts), ticks, engine.working_set.stats())
+                    progress(counts.ticks, ticks, engine.working_set.stats())
                 if now - acknowledged > _SECONDS_AT_STAKE:
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
         finally:
+            engine.settle()
             engine.working_set.recording_bytes = 0
-            if counts:
+            if counts.ticks:
                 done(time.perf_counter() - acknowledged)
         elapsed = time.perf_counter() - began
-        spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
-        if recorder is not None and not recorder.streams:
-            spikes = recorder.arrays()
     stats = {
-        "ticks_per_second": len(counts) / elapsed if elapsed else 0.0,
+        "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
         "synaptic_events": engine.events - events,
         **engine.working_set.stats(),
+        **(pace.stats() if pace is not None else {}),
     }
-    counted = np.array(counts, dtype=np.int64)
-    run = Run(first, len(counts), dt_ms, counted, spikes, elapsed, bool(caught), stats)
+    spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
+    run = Run(first, counts.ticks, dt_ms, counts.array(), spikes, elapsed, bool(caught), stats)
+    if recorder is not None:
+        run = replace(run, spikes=recorder.spikes(), population=recorder.population(), traces=recorder.traces())
     if exceeded is not None:
         exceeded.run = run
         raise exceeded

@@ -6,7 +6,13 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
 - ``charged_<field>`` float32: the other fields of the models in use, zero for neurons whose model lacks the field;
   ``charged_u`` is the first field of each model, whatever its name;
 - ``flight_tick`` int64, ``flight_id`` uint64: spikes under way;
-- ``stimulus_start``, ``_stop`` int64, ``_id`` uint64, ``_amplitude`` int64 (2^-32 mV): input still to come.
+- ``stimulus_start``, ``_stop``, ``_number`` int64, ``_id`` uint64, ``_amplitude`` int64 (2^-32 mV): currents still to
+  come, and ``stimulus_next`` int64, the number of the next stimulus, once there was one;
+- ``poisson_number``, ``_start``, ``_stop``, ``_neurons`` int64 for each Poisson stimulus, ``poisson_id`` uint64,
+  ``_rate`` float64 (events a tick), ``_amplitude`` float32 (mV) for each of its neurons;
+- ``train_number``, ``_ticks``, ``_spikes``, ``_amplitudes`` int64 for each part of a given train, ``train_tick``,
+  ``_size`` int64 for each tick that has spikes, ``train_id`` uint64 for each spike, ``train_amplitude`` float32 (mV),
+  one or all.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -58,20 +58,21 @@ def _file_of(function: Callable[..., Any]) -> Path | None:
     return path.resolve() if path.suffix == ".py" and path.is_file() else None
 
 
-def njit(of: Callable[..., Any] | None = None, **options: Any) -> Callable[[Function], Function]:
+def njit(of: Sequence[Callable[..., Any]] = (), **options: Any) -> Callable[[Function], Function]:
     """``numba.njit(**options)``; a cache that the user has chosen with ``NUMBA_CACHE_DIR`` is left alone.
 
-    ``of``: a function that is compiled into the decorated one without being named in its file; what is kept is kept
-    with that function's file, and nothing is kept where it has none.
+    ``of``: functions that are compiled into the decorated one without being named in its file; what is kept is kept
+    with the first one's file, and nothing is kept where one has none.
     """
 
     def decorate(function: Function) -> Function:
-        paths = [_file_of(each) for each in (of, function) if each is not None]
+        sources: list[Callable[..., Any]] = [*of, function]
+        paths = [_file_of(each) for each in sources]
         if None in paths:
             return cast(Function, numba.njit(**{**options, "cache": False})(function))
         chosen = config.CACHE_DIR
         if not chosen:
-            config.CACHE_DIR = cache_folder(*paths)
+            config.CACHE_DIR = cache_folder(*(path for path in paths if path is not None))
         try:
             compiled: Function = numba.njit(**options)(function)
             return compiled

@@ -10,7 +10,7 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import DIRTY, MIXED_DELAYS, WARM, resolve
+from engramdb.kernels.rows import AHEAD, DIRTY, WARM, first_of_delay, resolve
 from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
@@ -20,56 +20,106 @@ _AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap
 
 @njit(cache=True, nogil=True)
 def rowless(slots, records, fired, out):
-    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded; returns their number."""
-    n = 0
+    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded.
+
+    Returns (their number, how many of the other rows had been read ahead and are used for the first time).
+    """
+    n, first_used = 0, 0
     for i in range(fired.shape[0]):
         r = slots.record[fired[i]]
         if r < 0 or records[r].offset < 0:
             out[n] = fired[i]
             n += 1
-    return n
+        elif records[r].flags & AHEAD:
+            records[r].flags &= ~AHEAD
+            first_used += 1
+    return n, first_used
 
 
 @njit(cache=True, nogil=True)
-def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count):
-    """Where the synapses lie that spikes of the slots ``fired[start:]`` use at ``delay`` ticks.
+def _stretch(records, arena, codes, r, delay):
+    """``(lo, hi, following)``: the synapses of record ``r``'s row that take ``delay`` ticks, and its next longer delay.
+
+    ``following`` is 0 where there is none.
+    """
+    row_delay = records[r].delay
+    lo = records[r].offset
+    hi = lo + records[r].length
+    if row_delay == delay:
+        return lo, hi, np.int32(0)
+    if row_delay >= 0:  # of all synapses, or there are none
+        return lo, lo, row_delay if row_delay > delay else np.int32(0)
+    end_of_row = hi
+    lo = first_of_delay(arena, codes, lo, end_of_row, delay)
+    hi = lo
+    while hi < end_of_row and codes.delay[arena.code[hi]] == delay:
+        hi += 1
+    return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
+
+
+@njit(cache=True, nogil=True)
+def _ask_ahead(record, records, fired, i, end):
+    """Ask for the records of slots that come after ``fired[i]``."""
+    if i + 2 * _AHEAD < end:
+        prefetch(record, fired[i + 2 * _AHEAD])
+    if i + _AHEAD < end:
+        ahead = record[fired[i + _AHEAD]]
+        if ahead >= 0:
+            prefetch(records, ahead)
+
+
+@njit(cache=True, nogil=True)
+def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
+    """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
     Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
-    slots are of an older epoch. Returns how far it came: less than the end where a slot could not be taken.
+    slots are of an older epoch; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
+    Returns how far it came: less than the end where a slot could not be taken.
     """
     epoch = slots.counters[EPOCH]
     n = count[0]
     end = fired.shape[0]
     for i in range(start, end):
-        if i + 2 * _AHEAD < end:
-            prefetch(slots.record, fired[i + 2 * _AHEAD])
-        if i + _AHEAD < end:
-            ahead = slots.record[fired[i + _AHEAD]]
-            if ahead >= 0:
-                prefetch(records, ahead)
+        _ask_ahead(slots.record, records, fired, i, end)
         r = slots.record[fired[i]]
-        row_delay = records[r].delay
-        if row_delay != delay and row_delay != MIXED_DELAYS:
+        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
+        if hi == lo:
             continue
         if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
         records[r].flags |= WARM
-        lo = records[r].offset
-        hi = lo + records[r].length
-        if row_delay == MIXED_DELAYS:
-            while lo < hi and codes.delay[arena.code[lo]] < delay:
-                lo += 1
-            stop = lo
-            while stop < hi and codes.delay[arena.code[stop]] == delay:
-                stop += 1
-            hi = stop
+        offsets[n] = lo
+        lengths[n] = hi - lo
+        n += 1
+    count[0] = n
+    return end
+
+
+@njit(cache=True, nogil=True)
+def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, lengths, following, left):
+    """As :func:`gather`, of the rows that are loaded and whose cached slots are of the present ``epoch``.
+
+    ``record``: that of the slots. The places in ``fired`` of the others go to ``left`` (int64). It changes nothing that
+    another thread with other slots could look at. Returns how many stretches there are, and how many are left.
+    """
+    n = 0
+    n_left = 0
+    end = fired.shape[0]
+    for i in range(end):
+        _ask_ahead(record, records, fired, i, end)
+        r = record[fired[i]]
+        if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
+            left[n_left] = i
+            n_left += 1
+            continue
+        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi > lo:
+            records[r].flags |= WARM
             offsets[n] = lo
             lengths[n] = hi - lo
             n += 1
-    count[0] = n
-    return end
+    return n, n_left
 
 
 @njit(cache=True, nogil=True)
@@ -132,12 +182,7 @@ def fire(slots, records, fired, tick, missing):
     n = 0
     end = fired.shape[0]
     for i in range(end):
-        if i + 2 * _AHEAD < end:
-            prefetch(slots.record, fired[i + 2 * _AHEAD])
-        if i + _AHEAD < end:
-            ahead = slots.record[fired[i + _AHEAD]]
-            if ahead >= 0:
-                prefetch(records, ahead)
+        _ask_ahead(slots.record, records, fired, i, end)
         r = slots.record[fired[i]]
         if r < 0:
             missing[n] = fired[i]

@@ -2,7 +2,7 @@
 
 A record belongs to a slot. Its row, if loaded, is a stretch of the arena; rows are appended at the arena's end and
 moved down when others have been dropped. A synapse is 14 bytes: the target's local id, a code for (projection,
-segment) and with it prefix and delay, the target's slot as last seen, and the weight.
+segment, delay), the target's slot as last seen, and the weight.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.rng import mix64
 from engramdb.kernels.slots import (
     ARENA_END,
     EPOCH,
@@ -24,8 +25,9 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED = np.uint8(1), np.uint8(2), np.uint8(4)
-MIXED_DELAYS = np.int32(0)
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP = (np.uint8(1 << bit) for bit in range(6))
+MOST_CODES = 1 << 16
+NO_CODE = np.int64(-1)
 
 
 # Records lie in one array of structs, so that a spike touches one or two cache lines of its neuron's record.
@@ -35,10 +37,12 @@ RECORD = np.dtype(
         ("last_spike", np.int64),  # tick
         ("length", np.int32),  # synapses of its row
         ("epoch", np.int32),  # eviction epoch in which the row's cached slots were last right
-        ("delay", np.int32),  # ticks, where all synapses share it; MIXED_DELAYS otherwise
+        ("delay", np.int32),  # ticks, where all synapses share it; minus the least where not; 0 in an empty row
         ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
         ("spike_count", np.uint32),
-        ("flags", np.uint8),  # DIRTY: counts not yet in the store; WARM: used since the last eviction; PINNED
+        # DIRTY: counts not yet in the store; WARM: used since the hand passed; PINNED; QUEUED: its row is being read
+        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has
+        ("flags", np.uint8),
     ],
     align=True,
 )
@@ -57,17 +61,66 @@ class Arena(NamedTuple):
 
 
 class Codes(NamedTuple):
-    """What a synapse's code means; arrays over codes, and ``of`` (projections, segments) -> code."""
+    """What a synapse's code means: arrays over codes.
+
+    The first codes are those of the pairs (projection, segment), with the projection's delay. Where synapses have
+    delays of their own, further codes are made as rows with new combinations are installed.
+    """
 
     prefix: npt.NDArray[np.uint64]  # layer << 48 | segment << 32 of the target
     delay: npt.NDArray[np.int32]  # ticks
     layer: npt.NDArray[np.int32]  # position of the target's layer
-    of: npt.NDArray[np.uint16]
+    pair: npt.NDArray[np.uint16]  # the code of its (projection, segment)
+    of: npt.NDArray[np.uint16]  # (projections, segments) -> the pair's code
+    made: npt.NDArray[np.int64]  # (1,) how many codes there are
+    table: npt.NDArray[np.uint32]  # code + 1 of the further codes, by pair and delay; open addressing, 0 = empty
 
 
 @njit(cache=True, nogil=True)
-def attach(slots, records, targets, spike_counts, last_spikes):
-    """Give each slot of ``targets`` (int64) a record without a row."""
+def code_of(codes, pair, delay):
+    """The code of (projection, segment) ``pair`` with ``delay`` ticks, made where there is none; NO_CODE at the most.
+
+    ``pair``: the code that ``codes.of`` has.
+    """
+    if codes.delay[pair] == delay:
+        return np.int64(pair)
+    mask = np.uint64(codes.table.shape[0] - 1)
+    at = mix64(np.uint64(pair) << np.uint64(32) | np.uint64(delay)) & mask
+    while codes.table[at] != 0:
+        code = np.int64(codes.table[at]) - 1
+        if codes.pair[code] == pair and codes.delay[code] == delay:
+            return code
+        at = (at + np.uint64(1)) & mask
+    code = codes.made[0]
+    if code >= codes.prefix.shape[0]:
+        return NO_CODE
+    codes.prefix[code] = codes.prefix[pair]
+    codes.delay[code] = delay
+    codes.layer[code] = codes.layer[pair]
+    codes.pair[code] = pair
+    codes.table[at] = np.uint32(code + 1)
+    codes.made[0] = code + 1
+    return code
+
+
+@njit(cache=True, nogil=True)
+def first_of_delay(arena, codes, lo, hi, delay):
+    """The first synapse of the stretch ``lo`` to ``hi`` of a row that takes ``delay`` ticks or more."""
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if codes.delay[arena.code[middle]] < delay:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo
+
+
+@njit(cache=True, nogil=True)
+def attach(slots, records, targets, flags, spike_count, last_spike):
+    """Give each slot of ``targets`` (int64), which have none, a record without a row.
+
+    ``flags``, ``spike_count`` and ``last_spike`` are the same for all of them.
+    """
     counters = slots.counters
     for i in range(targets.shape[0]):
         r = counters[FREE_RECORD]
@@ -80,10 +133,22 @@ def attach(slots, records, targets, spike_counts, last_spikes):
         records[r].offset = -1
         records[r].length = 0
         records[r].epoch = -1
-        records[r].flags = WARM
-        records[r].spike_count = spike_counts[i]
-        records[r].last_spike = last_spikes[i]
+        records[r].flags = flags
+        records[r].spike_count = spike_count
+        records[r].last_spike = last_spike
         slots.record[targets[i]] = r
+
+
+@njit(cache=True, nogil=True)
+def add_base(records, which, spike_count, last_spike):
+    """Add what the store has (uint32, int64) to those of the records ``which`` (int64) that are ON_TOP of it."""
+    for i in range(which.shape[0]):
+        r = which[i]
+        if records[r].flags & ON_TOP:
+            records[r].spike_count += spike_count[i]
+            if records[r].last_spike == 0:
+                records[r].last_spike = last_spike[i]
+            records[r].flags &= ~ON_TOP
 
 
 @njit(cache=True, nogil=True)
@@ -118,24 +183,31 @@ def close_up(slots, records):
 
 
 @njit(cache=True, nogil=True)
-def install(slots, records, arena, codes, held, indptr, projection, target, weight, limit):
-    """Append rows to the arena for the slots ``held`` (int64), whose records have none; returns how many fitted.
+def install(slots, records, arena, codes, held, indptr, projection, target, weight, delay, limit):
+    """Append rows to the arena for those slots ``held`` (int64) whose records have none; returns how far it came.
 
-    ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32 (nnz,): the rows, sorted
-    by delay. ``limit``: arena length not to be passed.
+    ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32, ``delay`` uint16 (nnz,):
+    the rows, sorted by delay; an empty ``delay`` where every synapse has that of its projection. ``limit``: arena
+    length not to be passed. Where there are no codes left for a row, -1 minus the number of rows before it.
     """
     counters = slots.counters
     for i in range(held.shape[0]):
         r = slots.record[held[i]]
+        if records[r].offset >= 0:
+            continue
         lo, hi = indptr[i], indptr[i + 1]
         end = counters[ARENA_END]
         if end + hi - lo > limit:
             return i
-        first_delay = np.int32(1)
-        last_delay = np.int32(1)
+        first_delay = np.int32(0)
+        last_delay = np.int32(0)
         for j in range(lo, hi):
             segment = np.int64((target[j] >> np.uint64(32)) & np.uint64(0xFFFF))
-            code = codes.of[projection[j], segment]
+            code = np.int64(codes.of[projection[j], segment])
+            if delay.shape[0]:
+                code = code_of(codes, code, np.int32(delay[j]))
+                if code == NO_CODE:
+                    return -1 - i
             at = end + j - lo
             arena.local[at] = np.uint32(target[j] & np.uint64(0xFFFFFFFF))
             arena.code[at] = code
@@ -147,32 +219,41 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
         records[r].offset = end
         records[r].length = hi - lo
         records[r].epoch = -1
-        records[r].delay = first_delay if first_delay == last_delay else MIXED_DELAYS
+        records[r].delay = first_delay if first_delay == last_delay else -first_delay
         counters[ARENA_END] = end + hi - lo
         counters[N_ROWS] += 1
     return held.shape[0]
 
 
 @njit(cache=True, nogil=True)
-def drop_rows(slots, records, spare_warm, want):
+def drop_rows(slots, records, hand, spare_warm, want):
     """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
 
-    Rows in the arena are never changed, so the store or the wiring rule can give them again. WARM is cleared as the
-    hand passes (second chance). Returns synapses dropped.
+    Rows in the arena are never changed, so the store or the wiring rule can give them again. The hand goes round the
+    records once at most, from ``hand`` on, and clears WARM as it passes (second chance). Returns (synapses dropped,
+    where the hand stands, rows dropped that had been read ahead and were never used).
     """
-    dropped = 0
-    for r in range(slots.counters[N_RECORDS]):
+    dropped, unused = np.int64(0), np.int64(0)
+    made = slots.counters[N_RECORDS]
+    for _ in range(made):
+        if dropped >= want:
+            break
+        if hand >= made:
+            hand = 0
+        r = hand
+        hand += 1
         if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & PINNED:
             continue
         if spare_warm and records[r].flags & WARM:
             records[r].flags &= ~WARM
             continue
-        if dropped >= want:
-            break
         dropped += records[r].length
+        if records[r].flags & AHEAD:
+            unused += 1
+        records[r].flags &= ~AHEAD
         records[r].offset = -1
         slots.counters[N_ROWS] -= 1
-    return dropped
+    return dropped, hand, unused
 
 
 @njit(cache=True, nogil=True)

@@ -145,4 +145,4 @@ def stepper(block: Callable[..., None], name: str, *, fields: int, constants: in
     step = FunctionType(_step.__code__, world, "_step")
     # Numba tells what it has kept apart by name; it does not look at what globals are
     step.__qualname__ = f"_step_{re.sub(r'[^0-9A-Za-z]', '_', name)}_{fields}_{constants}_{inputs}"
-    return njit(of=plain, cache=True, nogil=True)(step)
+    return njit(of=(plain,), cache=True, nogil=True)(step)

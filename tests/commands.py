@@ -15,6 +15,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.wiring import Wiring
 from tests.networks import edges_of, ids_of, twin_of
 from tests.simulator import FIXED, Simulator, narrowed
+from tests.test_poisson import twin_train
 
 # How often each comes. Growing is rare, or the network would not stay small.
 KINDS = {
@@ -97,13 +98,44 @@ class Command:
         return pre, post, (sign * self.draws[2, : len(pre)] * 9.0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a command ``stimulate`` gives: a current, Poisson input or a train, over by ten ticks later."""
+
+    kind: str
+    places: np.ndarray
+    amplitude: np.ndarray
+    later: int
+    duration: int
+    rates: np.ndarray
+    ticks: np.ndarray
+
+    @classmethod
+    def of(cls, command: Command, n: int) -> Input:
+        kind = ("current", "poisson", "train")[int(command.draws[0, -1] * 3)]
+        places = command.places(0, n)
+        if kind == "poisson":
+            places = np.unique(places)
+        m = len(places)
+        return cls(
+            kind, places, (command.draws[1, :m] * 24.0).astype(np.float32), later=1 + int(command.draws[2, 0] * 5),
+            duration=1 + int(command.draws[3, 0] * 4), rates=command.draws[2, :m] * 0.6 + 0.001,
+            ticks=(command.draws[3, :m] * 4).astype(int),
+        )  # fmt: skip
+
+
 def apply(e: Engram, command: Command, durability: str = "journal") -> Engram:
     """Give ``command`` to the engram, which was opened with ``durability``; returns the engram to go on with."""
     ids = ids_of(e)
     if command.kind == "stimulate":
-        amplitude = (command.draws[1] * 24.0).astype(np.float32)
-        later, duration = 1 + int(command.draws[2, 0] * 5), 1 + int(command.draws[3, 0] * 4)
-        e.stimulate(ids[command.places(0, len(ids))], amplitude, at=e.tick + later, duration=duration)
+        given = Input.of(command, len(ids))
+        start, who = e.tick + given.later, ids[given.places]
+        if given.kind == "current":
+            e.stimulate(who, given.amplitude, at=start, duration=given.duration)
+        elif given.kind == "poisson":
+            e.poisson(who, given.rates * 1000.0, given.amplitude, at=start, duration=given.duration)
+        else:
+            e.play(who, start + given.ticks, given.amplitude)
     elif command.kind == "run":
         e.run(command.ticks)
     elif command.kind in ("set_weight", "connect"):
@@ -160,6 +192,7 @@ class State:
     simulator: Simulator
     bundles: Bundles
     log: list[str]
+    stimuli: int = 0
 
 
 class Twin:
@@ -190,9 +223,7 @@ class Twin:
         simulator = self.simulator
         n = len(simulator.ids)
         if command.kind == "stimulate":
-            amplitude = (command.draws[1] * 24.0).astype(np.float32)
-            later, duration = 1 + int(command.draws[2, 0] * 5), 1 + int(command.draws[3, 0] * 4)
-            simulator.stimulate(command.places(0, n), amplitude, simulator.tick + later, duration)
+            self._stimulate(Input.of(command, n))
         elif command.kind == "run":
             self.run(command.ticks)
         elif command.kind in ("set_weight", "connect"):
@@ -227,6 +258,23 @@ class Twin:
             del self.simulator.fired_at[tick]
         return spikes
 
+    def _stimulate(self, given: Input) -> None:
+        simulator, start = self.simulator, self.simulator.tick + given.later
+        if given.kind == "current":
+            simulator.stimulate(given.places, given.amplitude, start, given.duration)
+        elif given.kind == "train":
+            for tick in np.unique(given.ticks):
+                now = given.ticks == tick
+                simulator.stimulate(given.places[now], given.amplitude[now], start + int(tick))
+        else:
+            for place, rate, amplitude in zip(given.places, given.rates, given.amplitude, strict=True):
+                rate = rate * 1000.0 * (self.spec.dt_ms / 1000.0)  # through Hz and back, as the engram has it
+                last = start + given.duration - 1
+                for tick in twin_train(self.spec.seed, self.now.stimuli, int(simulator.ids[place]), rate, last):
+                    if tick >= start:
+                        simulator.stimulate(np.array([place]), np.array([amplitude]), tick)
+        self.now.stimuli += 1
+
     def _switch(self, branch: str) -> None:
         self.others[self.branch] = self.now
         self.branch, self.now = branch, copy.deepcopy(self.others.pop(branch))
@@ -235,8 +283,11 @@ class Twin:
         """Those at rest, with no spike under way, whose rows are what the rules generate."""
         simulator = self.simulator
         resting = (simulator.u == 0) & (simulator.left == 0)
-        for tick in range(simulator.tick - int(self.spec.delays.max()) + 1, simulator.tick + 1):
-            resting &= ~simulator.fired_at.get(tick, np.zeros(len(resting), dtype=bool))
+        for layer in self.spec.layers:
+            longest = max(self.spec.delay_range(p)[1] for p in self.spec.all_projections if p.pre == layer.name)
+            own = simulator.ids >> np.uint64(48) == layer.index
+            for tick in range(simulator.tick - longest + 1, simulator.tick + 1):
+                resting &= ~(own & simulator.fired_at.get(tick, np.zeros(len(resting), dtype=bool)))
         wiring = Wiring(self.spec, self.now.bundles)
         for place in places[resting[places]].tolist():
             rows = wiring.rows(simulator.ids[place : place + 1])

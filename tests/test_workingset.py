@@ -32,7 +32,7 @@ def test_making_room_for_stored_rows_spares_the_records_of_generated_ones(
     """Every other row is stored, and in a chunk of spikes only some records have their rows."""
     wiring = SmallWorld(k=k, span=30, long_fraction=0.0, weight=weight)
     spec = Spec(seed=2, layers=[Layer("a", segments=[3000], wiring=wiring, delay_ms=delay)])
-    with make(tmp_path, spec, memory=memory) as e:
+    with make(tmp_path, spec, memory=memory + 8 * driven) as e:  # the spikes under way
         written = np.arange(0, driven, 2)
         e.set_weight(written, np.array([e.synapses(i).targets[0] for i in written.tolist()]), 2.0)
         twin = twin_of(e)

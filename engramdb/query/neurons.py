@@ -116,23 +116,30 @@ class Present:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
         if self._live is None:
             nobody = np.zeros(len(ids), dtype=bool)
-            return nobody, History(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, bool))
+            return nobody, History(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, bool))
+        from engramdb.kernels import rows
+
         held = self._live.lookup(ids)
         record = np.where(held >= 0, self._live.slots.record[np.maximum(held, 0)], -1)
         resident = record >= 0
-        records, place = self._live.records, record[resident]
-        return resident, History(
-            records["spike_count"][place], records["last_spike"][place], records["offset"][place] >= 0
-        )
+        found = self._live.records[record[resident]]
+        on_top = found["flags"] & rows.ON_TOP != 0
+        # who has fired and whose row has not been read yet will have it when the spike arrives
+        active = (found["offset"] >= 0) | (on_top & (found["spike_count"] > 0))
+        return resident, History(found["spike_count"], found["last_spike"], active, on_top)
 
 
 @dataclass(frozen=True)
 class History:
-    """Counts of neurons whose record is in RAM, and whether their row is too; arrays of equal length."""
+    """Counts of neurons whose record is in RAM, and whether they are active; arrays of equal length.
+
+    Counts ``on_top`` are those since the store was last asked: they come on top of what it has.
+    """
 
     spike_count: npt.NDArray[np.uint32]
     last_spike: npt.NDArray[np.int64]
-    row_loaded: npt.NDArray[np.bool_]
+    active: npt.NDArray[np.bool_]
+    on_top: npt.NDArray[np.bool_]
 
 
 def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring], present: Present) -> Neurons:
@@ -159,10 +166,12 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
             degree[ruled] = wiring().degrees(unique[ruled])
     # what is in RAM is newer than what the store has
     resident, history = present.history(unique)
-    spike_count[resident], last_spike[resident] = history.spike_count, history.last_spike
-    recorded |= resident
+    spike_count[resident] = history.spike_count + np.where(history.on_top, spike_count[resident], np.uint32(0))
+    silent_since = history.on_top & (history.last_spike == 0)
+    last_spike[resident] = np.where(silent_since, last_spike[resident], history.last_spike)
+    recorded[resident] |= history.spike_count > 0
     active = np.zeros(n, dtype=bool)
-    active[resident] = history.row_loaded
+    active[resident] = history.active
     awake = present.awake(unique)
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
     fields = {**present.fields(unique), "spike_count": spike_count, "last_spike": last_spike}

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, format_id
+from engramdb.delays import chosen, end_to_end
 from engramdb.errors import InvalidInput
 from engramdb.store.records import FORGOTTEN, GENERATED, KEEP, Array, IndexArray, Records, check_same_columns, gather
 
@@ -69,8 +70,9 @@ def apply(stored: Records, changes: Records) -> Records:
     gone = place[known & forgotten]
     if not (len(fresh) or rewritten.size or gone.size):
         return Records(
-            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight
-        )
+            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight,
+            delay=stored.delay,
+        )  # fmt: skip
     # where each row comes from: the stored ones, the changes, and the new neurons, laid end to end
     rows = np.arange(len(stored))
     rows[place[rewritten]] = len(stored) + rewritten
@@ -93,6 +95,7 @@ def apply(stored: Records, changes: Records) -> Records:
         projection=np.concatenate([source.projection for source in sources])[synapse],
         target=np.concatenate([source.target for source in sources])[synapse],
         weight=np.concatenate([source.weight for source in sources])[synapse],
+        delay=chosen(end_to_end([source.delay for source in sources]), synapse),
     )  # fmt: skip
 
 
@@ -139,6 +142,7 @@ def compose(older: Records, newer: Records) -> Records:
         projection=np.concatenate([older.projection, newer.projection])[synapse],
         target=np.concatenate([older.target, newer.target])[synapse],
         weight=np.concatenate([older.weight, newer.weight])[synapse],
+        delay=chosen(end_to_end([older.delay, newer.delay]), synapse),
     )  # fmt: skip
 
 

@@ -303,9 +303,13 @@ class Store:
             for ref, start, stop in located
             if ref.first <= int(ids[stop - 1]) and int(ids[start]) <= ref.last
         ]
+        if len(parts) == 1:  # a fault: nothing comes next
+            leaves: Iterable[Records] = [self._leaves.read(parts[0][0], query=query)]
+        else:
+            read = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
+            leaves = (leaf for _, leaf in read)
         found = []
-        leaves = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
-        for (_, wanted), (_, leaf) in zip(parts, leaves, strict=True):
+        for (_, wanted), leaf in zip(parts, leaves, strict=True):
             place, there = find_in(leaf.ids, wanted)
             if there.any():
                 found.append(leaf.take(place[there]))
@@ -348,7 +352,7 @@ class Store:
         All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged, DiskFull.
         """
         with self._writing() as writer:
-            validate(changes, len(self.spec.all_projections))
+            validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if len(changes):
                 writer.write(changes)
 
@@ -383,7 +387,7 @@ class Store:
                 try:
                     found = [part for part in changes() if len(part)]
                     for part in found:
-                        validate(part, len(self.spec.all_projections))
+                        validate(part, len(self.spec.all_projections), delays=self.spec.varying_delays)
                 except BaseException as error:
                     behind.set_exception(error)
                     raise

@@ -1,0 +1,111 @@
+"""Bursts: many ticks in one call of a kernel, while everything they need is in RAM; see ``kernels/burst.py``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engramdb.flight import Flight
+from engramdb.kernels import slots
+from engramdb.kernels.burst import BOUNDARY, BROKEN
+from engramdb.models.kernel import burst_of
+from engramdb.stimuli.pending import Stimuli
+from engramdb.workingset import Int64Array, WorkingSet
+
+_FIRST_TICKS, _MOST_TICKS = 32, 1 << 16
+_SECONDS = 0.01  # about as long a burst takes: who waits for its end to stop the run should not notice
+_SPARE_SPIKES = 1 << 16
+_MOST_IN_VAIN = 31
+
+
+@dataclass(frozen=True)
+class Burst:
+    """``ticks`` whole ticks were run, and ``stands`` says what comes next; see :mod:`engramdb.kernels.burst`.
+
+    ``spikes``: int64, the slots that fired; ``ends[i]`` to ``ends[i + 1]`` of them in tick i, and beyond the whole
+    ticks in the one that is under way.
+    """
+
+    ticks: int
+    stands: int
+    events: int
+    spikes: Int64Array
+    ends: Int64Array
+
+    def fired(self, tick: int) -> Int64Array:
+        """A copy of the slots that fired in tick number ``tick`` of the burst."""
+        return self.spikes[self.ends[tick] : self.ends[tick + 1]].copy()
+
+
+class Bursts:
+    """Runs bursts of a working set, each about as long as it is good to leave Python alone."""
+
+    # in larger networks calls are nothing beside what they do
+    most_blocks = 1024
+
+    def __init__(self, working_set: WorkingSet, flight: Flight, stimuli: Stimuli) -> None:
+        self._working_set = working_set
+        self._flight = flight
+        self._stimuli = stimuli
+        layers = working_set.layers
+        self._mine = np.stack([layers.of_model(model) for model in layers.models])
+        self._kernel: Any = None
+        self._spikes = np.empty(0, dtype=np.int64)
+        self._ticks = _FIRST_TICKS
+        self._in_vain = self._waiting = 0
+
+    def run(self, first: int, most: int) -> Burst | None:
+        """Run up to ``most`` ticks from the tick ``first`` on; None where a burst is not possible or not worth it."""
+        working_set = self._working_set
+        if int(working_set.slots.counters[slots.N_BLOCKS]) > self.most_blocks:
+            return None
+        if self._waiting:
+            self._waiting -= 1
+            return None
+        held, amplitude, last = self._stimuli.steady(first)
+        if last < first:
+            return None
+        working_set.fill_fresh()
+        ticks = min(most, self._ticks, last - first + 1)
+        blocks = int(working_set.slots.counters[slots.N_BLOCKS])
+        calendar, delay, least, longest = self._flight.for_burst((blocks + 1) * slots.BLOCK)
+        before = [self._flight.fired(first - delay + i) for i in range(delay)]
+        if not self._room(sum(len(fired) for fired in before), blocks):
+            return None
+        ends = np.zeros(delay + ticks + 1, dtype=np.int64)
+        for i, fired in enumerate(before):
+            ends[i + 1] = ends[i] + len(fired)
+            self._spikes[ends[i] : ends[i + 1]] = fired
+        working_set.renew_limits()
+        layers = working_set.layers
+        if self._kernel is None:
+            self._kernel = burst_of(layers.models)
+        began = time.perf_counter()
+        done, stands, events = self._kernel(
+            working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
+            layers.rows, self._mine, calendar, least, longest, delay, first, ticks, held, amplitude, self._spikes, ends,
+        )  # fmt: skip
+        self._learn(done, ticks, time.perf_counter() - began, vain=not done and stands in (BOUNDARY, BROKEN))
+        return Burst(done, stands, events, self._spikes, ends[delay:])
+
+    def _room(self, before: int, blocks: int) -> bool:
+        """Whether so many spikes, and those of any tick of so many blocks, have room in the buffer."""
+        needed = before + 2 * (blocks + 1) * slots.BLOCK
+        if needed > len(self._spikes):
+            spare = min(_SPARE_SPIKES, self._working_set.budget_bytes // 1024)
+            if 24 * (needed + spare) > self._working_set.budget_bytes // 8:
+                return False
+            self._spikes = np.empty(needed + spare, dtype=np.int64)
+        return True
+
+    def _learn(self, done: int, ticks: int, seconds: float, *, vain: bool) -> None:
+        """Bursts that get nowhere again and again are not tried for a while; others become as long as they should."""
+        self._in_vain = min(_MOST_IN_VAIN, 2 * self._in_vain + 1) if vain else 0
+        self._waiting = self._in_vain
+        if done == ticks == self._ticks and seconds < _SECONDS / 2:
+            self._ticks = min(_MOST_TICKS, 2 * ticks)
+        elif seconds > 2 * _SECONDS:
+            self._ticks = max(1, self._ticks // 2)

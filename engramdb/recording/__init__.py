@@ -1,0 +1,1 @@
+"""What a run records: spikes, spikes per layer, state variables; in memory or streamed to files."""
