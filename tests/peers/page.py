@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.peers.agreement import CHAOTIC, LARGEST_DOUBLE_TIE_MV, LARGEST_TIE_MV, STEADY, Agreement
+from tests.peers.single import LARGEST_GAP_MV, LARGEST_SHARE, Pair
 
 _HEAD = """\
 # Agreement with other simulators
@@ -44,6 +45,17 @@ its threshold, in double precision), where the float64 twin parts from a peer by
 mean rates differ by more than {rate:.0%} (chaotic {rate_chaotic:.0%}), CVs by more than {cv}, correlations of pairs by
 more than {pairs}, or, where the network is not chaotic, the correlation of spike counts is below {counts}.
 
+## Single neurons of the other models
+
+These are not linear, and each simulator integrates them in its own way. One neuron of each, with its default parameters
+and an irregular train of 400 inputs, for 5000 ticks of 0.1 ms (`izhikevich`: 1 ms). A spike that comes a tick earlier
+moves those after it. `make check-peers` fails where potentials differ by more than {single_gap} mV before the first
+spike, or numbers of spikes by more than {single_share:.0%}.
+
+| model | NEST | spikes here / there | identical until the first difference | potentials apart until the first spike |
+| --- | --- | --- | --- | --- |
+{singles}
+
 ## The SONATA example 300_intfire
 
 300 cells of NEURON's `IntFire1`, input trains, and the output that NEURON gave, with the format's examples (in
@@ -79,8 +91,9 @@ All of it is checked by these runs. More of it, and other models: [conventions.m
 
 
 def document(
-    rows: list[tuple[str, list[Agreement], int]], example: dict[float, tuple[int, int, int]], versions: dict[str, str]
-) -> str:
+    rows: list[tuple[str, list[Agreement], int]], singles: list[Pair], example: dict[float, tuple[int, int, int]],
+    versions: dict[str, str],
+) -> str:  # fmt: skip
     """``rows``: name, agreements, synapses of each network; ``example``: tick in ms -> spikes here, there, in both."""
     lines, statistics, explanations = [], [], []
     for name, found, synapses in rows:
@@ -104,6 +117,10 @@ def document(
     bounds = _BOUNDS.format(
         tie=LARGEST_TIE_MV, double_tie=LARGEST_DOUBLE_TIE_MV, rate=STEADY.rate, rate_chaotic=CHAOTIC.rate,
         cv=STEADY.cv, pairs=STEADY.pairs, counts=STEADY.counts,
+        single_gap=LARGEST_GAP_MV, single_share=LARGEST_SHARE,
+        singles="\n".join(
+            f"| `{p.model}` | `{p.peer}` | {p.here} / {p.there} | {p.identical} | {p.gap_mv:.0e} mV |" for p in singles
+        ),
         example="\n".join(
             f"| {dt_ms} ms | {here:,} | {there:,} | {common:,} |" for dt_ms, (here, there, common) in example.items()
         ),
