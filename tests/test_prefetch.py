@@ -267,17 +267,15 @@ def test_rows_of_hubs_take_turns_where_one_fits(tmp_path: Path, ahead: int, monk
 
 
 def test_a_hub_that_cannot_fit_ends_the_run_with_the_state_whole(tmp_path: Path) -> None:
-    layers = [Layer("hub", segments=[1]), Layer("many", segments=[4000])]
+    layers = [Layer("hub", segments=[1]), Layer("many", segments=[20_000])]
     joining = engramdb.Projection("hub", "many", FixedOutdegree(k=20_000), weight=0.001)
     with make(tmp_path, Spec(seed=8, layers=layers, projections=[joining]), memory=200_000) as e:
         e.stimulate(e.resolve("0/0/0"), 20.0)
-        with pytest.raises(
-            BudgetExceeded, match="no room for one row of synapses: .* and 280,000 more are needed"
-        ) as told:
+        with pytest.raises(BudgetExceeded, match=r"one row of synapses: .* and 280,000 more are needed") as told:
             e.run(5)
         assert told.value.run.ticks == e.tick == 1
         assert told.value.exit_code == 4
-    with engramdb.open(tmp_path / "net.engram", "r+", memory="4MiB") as e:
+    with engramdb.open(tmp_path / "net.engram", "r+", memory="8MiB") as e:
         assert e.neuron("0/0/0").fields["spike_count"] == 1
         assert e.run(1).stats["synaptic_events"] == 20_000
 

@@ -64,6 +64,7 @@ def _charge_and_fire(path: Path, neurons: int) -> dict[str, float]:
         gc.collect()
         charged, charged_rss = e.stats(), resident_bytes() - before
         _stimulate_all(e, neurons, 20.0)
+        e.run(1)  # rows are there when spikes arrive
         gc.collect()
         resident, resident_rss = e.stats(), resident_bytes() - before
     assert charged["charged"] == neurons, "all are above rest"
