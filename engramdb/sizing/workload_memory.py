@@ -60,7 +60,7 @@ def _charge_and_fire(path: Path, neurons: int) -> dict[str, float]:
     with engramdb.create(path, _spec(neurons), memory="8GiB", durability="process") as e:
         gc.collect()
         before = resident_bytes()
-        _stimulate_all(e, neurons, 5.0)
+        _stimulate_all(e, neurons, 3.0)  # not so near the threshold that their rows would be read ahead
         gc.collect()
         charged, charged_rss = e.stats(), resident_bytes() - before
         _stimulate_all(e, neurons, 20.0)
