@@ -217,7 +217,7 @@ class Engine:
                 if n:
                     late = np.isin(chunk, missing[:n])
                     if late.all():
-                        raise working_set.too_small("one row of synapses")
+                        raise working_set.too_small("one row of synapses", working_set.lacking_bytes)
                     waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
                     chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()

@@ -60,6 +60,7 @@ class WorkingSet:
         self.layers = LayerTable.of(spec)
         self.counts = dict.fromkeys(_COUNTED, 0)
         self.wait_seconds = 0.0
+        self.lacking_bytes = 0  # of the last row for which room was made, whether there was enough or not
         self.codes = synapse_codes(spec, bundles, self.layers.position)
         self.source = RowSource(store, Wiring(spec, bundles))
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
@@ -201,7 +202,8 @@ class WorkingSet:
         if counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
             return attempt
         if attempt > 1:
-            raise self.too_small("another neuron")
+            # a block of slots, and the index, which may have to double
+            raise self.too_small("another neuron", slots.BLOCK * self._slot_bytes + self.slots.index_table.nbytes)
         if attempt < 1:
             self._release(keep)
             # few freed slots would soon have us here again, and each time costs a pass over all of them
@@ -303,6 +305,7 @@ class WorkingSet:
                     "most there can be; the state is whole: open the engram again, or let delays take fewer values"
                 )
             self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
+            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * SYNAPSE_BYTES
             evict = False
         self.counts["rows_loaded"] += installed
         return done
@@ -582,11 +585,13 @@ class WorkingSet:
         self.slots.counters[slots.INDEX_LIMIT] = size // 2
         return True
 
-    def too_small(self, what: str) -> BudgetExceeded:
+    def too_small(self, what: str, needed_bytes: int) -> BudgetExceeded:
+        """The error when ``needed_bytes`` more cannot be had for ``what``, whatever is evicted."""
         held = self.stats()
         return BudgetExceeded(
             f"the memory budget of {self.budget_bytes:,} bytes has no room for {what}: {held['charged']:,} charged "
-            f"neurons and what they need hold {held['used_bytes']:,} bytes; the state is whole; open with more memory"
+            f"neurons and what they need hold {held['used_bytes']:,} bytes, and {needed_bytes:,} more are needed; "
+            "the state is whole; open with more memory"
         )
 
     def check_budget(self) -> None:
@@ -597,4 +602,4 @@ class WorkingSet:
             self.settle()
             self.make_room(0)
         if self.free_bytes < 0:
-            raise self.too_small("what is active at once")
+            raise self.too_small("what is active at once", -self.free_bytes)

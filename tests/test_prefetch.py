@@ -245,6 +245,41 @@ def test_rows_are_there_when_they_are_needed_and_the_books_add_up(tmp_path: Path
         assert sum(stats[f"{kind}_bytes"] for kind in kinds) == stats["used_bytes"] <= e.memory
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_rows_of_hubs_take_turns_where_one_fits(tmp_path: Path, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rows of 42 kB under a budget of 300 kB, of which the targets take most."""
+    monkeypatch.setattr(Engine, "reading_threads", ahead)
+    layers = [
+        Layer("hubs", segments=[10], materialize=True),
+        Layer("many", segments=[4000], wiring=SmallWorld(k=4, span=20, weight=1.0)),
+    ]
+    joining = engramdb.Projection("hubs", "many", FixedOutdegree(k=3000), weight=2.0)
+    with make(tmp_path, Spec(seed=8, layers=layers, projections=[joining]), memory=300_000) as e:
+        twin = twin_of(e)
+        hubs = e.resolve([f"0/0/{i}" for i in range(10)])
+        for at in (1, 4, 7):
+            e.stimulate(hubs, 20.0, at=at)
+            twin.stimulate(np.arange(10), np.full(10, np.float32(20)), at)
+        e.run(12)
+        twin.run(12)
+        assert_same_state(e, twin)
+        assert e.stats()["rows_dropped"] >= 10
+
+
+def test_a_hub_that_cannot_fit_ends_the_run_with_the_state_whole(tmp_path: Path) -> None:
+    layers = [Layer("hub", segments=[1]), Layer("many", segments=[20_000])]
+    joining = engramdb.Projection("hub", "many", FixedOutdegree(k=20_000), weight=0.001)
+    with make(tmp_path, Spec(seed=8, layers=layers, projections=[joining]), memory=200_000) as e:
+        e.stimulate(e.resolve("0/0/0"), 20.0)
+        with pytest.raises(BudgetExceeded, match=r"one row of synapses: .* and 280,000 more are needed") as told:
+            e.run(5)
+        assert told.value.run.ticks == e.tick == 1
+        assert told.value.exit_code == 4
+    with engramdb.open(tmp_path / "net.engram", "r+", memory="8MiB") as e:
+        assert e.neuron("0/0/0").fields["spike_count"] == 1
+        assert e.run(1).stats["synaptic_events"] == 20_000
+
+
 def test_nothing_reads_between_runs_nor_after_an_error_or_closing(tmp_path: Path) -> None:
     e = moving(tmp_path, 1_300_000, seconds=0.001)
     e.run(20)

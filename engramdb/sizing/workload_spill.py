@@ -24,7 +24,7 @@ from engramdb.sizing.workload_tick import load_every_row
 from engramdb.spec import Layer, Spec
 
 K = 12
-NEURONS = 400_000
+NEURONS = 200_000
 SHARE = 4  # of the network in the budget, one in so many
 _RESIDENT_BYTES = 245  # a neuron with its row, as the budget counts
 _STEPS_IN_WINDOW = 8  # the window moves by this part of itself
@@ -70,9 +70,10 @@ def reading_ahead(threads: int) -> Iterator[None]:
 
 
 def lap(path: Path, memory: int, steps: int, order: npt.NDArray[np.uint64], *, loaded: bool) -> Lap:
-    """Drive the window ``steps`` steps round; the engram is left as it was."""
+    """Drive the window ``steps`` steps round, from the snapshot "start" on."""
     e = engramdb.open(path, "r+", memory=memory, durability="checkpoint")
     try:
+        e.restore("start")  # a run that takes long makes checkpoints by itself
         if loaded:
             load_every_row(e)
         _drive(e, order, steps)
@@ -81,7 +82,7 @@ def lap(path: Path, memory: int, steps: int, order: npt.NDArray[np.uint64], *, l
         fields = e.neurons(np.arange(len(e), dtype=np.uint64)).fields
         return Lap(run.counts, fields["spike_count"], fields["u"], run)
     finally:
-        e._shut()  # no checkpoint: the next lap begins where this one did
+        e._shut()
 
 
 def _drive(e: engramdb.Engram, order: npt.NDArray[np.uint64], steps: int) -> None:
@@ -99,7 +100,8 @@ def figures(folder: Path, quick: bool, order: Order, goal: bool) -> list[Figure]
     """Time of a lap resident and under a quarter of the memory, with reading ahead and without."""
     neurons, steps = (16_000, 40) if quick else (NEURONS, NEURONS // _NEURONS_A_STEP)
     path, ring = folder / "spill.engram", order(neurons)
-    engramdb.create(path, spec(neurons), memory="1GiB").close()
+    with engramdb.create(path, spec(neurons), memory="1GiB") as e:
+        e.snapshot("start")
     lap(path, 1 << 30, steps, ring[:64], loaded=False)  # loads the kernels
     memory = neurons * _RESIDENT_BYTES // SHARE
     resident = lap(path, 4 << 30, steps, ring, loaded=True)
