@@ -41,13 +41,12 @@ def rowless(slots, records, fired, out):
 def _stretch(records, arena, codes, r, delay):
     """``(lo, hi, following)``: the synapses of record ``r``'s row that take ``delay`` ticks, and its next longer delay.
 
-    ``following`` is 0 where there is none.
+    ``following`` is 0 where there is none. Not to be called for rows whose only delay it is, which are most: a call
+    counts references to all arrays of the tuples, and that takes longer than all else.
     """
     row_delay = records[r].delay
     lo = records[r].offset
     hi = lo + records[r].length
-    if row_delay == delay:
-        return lo, hi, np.int32(0)
     if row_delay >= 0:  # of all synapses, or there are none
         return lo, lo, row_delay if row_delay > delay else np.int32(0)
     end_of_row = hi
@@ -58,7 +57,7 @@ def _stretch(records, arena, codes, r, delay):
     return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def _ask_ahead(record, records, fired, i, end):
     """Ask for the records of slots that come after ``fired[i]``."""
     if i + 2 * _AHEAD < end:
@@ -93,7 +92,11 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
         _ask_ahead(slots.record, records, fired, i, end)
         _ask_for_codes(slots.record, records, arena, fired, i, end)
         r = slots.record[fired[i]]
-        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
+        lo = records[r].offset
+        hi = lo + records[r].length
+        following[i] = 0
+        if records[r].delay != delay[i]:
+            lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi == lo:
             continue
         if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
@@ -125,7 +128,11 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
             left[n_left] = i
             n_left += 1
             continue
-        lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
+        lo = records[r].offset
+        hi = lo + records[r].length
+        following[i] = 0
+        if records[r].delay != delay[i]:
+            lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi > lo:
             records[r].flags |= WARM
             offsets[n] = lo

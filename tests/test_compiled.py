@@ -1,0 +1,83 @@
+"""What is compiled: once, kept for the next process, and for no network in particular."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import config
+from numba.core.dispatcher import Dispatcher
+
+import engramdb
+from engramdb import FixedOutdegree, Layer, Projection, SmallWorld, Spec
+
+pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+
+
+def signatures() -> dict[str, int]:
+    """How many each kernel is compiled for."""
+    kernels = [o for o in gc.get_objects() if isinstance(o, Dispatcher)]
+    return {
+        f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__}": len(kernel.signatures)
+        for kernel in kernels
+        if "engramdb" in (kernel.py_func.__module__ or "") and kernel.signatures
+    }
+
+
+def run_some(folder: Path, *layers: Layer, threads: int = 1, **options: object) -> None:
+    with engramdb.create(folder / "net.engram", Spec(seed=1, layers=list(layers), **options), threads=threads) as e:
+        e.stimulate(np.arange(30), 20.0, duration=2)
+        e.run(40, record=("spikes",))
+        e.run(3, until=lambda *_: False)
+        e.snapshot("s")
+        e.run(5)
+    with engramdb.open(folder / "net.engram", "r+") as e:
+        e.run(5)
+
+
+def test_networks_of_other_sizes_and_shapes_are_run_by_the_same_machine_code(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+    rule = SmallWorld(k=5, span=9, weight=(1.0, 9.0))
+    joined = [Projection("a", "b", FixedOutdegree(k=2), weight=(-2.0, 3.0), delay_ms=4.0)]
+    run_some(tmp_path / "0", Layer("a", segments=[60], wiring=rule))
+    run_some(tmp_path / "1", Layer("a", segments=[60], wiring=rule), Layer("b", segments=[9]), projections=joined)
+    before = signatures()
+    biased = {"bias": (0.0, 9.0), "refractory": 0.0}
+    run_some(tmp_path / "2", Layer("a", segments=[900, 40], wiring=SmallWorld(k=31, weight=2.0)))
+    run_some(tmp_path / "3", Layer("a", segments=[3000], params=biased, wiring=rule), threads=2)
+    run_some(tmp_path / "4", Layer("a", segments=[33] * 5, wiring=rule, weights="float16"),
+             Layer("b", segments=[70]), projections=joined)  # fmt: skip
+    run_some(tmp_path / "5", Layer("a", segments=[50], wiring=FixedOutdegree(k=1, weight=0.0)))
+    after = signatures()
+    assert {name: count for name, count in after.items() if before.get(name, count) != count} == {}
+
+
+SCRIPT = """
+import gc, sys, numpy as np, engramdb
+from numba.core.dispatcher import Dispatcher
+with engramdb.open(sys.argv[1], "r+") as e:
+    e.stimulate(np.arange(30), 20.0)
+    e.run(20)
+    e.run(20)
+made = [o for o in gc.get_objects() if isinstance(o, Dispatcher) and "engramdb" in (o.py_func.__module__ or "")]
+print(sum(sum(o.stats.cache_misses.values()) for o in made))
+"""
+
+
+def test_a_new_process_compiles_nothing_anew(tmp_path: Path) -> None:
+    layer = Layer("a", segments=[200], params={"bias": (0.0, 9.0)}, wiring=SmallWorld(k=5, span=9, weight=(1.0, 9.0)))
+    engramdb.create(tmp_path / "net.engram", Spec(seed=1, layers=[layer])).close()
+    compiled = []
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "net.engram")], env=dict(os.environ), text=True,
+            capture_output=True, check=True,
+        )  # fmt: skip
+        compiled.append(int(ran.stdout))
+    assert compiled[1] == 0
