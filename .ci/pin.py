@@ -76,9 +76,7 @@ def main(*arguments: str) -> None:
     resolved: dict[str, dict[str, str]] = {}
     for version in SUPPORTED:
         try:
-            resolved[version] = resolve(
-                found.get(version, newest), None if version in found else version, requirements
-            )
+            resolved[version] = resolve(found.get(version, newest), None if version in found else version, requirements)
         except subprocess.CalledProcessError:
             if not some:
                 raise

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.growth.bundle import Bundle
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import column_of
 
@@ -23,7 +23,7 @@ def born_awake(spec: Spec, bundles: Iterable[Bundle]) -> tuple[IdArray, dict[str
     names: set[str] = {"u"}
     for bundle in sorted(bundles, key=lambda b: (b.layer, b.segment, b.lo)):
         layer = spec.layer(bundle.layer)
-        own = LayerParameters(layer, spec.seed, spec.dt_ms)
+        own = parameters_of_layer(layer, spec)
         names |= {column_of(place, field.name) for place, field in enumerate(own.model.state)}
         if not layer.materialize or not (own.initial or "restless" in own.own or own.shared["restless"]):
             continue

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import delays
 from engramdb.address import MAX_LOCAL, IdArray
 from engramdb.bulk import Written, never_fired, rows_of, write_records
 from engramdb.distribution import resolved
@@ -32,7 +33,7 @@ from engramdb.wiring import Wiring
 _PIECE_SYNAPSES, _PIECE_NEURONS = 1 << 20, 1 << 17
 # of a synapse in a piece: as it was made, and what comes of it while it is sorted or encoded
 _VIRTUAL_BYTES, _BUILT_BYTES = 64, 512
-_PURPOSES = np.array([rng.BUILT_TARGET, rng.BUILT_WEIGHT])
+_PURPOSES = np.array([rng.BUILT_TARGET, rng.BUILT_WEIGHT, rng.BUILT_DELAY])
 
 
 def build(
@@ -154,7 +155,7 @@ def _virtual_records(wiring: Wiring, stretches: Iterable[_Stretch], memory_bytes
         degree = int(wiring.degrees(np.array([stretch.first], dtype=np.uint64))[0])
         for ids in stretch.ids(_neurons_in(synapses, degree)):
             rows = wiring.rows(ids)
-            yield never_fired(ids, rows.indptr, rows.projection, rows.target, rows.weight)
+            yield never_fired(ids, rows.indptr, rows.projection, rows.target, rows.weight, rows.delay)
 
 
 def _neurons_in(synapses: int, degree: float) -> int:
@@ -167,9 +168,9 @@ class _Built(NamedTuple):
 
     number: int
     rule: FixedIndegree | Bernoulli
-    delay: int
     factor: np.float32
     table: npt.NDArray[np.float64]
+    ticks: npt.NDArray[np.float64] | None  # quantiles of the delay; None where synapses have none of their own
     pre: Domain
     post: Domain
     layers: tuple[int, int]  # indices
@@ -193,9 +194,9 @@ def _built(spec: Spec, bundles: Bundles, layer: Layer) -> list[_Built]:
                 _Built(
                     number=number,
                     rule=rule,
-                    delay=spec.delay_ticks(projection),
                     factor=np.float32(1 if projection.sign is None else projection.sign),
                     table=resolved(projection.weight).table(),
+                    ticks=delays.table(spec.delay_of(projection), spec.dt_ms) if spec.varying_delays else None,
                     pre=bundles.domain_of(layers[0]),
                     post=bundles.domain_of(layers[1]),
                     layers=layers,
@@ -221,6 +222,8 @@ class _Rows:
         self._wiring = wiring
         self._seed = np.uint64(spec.seed)
         self._delays = spec.delays.tolist()
+        ranges = [spec.delay_range(p) for p in spec.all_projections if p.pre == layer.name]
+        self._range = (min(ranges)[0], max(longest for _, longest in ranges)) if spec.varying_delays else None
         reached = {spec.layer(p.post).index for p in spec.all_projections if p.pre == layer.name}
         self._pre = {place: size for place, size in bundles.sizes.items() if place[0] == layer.index}
         self._post = {place: size for place, size in bundles.sizes.items() if place[0] in reached}
@@ -247,11 +250,14 @@ class _Rows:
         most = _neurons_in(self._piece, degree)
         for ids in itertools.chain(*(stretch.ids(most) for stretch in stretches)):
             rows = self._wiring.rows(ids)
-            virtual = Edges(np.repeat(ids, np.diff(rows.indptr)), rows.target, rows.weight, rows.projection)
+            pre = np.repeat(ids, np.diff(rows.indptr))
+            virtual = Edges(pre, rows.target, rows.weight, rows.projection, rows.delay)
             parts = [virtual, *(_drawn_by_source(self._seed, built, ids) for built in self._by_source)]
             parts = [part for part in parts if len(part.pre)]
             drawn = list(self._sorted.upto(ids[-1]))
-            if len(parts) + bool(drawn) < 2:
+            # drawn by source they are in the order of targets, whatever their delays
+            ordered = self._range is None or not self._by_source or not parts
+            if len(parts) + bool(drawn) < 2 and ordered:
                 yield from (*parts, *drawn)  # in order already
             else:
                 parts += drawn
@@ -262,7 +268,9 @@ class _Rows:
                     yield from sorter.batches()
 
     def _sorter(self, memory_bytes: int) -> EdgeSorter:
-        return EdgeSorter(memory_bytes, self._folder, self._pre, self._post, delays=self._delays)
+        return EdgeSorter(
+            memory_bytes, self._folder, self._pre, self._post, delays=self._delays, delay_range=self._range
+        )
 
 
 class _Forward:
@@ -299,10 +307,10 @@ def _drawn_by_target(seed: np.uint64, built: _Built, piece: int) -> Iterator[Edg
     for segment, neurons in built.post:
         for lo in range(0, neurons, room):
             targets = _id_range(post_layer, segment, lo, min(lo + room, neurons))
-            edges = Edges.room(len(targets) * k)
+            edges = Edges.room(len(targets) * k, delays=built.ticks is not None)
             kernel.draw_sources(
                 seed, np.uint64(built.number), _PURPOSES, targets, k, size, start, base,
-                built.table, built.factor, edges.pre, edges.post, edges.weight,
+                built.table, built.factor, *_filled(built, edges),
             )  # fmt: skip
             edges.projection[:] = built.number
             yield edges
@@ -312,20 +320,27 @@ def _drawn_by_source(seed: np.uint64, built: _Built, sources: IdArray) -> Edges:
     assert isinstance(built.rule, Bernoulli)
     rate = _rate(built.rule.p)
     if rate == 0:
-        return Edges.room(0)
+        return Edges.room(0, delays=built.ticks is not None)
     start, base = _positions(built.post, built.layers[1])
     size = np.uint64(neurons_of(built.post))
     mean = built.out_degree * len(sources)
     parts, done, begin = [], np.zeros(2, dtype=np.int64), 0
     while begin < len(sources):
-        edges = Edges.room(int(mean + 6 * mean**0.5) + 64)
+        edges = Edges.room(int(mean + 6 * mean**0.5) + 64, delays=built.ticks is not None)
         begin, filled = kernel.draw_targets(
             seed, np.uint64(built.number), _PURPOSES, sources, done, begin, 1 / rate, size, start, base,
-            built.table, built.factor, edges.pre, edges.post, edges.weight,
+            built.table, built.factor, *_filled(built, edges),
         )  # fmt: skip
         edges.projection[:] = built.number
         parts.append(edges.part(0, filled))
     return Edges.concatenate(parts)
+
+
+def _filled(built: _Built, edges: Edges) -> tuple[npt.NDArray[Any], ...]:
+    """The table of delays, and the arrays to fill; that and the delays empty where there are none of their own."""
+    ticks = np.empty(0) if built.ticks is None else built.ticks
+    delay = np.empty(0, dtype=np.uint16) if edges.delay is None else edges.delay
+    return ticks, edges.pre, edges.post, edges.weight, delay
 
 
 def _rate(p: float) -> float:

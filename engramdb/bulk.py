@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer
+from engramdb.delays import DelayArray
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange.ahead import ahead
 from engramdb.interchange.sorter import Edges
@@ -141,13 +142,15 @@ def never_fired(
     projection: npt.NDArray[np.uint16],
     target: IdArray,
     weight: npt.NDArray[np.float32],
+    delay: DelayArray | None = None,
 ) -> Records:
     """Stored rows (arrays as in :class:`Records`) of neurons that have no history."""
     state: dict[str, npt.NDArray[Any]] = {
         "spike_count": np.zeros(len(ids), dtype=np.uint32),
         "last_spike": np.zeros(len(ids), dtype=np.int64),
     }
-    return Records(ids, state, np.full(len(ids), STORED, dtype=np.uint8), indptr, projection, target, weight)
+    kind = np.full(len(ids), STORED, dtype=np.uint8)
+    return Records(ids, state, kind, indptr, projection, target, weight, delay=delay)
 
 
 @contextmanager
@@ -220,6 +223,7 @@ def _rows(edges: Edges, others: IdArray, spec: Spec) -> Iterator[Records]:
     if not len(ids):
         return
     indptr = np.append(np.searchsorted(edges.pre, ids), len(edges.pre)).astype(np.int64)
-    whole = never_fired(ids, indptr, edges.projection, edges.post, rounded(edges.pre, edges.weight, spec))
+    weight = rounded(edges.pre, edges.weight, spec)
+    whole = never_fired(ids, indptr, edges.projection, edges.post, weight, edges.delay)
     for _, where in by_layer(ids):
         yield whole.part(where.start, where.stop)

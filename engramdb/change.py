@@ -1,18 +1,20 @@
-"""Changes to synapses, worked out on whole rows."""
+"""Changes to synapses, worked out on whole rows, and to parameters of neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer, format_id
+from engramdb.delays import DelayArray, chosen
 from engramdb.errors import InvalidInput, NotFound
+from engramdb.parameters import given_in, parameters_of_layer
 from engramdb.query.synapses import whole_rows
 from engramdb.spec import Spec
-from engramdb.store import Records, Store
+from engramdb.store import OWN, Records, Store
 from engramdb.weights import rounded
 
 if TYPE_CHECKING:
@@ -26,17 +28,19 @@ class _Pairs(NamedTuple):
     post: IdArray
     weight: npt.NDArray[np.float32]
     projection: npt.NDArray[np.uint16]
+    delay: DelayArray
     first: npt.NDArray[np.intp]
 
     def part(self, where: slice) -> _Pairs:
-        pre, post, weight, projection, first = self
-        return _Pairs(pre[where], post[where], weight[where], projection[where], first[where])
+        pre, post, weight, projection, delay, first = self
+        return _Pairs(pre[where], post[where], weight[where], projection[where], delay[where], first[where])
 
 
 def synapse_change(
     pre: IdArray,
     post: IdArray,
     weight: npt.NDArray[np.float32],
+    delay: DelayArray | None,
     spec: Spec,
     store: Store,
     wiring: Callable[[], Wiring],
@@ -48,15 +52,21 @@ def synapse_change(
     With ``create`` missing pairs are made, otherwise :class:`NotFound` names the first of them. Of a pair given twice
     the last weight counts; a pair with several synapses gets the weight in each. Weights are rounded to the type of
     their layer; :class:`InvalidInput` for one that is too large for it, or of the wrong sign for its projection.
+
+    ``delay``: ticks of each pair, that its synapses are to have; None leaves those of existing ones and gives new ones
+    that of their projection. :class:`InvalidInput` for one that the projection does not allow.
     """
     projection = _projections(pre, post, spec)
+    if delay is not None:
+        _check_delays(pre, post, delay, projection, spec)
+    ticks = spec.delays[projection].astype(np.uint16) if delay is None else delay
     _check_signs(pre, post, weight, projection, spec)
     weight = rounded(pre, weight, spec)
     order = np.lexsort((post, pre))  # stable: equal pairs stay in the order in which they were asked for
     differs = (np.diff(pre[order]) != 0) | (np.diff(post[order]) != 0)
     start = np.flatnonzero(np.append(True, differs)[: len(order)])
     last = order[np.append(start[1:], len(order))[: len(start)] - 1]
-    asked = _Pairs(pre[last], post[last], weight[last], projection[last], order[start])
+    asked = _Pairs(pre[last], post[last], weight[last], projection[last], ticks[last], order[start])
     changed: list[Records] = []
     missing = [np.empty(0, dtype=np.intp)]
     for _, where in by_layer(asked.pre):
@@ -64,11 +74,55 @@ def synapse_change(
         rows = whole_rows(np.unique(part.pre), store, wiring)
         found, fresh = _matched(rows, part)
         missing.append(part.first[fresh])
-        changed.append(_with_change(rows, part, found, fresh, spec))
+        changed.append(_with_change(rows, part, found, fresh, spec, keep_delays=delay is None))
     absent = np.concatenate(missing)
     if len(absent) and not create:
         i = absent.min()
         raise NotFound(f"no synapse {format_id(int(pre[i]))} -> {format_id(int(post[i]))}; use connect to make it")
+    return changed
+
+
+def parameter_change(
+    ids: IdArray, values: Mapping[str, npt.NDArray[np.float64]], spec: Spec, store: Store
+) -> list[Records]:
+    """Records, of one layer each, in which ``ids`` (sorted, distinct) have parameters ``values``, (n,) by name.
+
+    :class:`InvalidInput` for the first neuron that cannot be so.
+    """
+    changed = []
+    for layer_index, where in by_layer(ids):
+        layer = spec.layer(layer_index)
+        own = parameters_of_layer(layer, spec)
+        for name in values:
+            if name not in layer.columns:
+                had = ", ".join(layer.columns) or "none"
+                raise InvalidInput(
+                    f'layer "{layer.name}" keeps no {name} of each neuron; those it keeps: {had}. Declare it as one of'
+                    f" Layer(columns=...) when the engram is created"
+                )
+        stored = store.find(ids[where], query=True)
+        there = np.isin(ids[where], stored.ids)
+        before = given_in(stored, layer.columns, there)
+        together = {**(before or {}), **{name: column[where] for name, column in values.items()}}
+        problem = own.problem(ids[where], together)
+        if problem is not None:
+            place, name, words = problem
+            raise InvalidInput(f"{name} of neuron {format_id(int(ids[where][place]))}: {words}")
+        restless = own.restless(ids[where], together)
+        if restless.any() and not layer.materialize:
+            neuron = format_id(int(ids[where][int(np.argmax(restless))]))
+            raise InvalidInput(
+                f"neuron {neuron} would never rest ({own.model.restless[1]}), which those of the virtual layer"
+                f' "{layer.name}" must; a layer with materialize = true may have such'
+            )
+        state: dict[str, npt.NDArray[Any]] = {
+            "spike_count": np.zeros(len(there), dtype=np.uint32),
+            "last_spike": np.zeros(len(there), dtype=np.int64),
+        }
+        for name, column in state.items():
+            if len(stored):
+                column[there] = stored.state[name]
+        changed.append(Records.of_state(ids[where], {**state, **{OWN + n: v for n, v in together.items()}}))
     return changed
 
 
@@ -103,6 +157,22 @@ def _check_signs(
         )
 
 
+def _check_delays(
+    pre: IdArray, post: IdArray, delay: DelayArray, projection: npt.NDArray[np.uint16], spec: Spec
+) -> None:
+    ranges = np.array([spec.delay_range(p) for p in spec.all_projections], dtype=np.int64)
+    least, longest = ranges[projection].T
+    wrong = np.flatnonzero((delay < least) | (delay > longest))
+    if len(wrong):
+        i = wrong[0]
+        name = spec.all_projections[projection[i]].name
+        allowed = f"are {least[i]}..{longest[i]} ticks" if least[i] < longest[i] else f"are all {least[i]} ticks"
+        raise InvalidInput(
+            f"delay of {delay[i]} ticks of {format_id(int(pre[i]))} -> {format_id(int(post[i]))}: the delays of"
+            f' projection "{name}" {allowed}; the spec says which it may have (delay_ms)'
+        )
+
+
 def _matched(rows: Records, asked: _Pairs) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """``(pair of each synapse of the rows, or -1; pairs that no synapse has)``, pairs by their place in ``asked``."""
     targets = np.unique(asked.post)
@@ -117,14 +187,27 @@ def _matched(rows: Records, asked: _Pairs) -> tuple[npt.NDArray[np.intp], npt.ND
 
 
 def _with_change(
-    rows: Records, asked: _Pairs, found: npt.NDArray[np.intp], fresh: npt.NDArray[np.intp], spec: Spec
+    rows: Records,
+    asked: _Pairs,
+    found: npt.NDArray[np.intp],
+    fresh: npt.NDArray[np.intp],
+    spec: Spec,
+    *,
+    keep_delays: bool,
 ) -> Records:
-    """``rows`` with the weights of the pairs ``found`` and with the pairs ``fresh`` besides."""
+    """``rows`` with the weights, and the delays, of the pairs ``found`` and with the pairs ``fresh`` besides."""
     row = np.concatenate([np.repeat(np.arange(len(rows)), np.diff(rows.indptr)),
                           np.searchsorted(rows.ids, asked.pre[fresh])])  # fmt: skip
     target = np.concatenate([rows.target, asked.post[fresh]])
     weight = np.concatenate([np.where(found >= 0, asked.weight[found], rows.weight), asked.weight[fresh]])
     projection = np.concatenate([rows.projection, asked.projection[fresh]])
-    order = np.lexsort((projection, target, spec.delays[projection], row))
+    own = None
+    ticks = spec.delays[projection]
+    if spec.varying_delays:
+        before = np.empty(0, dtype=np.uint16) if rows.delay is None else rows.delay
+        kept = before if keep_delays else np.where(found >= 0, asked.delay[found], before)
+        ticks = own = np.concatenate([kept, asked.delay[fresh]])
+    order = np.lexsort((projection, target, ticks, row))
     indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(row, minlength=len(rows)))])
-    return Records(rows.ids, rows.state, rows.row_kind, indptr, projection[order], target[order], weight[order])
+    columns = indptr, projection[order], target[order], weight[order]
+    return Records(rows.ids, rows.state, rows.row_kind, *columns, delay=chosen(own, order))

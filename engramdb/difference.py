@@ -81,7 +81,7 @@ class LayerDiff:
     - ``row_changed``: the synapses differ, of added and removed neurons too. A row that is stored and one that the
       wiring rule generates are compared as what they are: rows of synapses.
     - ``synapses_added``, ``synapses_removed``, ``synapses_reweighted``: of all these. A synapse is its source,
-      target and projection, and its place among those of the row that share them.
+      target, projection and delay, and its place among those of the row that share them.
     - ``born``, ``unborn``: declared after only, before only, by growing. ``rewired``: declared in both, but grown
       apart on two branches; the rows that rules generate may differ, and are compared only for those with a record.
     - ``ids``: which they are, where that was asked.
@@ -320,8 +320,12 @@ class _Grown:
 def _nature(bundle: Bundle, bundles: Bundles) -> tuple[Any, ...]:
     """All that the rows of a bundle's neurons depend on."""
     wires = tuple(
-        (wire.projection, wire.rule, bundles.domains[wire.domain], bundles.tables[wire.table]) for wire in bundle.wires
-    )
+        (
+            wire.projection, wire.rule, bundles.domains[wire.domain], bundles.tables[wire.table],
+            None if wire.delay_table is None else bundles.tables[wire.delay_table],
+        )
+        for wire in bundle.wires
+    )  # fmt: skip
     return bundle.number, bundle.layer, bundle.segment, bundle.lo, bundle.origin, bundle.generator, wires
 
 

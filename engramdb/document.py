@@ -122,12 +122,14 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         content["params"] = {name: _value_document(value) for name, value in layer.params.items()}
     if layer.wiring is not None:
         content["wiring"] = _rule_document(layer.wiring)
-    content["delay_ms"] = layer.delay_ms
+    content["delay_ms"] = _value_document(layer.delay_ms)
     content["materialize"] = layer.materialize
     if layer.weights != "float32":
         content["weights"] = layer.weights
     if layer.weight_step is not None:
         content["weight_step"] = layer.weight_step
+    if layer.columns:
+        content["columns"] = list(layer.columns)
     return content
 
 
@@ -135,7 +137,7 @@ def _projection_document(projection: Projection) -> dict[str, Any]:
     content: dict[str, Any] = {"name": projection.name, "pre": projection.pre, "post": projection.post}
     content |= _rule_document(projection.rule)
     content["weight"] = _value_document(projection.weight)
-    content["delay_ms"] = projection.delay_ms
+    content["delay_ms"] = _value_document(projection.delay_ms)
     if projection.sign is not None:
         content["sign"] = projection.sign
     return content
@@ -172,6 +174,8 @@ def _layer(path: str, content: object) -> Layer:
     if "params" in given and isinstance(given["params"], Mapping):
         params = given["params"].items()
         given["params"] = {name: _value(f"{path}.params.{name}", value) for name, value in params}
+    if "delay_ms" in given:
+        given["delay_ms"] = _value(f"{path}.delay_ms", given["delay_ms"])
     if given.get("wiring") is not None:
         where = f"{path}.wiring"
         wiring = _table(where, given["wiring"], ("rule", *_rule_keys()))
@@ -186,6 +190,8 @@ def _projection(path: str, content: object) -> Projection:
     parameters = {key: given.pop(key) for key in tuple(given) if key not in own}
     if given.get("weight") is not None:
         given["weight"] = _value(f"{path}.weight", given["weight"])
+    if "delay_ms" in given:
+        given["delay_ms"] = _value(f"{path}.delay_ms", given["delay_ms"])
     given["rule"] = _rule(path, given, parameters)
     return Projection(**given)
 

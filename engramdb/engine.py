@@ -6,6 +6,7 @@ number of threads, and not of how a run is cut into calls.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import burst as kernel
-from engramdb.kernels import deliver, slots
+from engramdb.kernels import deliver, near, rows, slots
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
@@ -30,6 +31,10 @@ from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
+_NEAR_BUFFER = 1 << 13
+_NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
+_SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
+_PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
 
 
 class Engine:
@@ -38,12 +43,14 @@ class Engine:
     # a part shorter than this costs more to hand to another thread than to do
     least_rows_a_part = 256
     least_blocks_a_part = 256
+    # that read rows ahead: 1, or 0 for none
+    reading_threads = 1
 
     def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
         self.tick = 0
         self.events = 0
         self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
-        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads)
+        self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
         self.flight = Flight(spec, self.working_set)
@@ -53,9 +60,15 @@ class Engine:
         self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
+        self._ahead_from = 0
 
     def close(self) -> None:
+        self.working_set.prefetch.close()
         self._workers.close()
+
+    def settle(self) -> None:
+        """Read nothing ahead any more until the next tick: somebody else is about to use the store."""
+        self.working_set.settle()
 
     def _in_flight(self) -> Int64Array:
         held = [*self.flight.held(), *self.stimuli.held()]
@@ -111,6 +124,7 @@ class Engine:
         self.tick += ticks
         self.flight.let_go(self.tick)
         self.events += burst.events
+        self.working_set.counts["hits"] += int(burst.ends[ticks] - burst.ends[0])
         self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
         self.stimuli.settle(self.tick)
         ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
@@ -142,6 +156,7 @@ class Engine:
         self._check_whole()
         tick = self.tick + 1
         try:
+            self._take_in(tick)
             self._deliver(tick)
         except BaseException:
             self._take_back()
@@ -170,6 +185,7 @@ class Engine:
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
+        self._read_ahead(fired, tick)
         self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
@@ -185,19 +201,23 @@ class Engine:
     def _deliver(self, tick: int) -> None:
         """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set, most = self.working_set, self._chunk
-        waiting, delay = self._deliver_ready(*self.flight.due(tick), tick)
+        due, delay = self.flight.due(tick)
+        waiting, delay = self._deliver_ready(due, delay, tick)
+        working_set.counts["hits"] += len(due) - len(waiting)
         while len(waiting):
             chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
             missing = np.empty(len(chunk), dtype=np.int64)
-            n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+            n, first_used = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+            working_set.counts["prefetch_hits"] += first_used
+            working_set.counts["hits"] += len(chunk) - n
             if n:
                 working_set.pin(chunk)
-                working_set.load(np.unique(missing[:n]), evict=True)
-                n = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+                self._fetch(np.unique(missing[:n]))
+                n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
                     late = np.isin(chunk, missing[:n])
                     if late.all():
-                        raise working_set.too_small("one row of synapses")
+                        raise working_set.too_small("one row of synapses", working_set.lacking_bytes)
                     waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
                     chunk, ages = chunk[~late], ages[~late]
                 working_set.unpin()
@@ -304,20 +324,66 @@ class Engine:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
-        working_set = self.working_set
+        """Count spikes. What the store counts of a neuron without a record is added when its row is read."""
+        held, records = self.working_set.slots, self.working_set.records
 
         def part(_: int, start: int, stop: int) -> Int64Array:
             without = np.empty(stop - start, dtype=np.int64)
-            return without[: deliver.fire(working_set.slots, working_set.records, fired[start:stop], tick, without)]
+            return without[: deliver.fire(held, records, fired[start:stop], tick, without)]
 
-        missing = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
-        for start in range(0, len(missing), self._chunk):
-            chunk = missing[start : start + self._chunk]
-            working_set.load(chunk, evict=False)
-            left = deliver.fire(
-                working_set.slots, working_set.records, chunk, tick, np.empty(len(chunk), dtype=np.int64)
-            )
-            assert left == 0, "load gives every slot a record"
+        new = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
+
+    # ---- rows from elsewhere
+
+    def _fetch(self, missing: Int64Array) -> None:
+        """Load the rows of slots that spikes arrive from now, which are pinned."""
+        working_set = self.working_set
+        began = time.perf_counter()
+        working_set.counts["misses"] += len(missing)
+        if working_set.prefetch.busy:
+            working_set.prefetch.claim(working_set.slots.id[missing])
+            working_set.take_in(working_set.prefetch.arrived())
+            record = working_set.slots.record[missing]
+            missing = missing[(record < 0) | (working_set.records["offset"][record] < 0)]
+        if len(missing):
+            working_set.load(missing, evict=True)
+        working_set.wait_seconds += time.perf_counter() - began
+
+    def _take_in(self, tick: int) -> None:
+        """Install what has been read ahead; where there is no room for it, read nothing more for a while."""
+        arrived = self.working_set.prefetch.arrived()
+        if arrived and not self.working_set.take_in(arrived):
+            self._ahead_from = tick + _PAUSE_TICKS
+
+    def _read_ahead(self, fired: Int64Array, tick: int) -> None:
+        """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
+        working_set = self.working_set
+        counters = working_set.slots.counters
+        all_there = counters[slots.N_ROWS] == counters[slots.N_USED]
+        if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
+            return
+        wanted = np.empty(len(fired), dtype=np.int64)
+        n = near.unread(working_set.slots, working_set.records, fired, wanted)
+        if working_set.read_ahead(wanted[:n], urgent=True) == n and tick % _SCAN_TICKS == 0:
+            working_set.read_ahead(self._near(), urgent=False)
+
+    def _near(self) -> Int64Array:
+        """Slots that may fire before they are looked for again, and whose row is neither there nor being read."""
+        held, records = self.working_set.slots, self.working_set.records
+        thresholds = self.working_set.layers.thresholds
+
+        def part(_: int, start: int, stop: int) -> list[Int64Array]:
+            found = []
+            while start < stop:
+                buffer = np.empty(min(_NEAR_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
+                n, start = near.near(held, records, *thresholds, _NEAR_FRACTION, start, stop, buffer)
+                found.append(buffer[:n])
+            return found
+
+        n_blocks = int(held.counters[slots.N_BLOCKS])
+        parts = [piece for found in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in found]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""

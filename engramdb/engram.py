@@ -16,10 +16,11 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
+from engramdb.delays import DelayArray, in_ticks
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
-from engramdb.query.neurons import Neuron, Neurons, Present, look_up
+from engramdb.query.neurons import Neuron, Neurons, Present, look_up, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
 from engramdb.spec import Layer, Spec
@@ -161,6 +162,9 @@ class Engram:
                 self._live.stimuli.prepared(frame.kind, frame.meta, frame.arrays, frame.tick)()
             elif frame.kind == "connect":
                 self._change_synapses(**frame.arrays, create=frame.meta["create"], journaled=True)
+            elif frame.kind == "parameters":
+                values = {name: array for name, array in frame.arrays.items() if name != "id"}
+                self._set_parameters(frame.arrays["id"], values)
             elif frame.kind == "forget":
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
@@ -170,6 +174,7 @@ class Engram:
                     f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
                 )
         if self._engine is not None:
+            self._engine.settle()
             self._engine.stimuli.drop_parts()
 
     def _check_writable(self) -> None:
@@ -263,6 +268,10 @@ class Engram:
         live = None if self._engine is None else self._live.working_set
         return look_up(resolved, self.spec, self._store, self._wiring, Present(self.spec, self._kept, live))
 
+    def parameters(self, ids: Ids) -> dict[str, npt.NDArray[np.float64]]:
+        """Parameters of ``ids``, (n,) by name: of the layer, drawn, or their own; NaN where their model has no such."""
+        return parameters_of(self.resolve(ids), self.spec, self._store)
+
     def synapses(self, neuron_id: Ids, direction: str = "out") -> Synapses:
         """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
         if direction not in ("out", "in"):
@@ -275,11 +284,13 @@ class Engram:
     def stimulate(
         self, ids: Ids, amplitude: Any, *, at: int | None = None, duration: int | Sequence[int | None] | None = 1
     ) -> int:
-        """Add ``amplitude`` mV (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
+        """Add ``amplitude`` (a number, or one for each id) to the input of ``ids`` in every tick of ``duration``.
 
+        It is in mV, or whatever the weights of their model are in; see :attr:`engramdb.models.Model.weight`.
         ``at``: first tick, later than the present one; default the next. ``duration=None``: until it is stopped. A
         current that changes in steps has a list of durations and an amplitude for each. Returns the stimulus's number,
         for :meth:`stop_stimuli`.
+
         """
         live, resolved = self._live, self.resolve(ids)
         return self._drive(command.current(live.stimuli.next_number, live.tick, resolved, amplitude, at, duration))
@@ -333,14 +344,17 @@ class Engram:
         start, first = command.first_tick(live.tick, at), int(ticks[0])
         number = live.stimuli.next_number
         target = Target(self.spec, self._bundles, self.resolve, layer, mapping)
+        parts = 0
         try:
             for ids, when, given in read_spikes(Path(path), self.spec.dt_ms, target, population, ticks):
                 strength = given if amplitude is None else amplitude
                 if strength is None:
                     raise InvalidInput(f"{path}: has no column amplitude; give amplitude=, in mV")
-                part = command.play(number, live.tick, ids, when + (start - first), strength, last=False)
-                self._drive(part)
-            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0))
+                self._drive(
+                    command.play(number, live.tick, ids, when + (start - first), strength, part=parts, last=False)
+                )
+                parts += 1
+            return self._drive(command.play(number, live.tick, np.empty(0, dtype=np.uint64), [], 0.0, part=parts))
         except BaseException:
             if not self._closed:
                 live.stimuli.drop_parts()
@@ -421,42 +435,91 @@ class Engram:
 
     # ---- changing
 
-    def connect(self, pre: Ids, post: Ids, weight: Any) -> int:
+    def connect(self, pre: Ids, post: Ids, weight: Any, delay_ms: Any = None) -> int:
         """Make synapses ``pre[i] -> post[i]`` of ``weight[i]`` mV, or give existing ones that weight; returns how many.
 
         One id on either side is joined to all of the other. A synapse belongs to the first projection that joins the
-        two layers and has its delay; a projection with a sign refuses weights of the other.
+        two layers; a projection with a sign refuses weights of the other.
+
+        ``delay_ms``: delays, one or one for each, of a projection whose synapses have their own, within its range;
+        every synapse of a pair gets it. By default existing ones keep theirs and new ones get the mean of the
+        projection's distribution. Other projections have one delay and refuse any other.
         """
-        return self._connect(pre, post, weight, create=True)
+        return self._connect(pre, post, weight, create=True, delay_ms=delay_ms)
 
     def set_weight(self, pre: Ids, post: Ids, weight: Any) -> int:
         """Set the weight (mV) of existing synapses, all of a pair; :class:`NotFound` if a pair has none."""
         return self._connect(pre, post, weight, create=False)
 
-    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool) -> int:
+    def _connect(self, pre: Ids, post: Ids, weight: Any, *, create: bool, delay_ms: Any = None) -> int:
         self._check_writable()
         pre_ids, post_ids = self.resolve(pre), self.resolve(post)
         if len(pre_ids) != len(post_ids) and 1 not in (len(pre_ids), len(post_ids)):
             raise InvalidInput(f"pre has {len(pre_ids)} ids and post {len(post_ids)}; give as many, or one")
         pre_ids, post_ids = np.broadcast_arrays(pre_ids, post_ids)
         weights = _weights(weight, len(pre_ids), "weight")
-        self._change_synapses(pre_ids, post_ids, weights, create=create)
+        delay = None if delay_ms is None else in_ticks(delay_ms, len(pre_ids), self.spec.dt_ms)
+        self._change_synapses(pre_ids, post_ids, weights, delay, create=create)
         return len(pre_ids)
 
     def _change_synapses(
-        self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.float32], *, create: bool, journaled: bool = False
+        self,
+        pre: IdArray,
+        post: IdArray,
+        weight: npt.NDArray[np.float32],
+        delay: DelayArray | None = None,
+        *,
+        create: bool,
+        journaled: bool = False,
     ) -> None:
         from engramdb.change import synapse_change
 
         # first what RAM knows of these neurons: it is their records in the store that change
         self._live.working_set.forget(np.unique(pre))
         # refused before it is journaled: what is in the journal can be done
-        changes = synapse_change(pre, post, weight, self.spec, self._store, self._wiring, create=create)
+        changes = synapse_change(pre, post, weight, delay, self.spec, self._store, self._wiring, create=create)
         arrays: dict[str, npt.NDArray[Any]] = {"pre": pre, "post": post, "weight": weight}
+        if delay is not None:
+            arrays["delay"] = delay
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
                 self._store.write(records)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
+
+    def set_parameters(self, ids: Ids, **values: Any) -> int:
+        """Give neurons parameters of their own; returns how many.
+
+        ``values``: a number, or one for each id, by parameter; NaN takes back what a neuron was given, and it has its
+        layer's again. The parameters must be among the ``columns`` of the layers. The neurons get a record. What they
+        do follows the new values from the next tick on; their fields stay what they are relative to rest.
+        """
+        self._check_writable()
+        from engramdb.change import parameter_change
+
+        resolved = self.resolve(ids)
+        sorted_ids, first = np.unique(resolved, return_index=True)
+        if len(sorted_ids) != len(resolved):
+            raise InvalidInput("ids: a neuron is given twice; give each once")
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name, value in values.items():
+            try:
+                arrays[name] = np.broadcast_to(np.asarray(value, dtype=np.float64), (len(resolved),))[first]
+            except (ValueError, TypeError):
+                raise InvalidInput(f"{name}: expected a number or {len(resolved)} numbers") from None
+        # refused before it is journaled: what is in the journal can be done
+        parameter_change(sorted_ids, arrays, self.spec, self._store)
+        with self._journaled("parameters", {}, {"id": sorted_ids, **arrays}):
+            self._set_parameters(sorted_ids, arrays)
+        return len(sorted_ids)
+
+    def _set_parameters(self, ids: IdArray, values: dict[str, npt.NDArray[Any]]) -> None:
+        from engramdb.change import parameter_change
+
+        working_set = self._live.working_set
+        working_set.forget(ids)  # what RAM knows of them must be in the store, whose records change
+        for records in parameter_change(ids, values, self.spec, self._store):
+            self._store.write(records)
+        working_set.refresh(ids)
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engramdb.address import IdArray, by_layer
+from engramdb.parameters import given_in
 from engramdb.spec import Spec
 from engramdb.store import GENERATED, Records, Store
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def forgettable(ids: IdArray, awake: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> IdArray:
     """Those of ``ids`` (sorted, distinct) with a record whose row is the one that the wiring rules generate.
 
-    None of ``awake``, and none of layers that are materialized whole: there only a record says who is alive.
+    None of ``awake``, none that was given parameters of its own, and none of layers that are materialized whole: there
+    only a record says who is alive.
     """
     kept = [np.empty(0, dtype=np.uint64)]
     ids = np.setdiff1d(ids, awake)
@@ -30,6 +32,8 @@ def forgettable(ids: IdArray, awake: IdArray, spec: Spec, store: Store, wiring: 
         written = np.flatnonzero(~same)
         if len(written):
             same[written] = _same_rows(stored.take(written), wiring())
+        for values in (given_in(stored, spec.layer(layer).columns, np.ones(len(stored), dtype=bool)) or {}).values():
+            same &= np.isnan(values)
         kept.append(stored.ids[same])
     return np.concatenate(kept)
 
@@ -47,5 +51,7 @@ def _same_rows(stored: Records, wiring: Wiring) -> np.ndarray[tuple[int], np.dty
         | (stored.target[at] != made.target[of_made])
         | (stored.weight[at] != made.weight[of_made])
     )
+    if stored.delay is not None and made.delay is not None:
+        differs |= stored.delay[at] != made.delay[of_made]
     same[row[differs]] = False
     return same

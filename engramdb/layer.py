@@ -51,10 +51,12 @@ class Layer:
     - ``index``: 0..65535, the upper 16 bits of its ids; by default its position in the spec.
     - ``params``: parameters of ``model``; numbers, or distributions where the model allows them.
     - ``segments``: sizes (then numbered from 0), :class:`Segment`, or pairs (index, size).
-    - ``delay_ms``: delay of ``wiring``.
+    - ``delay_ms``: delay of ``wiring``, as in :class:`Projection`.
     - ``materialize``: write the rows of virtual rules out when the engram is created.
     - ``weights``: "float32", "float16" or "int8"; the weight of every synapse of its neurons is rounded to that when it
       comes to be, with "int8" to a whole number, up to 127, of ``weight_step`` mV.
+    - ``columns``: parameters of which a neuron may be given a value of its own, stored with it; see
+      :meth:`engramdb.Engram.set_parameters`.
     """
 
     name: str
@@ -63,10 +65,11 @@ class Layer:
     params: Mapping[str, float | tuple[float, float] | Distribution] = field(default_factory=dict)
     segments: Sequence[int | Segment | tuple[int, int]] = ()
     wiring: Rule | None = None
-    delay_ms: float = 1.0
+    delay_ms: Value | tuple[float, float] = 1.0
     materialize: bool = False
     weights: str = "float32"
     weight_step: float | None = None
+    columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         segments = _listed(self.segments)
@@ -81,6 +84,8 @@ class Layer:
         object.__setattr__(self, "delay_ms", normalized(self.delay_ms))
         object.__setattr__(self, "materialize", _plain(self.materialize))
         object.__setattr__(self, "weight_step", normalized(self.weight_step))
+        columns = (self.columns,) if isinstance(self.columns, str) else _listed(self.columns)
+        object.__setattr__(self, "columns", columns)
 
     def __hash__(self) -> int:
         return hash((self.name, self.index))
@@ -109,7 +114,8 @@ class Projection:
     """Synapses from the layer named ``pre`` to the layer named ``post``.
 
     - ``weight``: mV, a number, pair or distribution; given in the rule instead, it moves here; 1 if in neither.
-    - ``delay_ms``: a whole number of ticks, at least one.
+    - ``delay_ms``: a whole number of ticks, at least one; or a pair or distribution, from which each synapse draws its
+      own, rounded to whole ticks, at least one. Of synapses that are given it is the range they may have.
     - ``sign``: +1 or -1 multiplies the weights, which then are magnitudes; None leaves them as given.
     - ``plasticity``: learning rules; this version has none.
     - ``name``: ``pre->post`` unless given.
@@ -119,7 +125,7 @@ class Projection:
     post: str
     rule: Rule
     weight: Value | tuple[float, float] | None = None
-    delay_ms: float = 1.0
+    delay_ms: Value | tuple[float, float] = 1.0
     sign: int | None = None
     plasticity: Sequence[str] = ()
     name: str = ""

@@ -12,7 +12,7 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
 from engramdb.models import Model
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import LayerParameters, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import column_of
 
@@ -32,7 +32,7 @@ class LayerTable:
     @classmethod
     def of(cls, spec: Spec) -> LayerTable:
         position = np.full(65536, _UNDECLARED, dtype=np.int32)
-        parameters = tuple(LayerParameters(layer, spec.seed, spec.dt_ms) for layer in spec.layers)
+        parameters = tuple(parameters_of_layer(layer, spec) for layer in spec.layers)
         width = 1 + max(len(p.model.kernel_constants) for p in parameters)
         constants = np.zeros((len(parameters), width), dtype=np.float32)
         rows = np.full((len(parameters), width), -1, dtype=np.int32)
@@ -51,6 +51,22 @@ class LayerTable:
             elif own.shared["restless"]:
                 flags[at] |= slots.RESTLESS
         return cls(position, parameters, constants, rows, flags)
+
+    @cached_property
+    def thresholds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """What potentials are held against to tell who will fire soon, see :func:`engramdb.kernels.near.near`.
+
+        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta`` nobody is ever near.
+        """
+        shared = np.tile(np.array([np.inf, 0], dtype=np.float32), (len(self.parameters), 1))
+        own = np.full(shared.shape, -1, dtype=np.int32)
+        for at, parameters in enumerate(self.parameters):
+            names = list(parameters.kernel_constants)
+            for k, name in enumerate(("theta", "bias")):
+                if name in names:
+                    shared[at, k] = self.constants[at, names.index(name)]
+                    own[at, k] = self.rows[at, names.index(name)]
+        return shared, own
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -168,6 +168,7 @@ def run_ticks(
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
         finally:
+            engine.settle()
             engine.working_set.recording_bytes = 0
             if counts.ticks:
                 done(time.perf_counter() - acknowledged)

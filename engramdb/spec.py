@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import document, validation
-from engramdb.distribution import Constant, Distribution, LogNormal, Normal, Uniform, normalized
+from engramdb import delays, document, validation
+from engramdb.delays import DelayArray
+from engramdb.distribution import Constant, Distribution, LogNormal, Normal, Uniform, Value, normalized
 from engramdb.errors import NotFound
 from engramdb.layer import Layer, Projection, Segment
-from engramdb.models.model import whole_ticks
 from engramdb.rules import RULES, Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, Rule, SmallWorld
 
 
@@ -103,25 +103,33 @@ class Spec:
         raise NotFound(f"there is no layer with index {name_or_index}; known: {known}")
 
     def delay_ticks(self, projection: Projection) -> int:
-        """The delay of one of ``all_projections`` in ticks, at least 1."""
-        ticks = whole_ticks(projection.delay_ms, self.dt_ms)
-        assert ticks is not None, "checked when the spec was made"
-        return ticks
+        """The delay of one of ``all_projections`` in ticks, at least 1; the mean where its synapses have their own."""
+        return delays.mean_ticks(self.delay_of(projection), self.dt_ms)
 
     @cached_property
     def delays(self) -> npt.NDArray[np.int64]:
-        """The delay in ticks of each of ``all_projections``, by number; int64."""
+        """The delay in ticks of each of ``all_projections``, by number; int64. The mean where it varies."""
         return np.array([self.delay_ticks(projection) for projection in self.all_projections], dtype=np.int64)
+
+    @staticmethod
+    def delay_of(projection: Projection) -> Value:
+        """The delay in ms of one of ``all_projections``: a number, or what each synapse draws its own from."""
+        delay: Any = projection.delay_ms  # a pair is a distribution since the projection was made
+        value: Value = delay
+        return value
 
     def delay_range(self, projection: Projection) -> tuple[int, int]:
         """The least and the longest delay, in ticks, that a synapse of one of ``all_projections`` can have."""
-        ticks = self.delay_ticks(projection)
-        return ticks, ticks
+        return delays.delay_range(self.delay_of(projection), self.dt_ms)
 
     @cached_property
     def varying_delays(self) -> bool:
-        """Whether synapses of one projection can have several delays."""
+        """Whether synapses of one projection can have several delays: then all are kept with their synapses."""
         return any(least < longest for least, longest in map(self.delay_range, self.all_projections))
+
+    def ticks_of(self, projection: npt.NDArray[np.uint16], delay: DelayArray | None) -> npt.NDArray[np.int64]:
+        """Delays in ticks of synapses of the numbered projections: their own, or those of the projections."""
+        return self.delays[projection] if delay is None else delay.astype(np.int64)
 
     def to_document(self) -> dict[str, Any]:
         """The spec as plain dicts, lists, numbers and text: the shape of its TOML and JSON forms."""

@@ -17,7 +17,7 @@ from engramdb.store import FORGOTTEN, GENERATED, KEEP, STORED, Records
 __all__ = ["DictStore", "FaultyFiles", "Neuron", "PowerCut", "Row", "State", "merged", "neurons_of", "records"]
 
 State = tuple[tuple[str, bytes], ...]
-Row = tuple[tuple[int, int, bytes], ...]
+Row = tuple[tuple[int, int, bytes, int], ...]
 Neuron = tuple[State, int, Row]
 
 
@@ -58,11 +58,15 @@ def neurons_of(records: Records) -> dict[int, Neuron]:
         state = tuple((name, column[i].tobytes()) for name, column in sorted(records.state.items()))
         start, stop = records.indptr[i : i + 2].tolist()
         row = tuple(
-            (int(records.projection[j]), int(records.target[j]), records.weight[j].tobytes())
+            (int(records.projection[j]), int(records.target[j]), records.weight[j].tobytes(), _delay(records, j))
             for j in range(start, stop)
         )
         found[neuron] = state, int(records.row_kind[i]), row
     return found
+
+
+def _delay(records: Records, synapse: int) -> int:
+    return 0 if records.delay is None else int(records.delay[synapse])
 
 
 def merged(parts: Iterator[Records]) -> dict[int, Neuron]:
@@ -84,8 +88,12 @@ def records(
     longest_row: int = 6,
     projections: int = 1,
     forget: bool = True,
+    delays: bool = False,
 ) -> Records:
-    """Changes to neurons of one layer: any kinds of rows, near and far targets, weights with odd bit patterns."""
+    """Changes to neurons of one layer: any kinds of rows, near and far targets, weights with odd bit patterns.
+
+    ``delays``: with delays of each synapse.
+    """
     pairs = draw(st.sets(st.tuples(st.sampled_from(segments), locals_), max_size=most))
     ids = np.array(sorted(layer << 48 | segment << 32 | local for segment, local in pairs), np.uint64)
     random_ = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -109,4 +117,5 @@ def records(
         projection=random_.integers(0, projections, nnz).astype(np.uint16),
         target=np.where(random_.random(nnz) < 0.7, near, far),
         weight=weights,
+        delay=random_.integers(1, random_.choice([3, 1 << 16]), nnz).astype(np.uint16) if delays else None,
     )

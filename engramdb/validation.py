@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engramdb import models, weights
+from engramdb import delays, models, weights
 from engramdb.address import MAX_LAYER, MAX_LOCAL, MAX_SEGMENT
 from engramdb.distribution import Distribution, is_number, problem_with, resolved
 from engramdb.errors import InvalidSpec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_SEED = 2**64 - 1
 MAX_WEIGHT = 16384.0  # mV; so that 2^17 synapses at once fit an int64 in units of 2^-32 mV
 SMALLEST_STEP = 2.0**-32  # mV: what the engine counts input in
-MAX_DELAY_TICKS = 65535
+MAX_DELAY_TICKS = delays.MAX_TICKS
 SHORTEST_TICK_MS, LONGEST_TICK_MS = 1e-6, 1e6
 MAX_PROJECTIONS = 65536
 
@@ -143,6 +143,7 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
             wrong = low if low < parameter.minimum else high
             limits = f"{parameter.minimum:g}..{parameter.maximum:g} {parameter.unit}"
             raise InvalidSpec(where, f"{wrong:g} is outside {limits}")
+    _check_columns(f"{path}.columns", layer.columns, model)
     corners = list(_corners(model, layer))
     for values in corners:
         for name, problem in model.check(values, dt_ms):
@@ -160,6 +161,19 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
                 f"{path}.params.{name}" if name else f"{path}.params",
                 f"{given}, so that a neuron never rests and cannot be virtual: change that or say materialize = true",
             )
+
+
+def _check_columns(path: str, columns: Any, model: Model) -> None:
+    if not isinstance(columns, tuple):
+        raise InvalidSpec(path, f"must be a list of parameters, not {columns!r}")
+    possible = [n for n, p in model.parameters.items() if (p.distribution or n == "refractory") and not p.initial]
+    for position, name in enumerate(columns):
+        if name not in possible:
+            raise InvalidSpec(
+                f"{path}[{position}]", f"{name!r} cannot differ from neuron to neuron; {nearest(name, possible)}"
+            )
+        if columns.index(name) != position:
+            raise InvalidSpec(f"{path}[{position}]", f'"{name}" is listed twice')
 
 
 def _corners(model: Model, layer: Layer) -> Iterator[dict[str, Any]]:
@@ -216,7 +230,10 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
     for position, rule in enumerate(projection.plasticity):
         raise InvalidSpec(f"{path}.plasticity[{position}]", f"unknown learning rule {rule!r}; this version has none")
     where = path.replace(".wiring", "") + ".delay_ms"
-    delay = projection.delay_ms
+    delay: Any = projection.delay_ms
+    if isinstance(delay, Distribution):
+        _check_delays(where, delay, spec.dt_ms)
+        return
     if not is_number(delay):
         raise InvalidSpec(where, f"must be a number of milliseconds, not {delay!r}")
     ticks = whole_ticks(delay, spec.dt_ms) if math.isfinite(delay / spec.dt_ms) else None
@@ -224,6 +241,15 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
         raise InvalidSpec(where, f"{delay:g} ms is no whole number of ticks of {spec.dt_ms:g} ms")
     if not 1 <= ticks <= MAX_DELAY_TICKS:
         raise InvalidSpec(where, f"{delay:g} ms is {ticks} ticks; must be 1..{MAX_DELAY_TICKS}")
+
+
+def _check_delays(path: str, delay: Distribution, dt_ms: float) -> None:
+    problem = problem_with(delay)
+    if problem:
+        raise InvalidSpec(path, problem)
+    _, high = delay.bounds()
+    if not 0.5 <= high / dt_ms <= MAX_DELAY_TICKS:
+        raise InvalidSpec(path, f"reaches {high:g} ms, {high / dt_ms:g} ticks; delays are 1..{MAX_DELAY_TICKS} ticks")
 
 
 def _check_weights(path: str, projection: Projection, pre: Layer) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from engramdb import weights
 from engramdb.address import LOCAL_BITS, SEGMENT_BITS, IdArray, format_id
+from engramdb.delays import DelayArray
 from engramdb.errors import FormatTooNew, NotFound
 from engramdb.growth.bundle import GENERATOR, Bundle, Bundles, Wire
 from engramdb.kernels import rng
@@ -38,6 +39,7 @@ class Rows:
     projection: npt.NDArray[np.uint16]  # (nnz,)
     target: npt.NDArray[np.uint64]  # (nnz,)
     weight: npt.NDArray[np.float32]  # (nnz,) mV, signed
+    delay: DelayArray | None = None  # (nnz,) ticks; None where every synapse has that of its projection
 
 
 class Wiring:
@@ -58,6 +60,7 @@ class Wiring:
             for place, bundle in enumerate(ordered)
             for wire in sorted(bundle.wires, key=lambda wire: (_delay(spec, wire), wire.projection))
         ]
+        self._varying = spec.varying_delays
         self._grown = _grown(ordered)
         self._domains = _domains(bundles)
         self._wires = _wires(spec, bundles, wires)
@@ -66,7 +69,10 @@ class Wiring:
     def rows(self, ids: IdArray) -> Rows:
         """The rows of ``ids`` (uint64, (n,), any order); :class:`NotFound` names the first that does not exist."""
         if len(ids) == 0:  # as where all rows are stored; loading the kernels for nothing would cost 20 ms
-            return Rows(np.zeros(1, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint64), np.empty(0, np.float32))
+            return Rows(
+                np.zeros(1, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint64), np.empty(0, np.float32),
+                np.empty(0, np.uint16) if self._varying else None,
+            )  # fmt: skip
         ids, bundle = self._located(ids)
         indptr = np.empty(len(ids) + 1, dtype=np.int64)
         kernel.measure_rows(self._grown, self._wires, self._domains, ids, bundle, indptr)
@@ -76,8 +82,10 @@ class Wiring:
             np.empty(synapses, dtype=np.uint16),
             np.empty(synapses, dtype=np.uint64),
             np.empty(synapses, dtype=np.float32),
+            np.empty(synapses, dtype=np.uint16) if self._varying else None,
         )
-        arrays = (rows.projection, rows.target, rows.weight)
+        own = np.empty(0, dtype=np.uint16) if rows.delay is None else rows.delay
+        arrays = (rows.projection, rows.target, rows.weight, own)
         # the kernel shuffles the offsets in place: a copy for each call lets threads share this object
         kernel.fill_rows(self._grown, self._wires, self._domains, ids, bundle, indptr, self._offsets.copy(), *arrays)
         return rows
@@ -89,9 +97,12 @@ class Wiring:
         kernel.measure_rows(self._grown, self._wires, self._domains, ids, bundle, indptr)
         return np.diff(indptr)
 
-    def sources(self, target: int) -> tuple[IdArray, npt.NDArray[np.uint16], npt.NDArray[np.float32]]:
-        """Every generated synapse onto ``target``: pre, projection and weight, sorted by (pre, projection, ordinal).
+    def sources(
+        self, target: int
+    ) -> tuple[IdArray, npt.NDArray[np.uint16], npt.NDArray[np.float32], DelayArray | None]:
+        """Every generated synapse onto ``target``, sorted by (pre, projection, ordinal).
 
+        Gives pre, projection, weight, and delay in ticks, None where every synapse has that of its projection.
         The exact inverse of :meth:`rows`, in time that follows the number of bundles, k and span, never the number of
         neurons. :class:`NotFound` where ``target`` does not exist.
         """
@@ -106,7 +117,11 @@ class Wiring:
         source, wire, ordinal = source[order], wire[order], ordinal[order]
         weight = np.empty(found, dtype=np.float32)
         kernel.weights_of(self._wires, source, wire, ordinal, weight)
-        return source, projection[order], weight
+        delay = None
+        if self._varying:
+            delay = np.empty(found, dtype=np.uint16)
+            kernel.delays_of(self._wires, source, wire, ordinal, delay)
+        return source, projection[order], weight, delay
 
     def _located(self, ids: IdArray) -> tuple[IdArray, npt.NDArray[np.int64]]:
         ids = np.ascontiguousarray(ids, dtype=np.uint64)
@@ -130,7 +145,8 @@ class Wiring:
 
 
 def _delay(spec: Spec, wire: Wire) -> int:
-    return spec.delay_ticks(spec.all_projections[wire.projection])
+    """The one of the wire; 0 where synapses have their own."""
+    return 0 if spec.varying_delays else spec.delay_ticks(spec.all_projections[wire.projection])
 
 
 def _grown(ordered: list[Bundle]) -> kernel.Grown:
@@ -165,16 +181,20 @@ def _domains(bundles: Bundles) -> kernel.Domains:
 def _wires(spec: Spec, bundles: Bundles, wires: list[tuple[int, Bundle, Wire]]) -> kernel.Wires:
     columns: dict[str, list[Any]] = {name: [] for name in kernel.Wires._fields}
     tables = [np.frombuffer(table, dtype="<f8") for table in bundles.tables]
+    # behind them one for each projection with one delay, so that all delays are drawn alike
+    one_delay = len(tables)
+    tables += [np.array([ticks], dtype="<f8") for ticks in spec.delays.tolist()]
     table_start = np.cumsum([0, *(len(table) for table in tables)])
     seed = np.uint64(spec.seed)
     for place, bundle, wire in wires:
         projection = spec.all_projections[wire.projection]
         rule: Any = wire.rule
+        delays = one_delay + wire.projection if wire.delay_table is None else wire.delay_table
         row = {
             "bundle": place,
             "rule": _CODES[type(rule)],
             "projection": wire.projection,
-            "delay": spec.delay_ticks(projection),
+            "delay": _delay(spec, wire),
             "sign": 1 if projection.sign is None else projection.sign,
             "grid": weights.grid(spec.layer(projection.pre)),
             "k": getattr(rule, "k", 1),
@@ -185,6 +205,8 @@ def _wires(spec: Spec, bundles: Bundles, wires: list[tuple[int, Bundle, Wire]]) 
             "origin": bundle.origin,
             "table_start": table_start[wire.table],
             "table_stop": table_start[wire.table + 1],
+            "delay_start": table_start[delays],
+            "delay_stop": table_start[delays + 1],
         }
         for name, purpose in _KEYS.items():
             row[name] = rng.hash_u64(seed, np.uint64(bundle.number), np.uint64(wire.projection), purpose)
@@ -195,7 +217,10 @@ def _wires(spec: Spec, bundles: Bundles, wires: list[tuple[int, Bundle, Wire]]) 
     return kernel.Wires(**arrays)
 
 
-_KEYS = {"target_key": rng.TARGET, "offset_key": rng.OFFSET, "long_key": rng.LONG_COUNT, "weight_key": rng.WEIGHT}
+_KEYS = {
+    "target_key": rng.TARGET, "offset_key": rng.OFFSET, "long_key": rng.LONG_COUNT, "weight_key": rng.WEIGHT,
+    "delay_key": rng.DELAY,
+}  # fmt: skip
 _DTYPES: dict[str, type] = {
     "bundle": np.int64,
     "rule": np.int64,
@@ -215,5 +240,8 @@ _DTYPES: dict[str, type] = {
     "weight_key": np.uint64,
     "table_start": np.int64,
     "table_stop": np.int64,
+    "delay_key": np.uint64,
+    "delay_start": np.int64,
+    "delay_stop": np.int64,
     "tables": np.float64,
 }

@@ -8,7 +8,7 @@ are written back and slots at rest are freed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,26 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
 from engramdb.layertable import LayerTable, synapse_codes
+from engramdb.parameters import given
+from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
+from engramdb.rowsource import Rows, RowSource
 from engramdb.spec import Spec
-from engramdb.store import STORED, Store
 from engramdb.store import Records as StoredRecords
+from engramdb.store import Store
 from engramdb.wiring import Wiring
 
 Int64Array = npt.NDArray[np.int64]
 
-# projection uint16, target uint64, weight float32, delay uint16 (empty where all have that of their projection)
-Columns = tuple[npt.NDArray[np.uint16], IdArray, npt.NDArray[np.float32], npt.NDArray[np.uint16]]
-
-_OF_PROJECTION = np.empty(0, dtype=np.uint16)
-
 SYNAPSE_BYTES = 14
 RECORD_BYTES = rows.RECORD.itemsize
 _LEAST_INDEX = 64
+_COUNTS_AT_ONCE = 1 << 16
+_NOBODY: Int64Array = np.empty(0, dtype=np.int64)
+_COUNTED = (
+    "rows_loaded", "rows_dropped", "slots_freed", "evictions", "records_written",
+    "hits", "misses", "prefetched", "prefetch_hits", "prefetch_unused",
+)  # fmt: skip
 
 
 class WorkingSet:
@@ -43,7 +47,9 @@ class WorkingSet:
     ``in_flight`` gives the slots of neurons whose spikes have not all arrived yet: those are never freed.
     """
 
-    def __init__(self, spec: Spec, bundles: Bundles, store: Store, budget_bytes: int, threads: int) -> None:
+    def __init__(
+        self, spec: Spec, bundles: Bundles, store: Store, budget_bytes: int, threads: int, *, reading_threads: int = 0
+    ) -> None:
         self.seed = np.uint64(spec.seed)
         self.store = store
         self.budget_bytes = budget_bytes
@@ -52,9 +58,13 @@ class WorkingSet:
         self.stimuli_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
-        self.counts = {"rows_loaded": 0, "rows_dropped": 0, "slots_freed": 0, "evictions": 0, "records_written": 0}
+        self.counts = dict.fromkeys(_COUNTED, 0)
+        self.wait_seconds = 0.0
+        self.lacking_bytes = 0  # of the last row for which room was made, whether there was enough or not
         self.codes = synapse_codes(spec, bundles, self.layers.position)
-        self.wiring = Wiring(spec, bundles)
+        self.source = RowSource(store, Wiring(spec, bundles))
+        self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
+        self._hand = 0
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
         planes = threads * (2 if self.layers.apart else 1)
@@ -105,18 +115,34 @@ class WorkingSet:
             + self.slots.index_table.nbytes
             + counters[slots.N_RECORDS] * RECORD_BYTES
             + counters[slots.ARENA_END] * SYNAPSE_BYTES
-            + self.store.cached_bytes
+            + self._cache_bytes
+            + self._buffer_bytes
             + self.recording_bytes
             + self.flight_bytes
             + self.stimuli_bytes
         )
 
     @property
+    def _cache_bytes(self) -> int:
+        """What decoded leaves take; all they may take while a thread decodes more."""
+        cached = self.store.cached_bytes
+        return max(cached, self.store.cache_bytes) if self.prefetch.busy else cached
+
+    @property
+    def _buffer_bytes(self) -> int:
+        """Rows that have been read ahead and wait to be installed."""
+        return self.prefetch.nbytes
+
+    @property
     def free_bytes(self) -> int:
         return self.budget_bytes - self.used_bytes
 
-    def stats(self) -> dict[str, int]:
-        """Who is resident, and bytes by kind."""
+    def stats(self) -> dict[str, Any]:
+        """Who is resident, bytes by kind, and how often a row was there when a spike needed it.
+
+        ``hits`` and ``misses`` count rows that spikes arrived over, ``wait_s`` the time that the misses took. Of
+        ``prefetched`` rows ``prefetch_hits`` were used, and ``prefetch_unused`` dropped before.
+        """
         counters = self.slots.counters
         n_blocks = int(counters[slots.N_BLOCKS])
         return {
@@ -128,13 +154,15 @@ class WorkingSet:
             "index_bytes": self.slots.index_table.nbytes,
             "record_bytes": int(counters[slots.N_RECORDS]) * RECORD_BYTES,
             "row_bytes": int(counters[slots.ARENA_END]) * SYNAPSE_BYTES,
-            "cache_bytes": self.store.cached_bytes,
+            "cache_bytes": self._cache_bytes,
+            "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
+            "wait_s": self.wait_seconds,
         }
 
     # ---- slots
@@ -165,8 +193,8 @@ class WorkingSet:
         """Let more slots be taken, by means that grow harsher with each vain ``attempt`` (from 0); ``keep`` stay.
 
         First the arrays grow within the budget, as often as they can: that is no attempt, for a long row needs many
-        doublings. Then slots at rest are freed, then rows dropped and records written back besides; after that
-        :class:`BudgetExceeded` is raised. Returns the attempt that comes next if this one is in vain.
+        doublings. Then slots at rest are freed and what is silent goes, then all rows and records that are not pinned;
+        after that :class:`BudgetExceeded` is raised. Returns the attempt that comes next if this one is in vain.
         """
         counters = self.slots.counters
         before = int(counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT])
@@ -174,12 +202,16 @@ class WorkingSet:
         if counters[slots.BLOCK_LIMIT] + counters[slots.INDEX_LIMIT] > before:
             return attempt
         if attempt > 1:
-            raise self.too_small("another neuron")
-        self.store.cache_bytes = 0
+            # a block of slots, and the index, which may have to double
+            raise self.too_small("another neuron", slots.BLOCK * self._slot_bytes + self.slots.index_table.nbytes)
         if attempt < 1:
             self._release(keep)
-        # few freed slots would soon have us here again, and each time costs a pass over all of them
-        if attempt == 1 or counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
+            # few freed slots would soon have us here again, and each time costs a pass over all of them
+            if counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
+                self._evict_silent(self.budget_bytes // 8, keep)
+        else:
+            self.settle()
+            self._trim_cache(0)
             self._drop_rows(spare_warm=False, want=1 << 62)
             self._detach_all()
             self._release(keep)
@@ -232,70 +264,95 @@ class WorkingSet:
         With ``evict`` room is made, and the records are pinned until :meth:`unpin`; without it rows are only loaded
         into free room. Records are always made: they are what counts spikes.
         """
-        ids = self.slots.id[wanted]
-        order = np.argsort(ids)
-        ids, wanted = ids[order], wanted[order]
-        for _, part in by_layer(ids):
-            self._load_layer(ids[part], wanted[part], evict)
-
-    def _load_layer(self, ids: IdArray, wanted: Int64Array, evict: bool) -> None:
-        self.store.cache_bytes = min(self.budget_bytes // 4, self.store.cached_bytes + max(0, self.free_bytes) // 2)
-        stored = self.store.find(ids)
-        place = np.searchsorted(stored.ids, ids)
-        place_in = np.minimum(place, max(0, len(stored.ids) - 1))
-        known = stored.ids[place_in] == ids if len(stored.ids) else np.zeros(len(ids), dtype=bool)
-
-        new = np.flatnonzero(self.slots.record[wanted] < 0)
-        spike_count = np.zeros(len(new), dtype=np.uint32)
-        last_spike = np.zeros(len(new), dtype=np.int64)
-        from_store = known[new]
-        if from_store.any():
-            spike_count[from_store] = stored.state["spike_count"][place_in[new][from_store]]
-            last_spike[from_store] = stored.state["last_spike"][place_in[new][from_store]]
-        rows.attach(self.slots, self.records, wanted[new], spike_count, last_spike)
+        order = np.argsort(self.slots.id[wanted])
+        wanted = wanted[order]
+        new = wanted[self.slots.record[wanted] < 0]
+        rows.attach(self.slots, self.records, new, rows.WARM | rows.ON_TOP, np.uint32(0), 0)
         if evict:  # all of them: making room for the first rows must not take the records of those still without
             self.pin(wanted)
+        self._allow_cache()
+        for part in self.source.read(self.slots.id[wanted]):
+            self._install(self.lookup(part.ids), part, evict)
 
-        rowless = self.records["offset"][self.slots.record[wanted]] < 0
-        written = np.zeros(len(ids), dtype=bool)
-        if known.any():
-            written[known] = stored.row_kind[place_in[known]] == STORED
-        for from_rule in (True, False):
-            chosen = np.flatnonzero(rowless & (written != from_rule))
-            if len(chosen) == 0:
-                continue
-            if from_rule:
-                made = self.wiring.rows(ids[chosen])
-                indptr, columns = made.indptr, (made.projection, made.target, made.weight, _OF_PROJECTION)
-            else:
-                taken = stored.take(place[chosen])
-                indptr, columns = taken.indptr, (taken.projection, taken.target, taken.weight, _OF_PROJECTION)
-            self._install(wanted[chosen], indptr, columns, evict)
+    def _allow_cache(self) -> None:
+        """Let decoded leaves take a part of what is free; an eighth of the budget is theirs until memory is short."""
+        cached = self.store.cached_bytes
+        allowed = min(self.budget_bytes // 4, cached + max(0, self.free_bytes) // 2)
+        self.store.cache_bytes = max(allowed, min(self.store.cache_bytes, self.budget_bytes // 8))
 
-    def _install(self, wanted: Int64Array, indptr: Int64Array, columns: Columns, evict: bool) -> None:
-        done = 0
+    def _install(self, held: Int64Array, part: Rows, evict: bool) -> int:
+        """Put rows into the arena for the slots ``held``, which have records; returns how many fitted."""
+        rows.add_base(self.records, self.slots.record[held], part.spike_count, part.last_spike)
+        columns = part.projection, part.target, part.weight, part.delay
+        done = installed = 0
         while True:
             limit = min(
                 int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // SYNAPSE_BYTES,
                 self._synapse_capacity,
             )
-            fitted = rows.install(
-                self.slots, self.records, self.arena, self.codes,
-                wanted[done:], indptr[done:], *columns, limit,
-            )  # fmt: skip
+            before = int(self.slots.counters[slots.N_ROWS])
+            fitted = int(rows.install(
+                self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
+            ))  # fmt: skip
             out_of_codes = fitted < 0
-            fitted = -1 - fitted if out_of_codes else fitted
-            done += fitted
-            self.counts["rows_loaded"] += int(fitted)
-            if done == len(wanted) or not evict:
-                return
+            done += -1 - fitted if out_of_codes else fitted
+            installed += int(self.slots.counters[slots.N_ROWS]) - before
+            if done == len(held) or not evict:
+                break
             if out_of_codes:
                 raise BudgetExceeded(
                     f"{rows.MOST_CODES:,} combinations of projection, target segment and delay have come into RAM, the "
                     "most there can be; the state is whole: open the engram again, or let delays take fewer values"
                 )
-            self.make_room(int(indptr[-1] - indptr[done]) * SYNAPSE_BYTES)
+            self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
+            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * SYNAPSE_BYTES
             evict = False
+        self.counts["rows_loaded"] += installed
+        return done
+
+    # ---- reading ahead
+
+    def read_ahead(self, held: Int64Array, *, urgent: bool) -> int:
+        """Ask for the rows of the slots ``held`` (distinct); returns for how many, the first ones, there was room."""
+        held = held[: self.prefetch.room]
+        if len(held) == 0:
+            return 0
+        new = held[self.slots.record[held] < 0]
+        if len(new) * RECORD_BYTES > self.free_bytes:
+            return 0
+        if len(new):
+            rows.attach(self.slots, self.records, new, rows.ON_TOP, np.uint32(0), 0)
+        self.records["flags"][self.slots.record[held]] |= rows.QUEUED
+        if not self.prefetch.busy:
+            self._allow_cache()
+        self.prefetch.ask(self.slots.id[held], urgent=urgent)
+        return len(held)
+
+    def take_in(self, arrived: Sequence[Rows]) -> bool:
+        """Install rows that were read ahead, where there is room or what is silent leaves some; whether it sufficed.
+
+        No row that has been used since the last eviction goes for them.
+        """
+        needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
+        if self.free_bytes < needed:
+            self._evict_silent(needed)
+        enough = self.free_bytes >= needed
+        flags = self.records["flags"]
+        for part in arrived:
+            held = self.lookup(part.ids)
+            record = np.where(held >= 0, self.slots.record[np.maximum(held, 0)], -1)
+            there = np.flatnonzero(record >= 0)
+            flags[record[there]] &= ~rows.QUEUED
+            wanted = there[self.records["offset"][record[there]] < 0]
+            fitted = self._install(held[wanted], part if len(wanted) == len(held) else part.take(wanted), evict=False)
+            flags[record[wanted[:fitted]]] |= rows.AHEAD | rows.WARM
+            self.counts["prefetched"] += fitted
+        return enough
+
+    def settle(self) -> None:
+        """Forget what was to be read ahead, before the store changes; on return no thread reads."""
+        self.prefetch.settle()
+        self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= ~rows.QUEUED
 
     def pin(self, held: Int64Array) -> None:
         """Let no eviction take the records of the slots ``held``, until :meth:`unpin`."""
@@ -304,29 +361,45 @@ class WorkingSet:
 
     def unpin(self) -> None:
         """Let go of all that is pinned."""
-        self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= np.uint8(~rows.PINNED & 0xFF)
+        self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= ~rows.PINNED
 
     def make_room(self, need_bytes: int) -> None:
-        """Drop silent rows, then write records back and free slots, until ``need_bytes`` are free if they can be."""
+        """Make ``need_bytes`` free if that can be: what is silent goes first, then other rows and all cached leaves."""
+        self._evict_silent(need_bytes)
+        if self.free_bytes < need_bytes:
+            self._trim_cache(0)
+            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // SYNAPSE_BYTES + 1)
+        if self.free_bytes < need_bytes:
+            self.settle()
+            self._detach_all()
+            self._release(_NOBODY)
+
+    def _evict_silent(self, need_bytes: int, keep: Int64Array = _NOBODY) -> None:
+        """Free ``need_bytes`` or more, as far as silent neurons will do: rows, then what they hold besides."""
         self.counts["evictions"] += 1
-        self.store.cache_bytes = 0
+        self._trim_cache(self.budget_bytes // 8)
         self._close_gaps()
         if self.free_bytes >= need_bytes:
             return
-        want = max(need_bytes, self.budget_bytes // 4) // SYNAPSE_BYTES + 1
-        dropped = self._drop_rows(spare_warm=True, want=want)
-        if dropped < want and self.free_bytes < need_bytes:
-            self._drop_rows(spare_warm=False, want=want - dropped)
-        if self.free_bytes < need_bytes:
+        # more than is needed: each pass costs time that follows all that is held
+        wanted_bytes = max(need_bytes, self.budget_bytes // 4)
+        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // SYNAPSE_BYTES + 1)
+        counters = self.slots.counters
+        silent = int(counters[slots.N_RECORDS] - counters[slots.N_ROWS])
+        if self.free_bytes < wanted_bytes and silent * (RECORD_BYTES + self._slot_bytes) > self.budget_bytes // 8:
             self._detach_all()
-            self._release(np.empty(0, dtype=np.int64))
+            self._release(keep)
+
+    def _trim_cache(self, nbytes: int) -> None:
+        self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
 
     def _drop_rows(self, *, spare_warm: bool, want: int) -> int:
         before = int(self.slots.counters[slots.N_ROWS])
-        dropped = int(rows.drop_rows(self.slots, self.records, spare_warm, want))
+        dropped, self._hand, unused = rows.drop_rows(self.slots, self.records, self._hand, spare_warm, want)
         self.counts["rows_dropped"] += before - int(self.slots.counters[slots.N_ROWS])
+        self.counts["prefetch_unused"] += unused
         self._close_gaps()
-        return dropped
+        return int(dropped)
 
     def _close_gaps(self) -> None:
         """Move rows together where others were dropped, or taken away with their records."""
@@ -340,18 +413,20 @@ class WorkingSet:
             memory.trim(int(self.slots.counters[slots.ARENA_END]))
 
     def _detach_all(self) -> None:
-        """Write back and take away every record that is not pinned."""
+        """Write back and take away every record that is neither pinned nor has its row, or will have it soon."""
         self.write_back()
         made = int(self.slots.counters[slots.N_RECORDS])
         flags = self.records["flags"][:made]
-        loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & rows.PINNED == 0)
+        loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & (rows.PINNED | rows.QUEUED) == 0)
                                & (self.records["offset"][:made] < 0))  # fmt: skip
         rows.detach(self.slots, self.records, loose.astype(np.int64))
         rows.close_up(self.slots, self.records)
+        self._hand = 0
         self._record_memory.trim(int(self.slots.counters[slots.N_RECORDS]))
 
     def forget(self, ids: IdArray) -> None:
         """Take away the records and rows of ``ids`` after writing them back: the store is about to change them."""
+        self.settle()
         self.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
@@ -359,10 +434,11 @@ class WorkingSet:
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
-        dirty, changes = self._dirty()
-        for records in changes():
-            self.store.write(records)
-        self._written(dirty)
+        with self.prefetch.paused():
+            dirty, changes = self._dirty()
+            for records in changes():
+                self.store.write(records)
+            self._written(dirty)
         return len(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
@@ -374,6 +450,7 @@ class WorkingSet:
     def _dirty(self) -> tuple[Int64Array, Callable[[], list[StoredRecords]]]:
         made = int(self.slots.counters[slots.N_RECORDS])
         dirty = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["flags"][:made] & rows.DIRTY != 0))
+        self._complete(dirty[self.records["flags"][dirty] & rows.ON_TOP != 0])
         ids = self.slots.id[self.records["slot"][dirty]]
         counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
 
@@ -386,8 +463,16 @@ class WorkingSet:
 
         return dirty, changes
 
+    def _complete(self, on_top: Int64Array) -> None:
+        """Add what the store has to the counts of the records ``on_top`` of it."""
+        ids = self.slots.id[self.records["slot"][on_top]]
+        order = np.argsort(ids)
+        for start in range(0, len(order), _COUNTS_AT_ONCE):
+            part = order[start : start + _COUNTS_AT_ONCE]
+            rows.add_base(self.records, on_top[part], *self.source.counts(ids[part]))
+
     def _written(self, dirty: Int64Array) -> None:
-        self.records["flags"][dirty] &= np.uint8(~rows.DIRTY & 0xFF)
+        self.records["flags"][dirty] &= ~rows.DIRTY
         self.counts["records_written"] += len(dirty)
 
     # ---- charged neurons
@@ -448,6 +533,22 @@ class WorkingSet:
                 self.slots.block_awake[block] = 1
         self.fill_fresh()
 
+    def refresh(self, ids: IdArray) -> None:
+        """Work the constants of ``ids`` out anew: the store has other parameters of theirs now.
+
+        Who never rests with them, and belongs to a layer that is materialized, is awake from now on.
+        """
+        for layer, where in by_layer(ids):
+            own = self.layers.parameters[int(self.layers.position[layer])]
+            self.hold(ids[where][own.restless(ids[where], given(self.store, own.columns, ids[where]))])
+        held = self.lookup(ids)
+        held = held[held >= 0]
+        block = held >> slots.BLOCK_SHIFT
+        self.slots.used[held] |= slots.FRESH
+        self.slots.block_flags[block] |= slots.FRESH
+        self.slots.counters[slots.N_FRESH] += len(held)
+        self.fill_fresh()
+
     def fill_fresh(self) -> None:
         """Give slots taken since the last call the constants that are their neurons' own; before any is stepped."""
         n_fresh = int(self.slots.counters[slots.N_FRESH])
@@ -461,7 +562,9 @@ class WorkingSet:
             rows_of = [name for name in parameters.kernel_constants if name in parameters.own]
             for start in range(0, n, 65536):
                 held = found[start : min(start + 65536, n)]
-                constants = parameters.constants(self.slots.id[held])
+                held = held[np.argsort(self.slots.id[held])]
+                ids = self.slots.id[held]
+                constants = parameters.constants(ids, given(self.store, parameters.columns, ids))
                 values = np.empty((len(rows_of), len(held)), dtype=np.float32)
                 for row, name in enumerate(rows_of):
                     values[row] = constants[name]
@@ -482,16 +585,21 @@ class WorkingSet:
         self.slots.counters[slots.INDEX_LIMIT] = size // 2
         return True
 
-    def too_small(self, what: str) -> BudgetExceeded:
+    def too_small(self, what: str, needed_bytes: int) -> BudgetExceeded:
+        """The error when ``needed_bytes`` more cannot be had for ``what``, whatever is evicted."""
         held = self.stats()
         return BudgetExceeded(
             f"the memory budget of {self.budget_bytes:,} bytes has no room for {what}: {held['charged']:,} charged "
-            f"neurons and what they need hold {held['used_bytes']:,} bytes; the state is whole; open with more memory"
+            f"neurons and what they need hold {held['used_bytes']:,} bytes, and {needed_bytes:,} more are needed; "
+            "the state is whole; open with more memory"
         )
 
     def check_budget(self) -> None:
         """Evict what can go if more than the budget is held; raise :class:`BudgetExceeded` if that is not enough."""
+        if self.free_bytes < 0:  # leaves that are being decoded may take less
+            self._trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
         if self.free_bytes < 0:
+            self.settle()
             self.make_room(0)
         if self.free_bytes < 0:
-            raise self.too_small("what is active at once")
+            raise self.too_small("what is active at once", -self.free_bytes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.rng import absorb, hash_u64, sample, unit
+from engramdb.kernels.rng import absorb, hash_u64, sample, unit, whole_ticks
 
 _LOW_MASK, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _LN2 = 0.6931471805599453
@@ -53,40 +53,48 @@ def neuron_at(position, start, base):
 
 
 @njit(cache=True, nogil=True)
-def draw_sources(seed, projection, purposes, targets, k, size, start, base, table, factor, pre, post, weight):
+def draw_sources(
+    seed, projection, purposes, targets, k, size, start, base, table, factor, ticks, pre, post, weight, delay
+):
     """FixedIndegree: the sources of ``targets`` (uint64, (n,)), each drawn from all ``size`` neurons of the domain.
 
-    Fills ``pre``, ``post`` (uint64) and ``weight`` (float32), each (n k,). ``purposes``: of the partner and of the
-    weight, which is drawn from the quantile ``table`` (float64) and multiplied by ``factor`` (float32).
+    Fills ``pre``, ``post`` (uint64), ``weight`` (float32) and ``delay`` (uint16), each (n k,). ``purposes``: of the
+    partner, of the weight, which is drawn from the quantile ``table`` (float64) and multiplied by ``factor`` (float32),
+    and of the delay, which is drawn from ``ticks`` (float64) and rounded; no delays where ``delay`` is empty.
     """
     at = 0
     for i in range(targets.shape[0]):
         partner = hash_u64(seed, targets[i], projection, purposes[0])
         value = hash_u64(seed, targets[i], projection, purposes[1])
+        travel = hash_u64(seed, targets[i], projection, purposes[2])
         for ordinal in range(k):
             position = below_wide(absorb(partner, np.uint64(ordinal)), size)
             pre[at] = neuron_at(position, start, base)
             post[at] = targets[i]
             weight[at] = factor * sample(table, 0, table.shape[0], unit(absorb(value, np.uint64(ordinal))))
+            if delay.shape[0]:
+                delay[at] = whole_ticks(ticks, 0, ticks.shape[0], unit(absorb(travel, np.uint64(ordinal))))
             at += 1
 
 
 @njit(cache=True, nogil=True)
 def draw_targets(
-    seed, projection, purposes, sources, done, begin, step, size, start, base, table, factor, pre, post, weight
-):
+    seed, projection, purposes, sources, done, begin, step, size, start, base, table, factor, ticks,
+    pre, post, weight, delay,
+):  # fmt: skip
     """Bernoulli: the targets of ``sources`` (uint64), each of ``size`` neurons with the same probability p.
 
     The distance from one target to the next is geometric (Batagelj & Brandes 2005, "Efficient generation of large
-    random networks"), so time follows synapses, not pairs; ``step`` = -1 / ln(1 - p). Fills ``pre``, ``post`` and
-    ``weight`` from the source numbered ``begin`` on, until they are full. ``done``: int64 (2,), ordinal and position
-    where that source's row goes on. Returns ``(next, filled)``: the source to go on with (``done`` says where), and how
-    many synapses there are.
+    random networks"), so time follows synapses, not pairs; ``step`` = -1 / ln(1 - p). Fills ``pre``, ``post``,
+    ``weight`` and ``delay`` (see above) from the source numbered ``begin`` on, until they are full. ``done``: int64
+    (2,), ordinal and position where that source's row goes on. Returns ``(next, filled)``: the source to go on with
+    (``done`` says where), and how many synapses there are.
     """
     at = 0
     for i in range(begin, sources.shape[0]):
         partner = hash_u64(seed, sources[i], projection, purposes[0])
         value = hash_u64(seed, sources[i], projection, purposes[1])
+        travel = hash_u64(seed, sources[i], projection, purposes[2])
         ordinal, position = done[0], done[1]
         done[0] = done[1] = 0
         while True:
@@ -101,6 +109,8 @@ def draw_targets(
             pre[at] = sources[i]
             post[at] = neuron_at(np.uint64(position), start, base)
             weight[at] = factor * sample(table, 0, table.shape[0], unit(absorb(value, np.uint64(ordinal))))
+            if delay.shape[0]:
+                delay[at] = whole_ticks(ticks, 0, ticks.shape[0], unit(absorb(travel, np.uint64(ordinal))))
             at += 1
             ordinal += 1
             position += 1

@@ -10,24 +10,31 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import DIRTY, WARM, first_of_delay, resolve
+from engramdb.kernels.rows import AHEAD, DIRTY, WARM, first_of_delay, resolve
 from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
+_SOON = 4  # rows
 _AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
 
 
 @njit(cache=True, nogil=True)
 def rowless(slots, records, fired, out):
-    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded; returns their number."""
-    n = 0
+    """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded.
+
+    Returns (their number, how many of the other rows had been read ahead and are used for the first time).
+    """
+    n, first_used = 0, 0
     for i in range(fired.shape[0]):
         r = slots.record[fired[i]]
         if r < 0 or records[r].offset < 0:
             out[n] = fired[i]
             n += 1
-    return n
+        elif records[r].flags & AHEAD:
+            records[r].flags &= ~AHEAD
+            first_used += 1
+    return n, first_used
 
 
 @njit(cache=True, nogil=True)
@@ -62,6 +69,15 @@ def _ask_ahead(record, records, fired, i, end):
 
 
 @njit(cache=True, nogil=True)
+def _ask_for_codes(record, records, arena, fired, i, end):
+    """Ask for the codes of a row that comes soon after ``fired[i]``: of several delays, they say where one begins."""
+    if i + _SOON < end:
+        soon = record[fired[i + _SOON]]
+        if soon >= 0 and records[soon].offset >= 0 and records[soon].delay < 0:
+            prefetch(arena.code, records[soon].offset)
+
+
+@njit(cache=True, nogil=True)
 def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
@@ -74,6 +90,7 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     end = fired.shape[0]
     for i in range(start, end):
         _ask_ahead(slots.record, records, fired, i, end)
+        _ask_for_codes(slots.record, records, arena, fired, i, end)
         r = slots.record[fired[i]]
         lo = records[r].offset
         hi = lo + records[r].length
@@ -105,6 +122,7 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
     end = fired.shape[0]
     for i in range(end):
         _ask_ahead(record, records, fired, i, end)
+        _ask_for_codes(record, records, arena, fired, i, end)
         r = record[fired[i]]
         if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
             left[n_left] = i

@@ -28,21 +28,27 @@ class Layout(NamedTuple):
     post_upper: npt.NDArray[np.uint64]
     post_start: npt.NDArray[np.uint64]
     delay_place: npt.NDArray[np.uint64]  # by projection: place of its delay among all that occur
+    least_delay: np.uint64  # ticks; where edges have delays of their own, they count from it
     delay_bits: np.uint64
     post_bits: np.uint64
     projection_bits: np.uint64
 
 
 @njit(cache=True, nogil=True)
-def encode_edges(pre, post, projection, layout, key):
-    """``key[i]`` (uint64) orders edges as (pre, delay, post, projection) does: uint64, uint64, -, uint16, all (n,)."""
+def encode_edges(pre, post, projection, delay, layout, key):
+    """``key[i]`` (uint64) orders edges as (pre, delay, post, projection) does, all (n,).
+
+    ``pre``, ``post`` uint64, ``projection``, ``delay`` uint16; no delays where every edge has that of its projection.
+    """
+    own = delay.shape[0] > 0
     pre_at = post_at = 0
     for i in range(pre.shape[0]):
         upper = pre[i] >> _HALF
         if layout.pre_upper[pre_at] != upper:
             pre_at = np.searchsorted(layout.pre_upper, upper)
         k = layout.pre_start[pre_at] + (pre[i] & _LOW_MASK)
-        k = (k << layout.delay_bits) | layout.delay_place[projection[i]]
+        place = np.uint64(delay[i]) - layout.least_delay if own else layout.delay_place[projection[i]]
+        k = (k << layout.delay_bits) | place
         upper = post[i] >> _HALF
         if layout.post_upper[post_at] != upper:
             post_at = np.searchsorted(layout.post_upper, upper)
@@ -51,8 +57,10 @@ def encode_edges(pre, post, projection, layout, key):
 
 
 @njit(cache=True, nogil=True)
-def decode_edges(key, layout, pre, post, projection):
-    """The inverse of :func:`encode_edges`: fills ``pre``, ``post`` and ``projection``."""
+def decode_edges(key, layout, pre, post, projection, delay):
+    """The inverse of :func:`encode_edges`: fills ``pre``, ``post`` and ``projection``, and ``delay`` if not empty."""
+    own = delay.shape[0] > 0
+    delay_mask = (np.uint64(1) << layout.delay_bits) - np.uint64(1)
     one = np.uint64(1)
     projection_mask = (one << layout.projection_bits) - one
     post_mask = (one << layout.post_bits) - one
@@ -64,6 +72,9 @@ def decode_edges(key, layout, pre, post, projection):
         number = (k >> layout.projection_bits) & post_mask
         post_at = _segment_of(number, layout.post_start, post_at)
         post[i] = (layout.post_upper[post_at] << _HALF) | (number - layout.post_start[post_at])
+        if own:
+            place = (k >> (layout.projection_bits + layout.post_bits)) & delay_mask
+            delay[i] = np.uint16(layout.least_delay + place)
         number = k >> pre_shift
         pre_at = _segment_of(number, layout.pre_start, pre_at)
         pre[i] = (layout.pre_upper[pre_at] << _HALF) | (number - layout.pre_start[pre_at])

@@ -25,7 +25,7 @@ _ONE = np.float32(1.0)
 
 
 @intrinsic
-def _float_of_bits(_typing: Any, bits: Any) -> Any:
+def _float_of_bits(_typing: Any, _bits: Any) -> Any:
     """The float32 that has the bits of an int32."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:

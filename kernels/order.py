@@ -64,6 +64,31 @@ def sort_keys(start, stop, target, weight, keys, moving):
 
 
 @njit(cache=True, nogil=True)
+def sort_row(start, stop, delay, projection, target, weight):
+    """Sort a stretch of four arrays by (``delay``, ``target``); equal ones keep their order."""
+    if stop - start <= SHORT:
+        for i in range(start + 1, stop):
+            j = i
+            moving_delay, moving_target = delay[i], target[i]
+            moving_weight, moving_projection = weight[i], projection[i]
+            while j > start and (
+                delay[j - 1] > moving_delay or (delay[j - 1] == moving_delay and target[j - 1] > moving_target)
+            ):
+                delay[j], target[j] = delay[j - 1], target[j - 1]
+                weight[j], projection[j] = weight[j - 1], projection[j - 1]
+                j -= 1
+            delay[j], target[j] = moving_delay, moving_target
+            weight[j], projection[j] = moving_weight, moving_projection
+        return
+    order = np.argsort(target[start:stop], kind="mergesort")
+    order = order[np.argsort(delay[start:stop][order], kind="mergesort")]
+    delay[start:stop] = delay[start:stop][order]
+    target[start:stop] = target[start:stop][order]
+    weight[start:stop] = weight[start:stop][order]
+    projection[start:stop] = projection[start:stop][order]
+
+
+@njit(cache=True, nogil=True)
 def sort_by_target(start, stop, projection, target, weight):
     """Sort a stretch of three arrays by ``target``; equal ones keep their order (projection, then ordinal)."""
     if stop - start <= SHORT:

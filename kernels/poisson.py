@@ -33,14 +33,15 @@ _AHEAD = 8
 
 
 # One target: its id; its next event by tick, by place in its block (ticks), and by how many gaps of the block have been
-# drawn; the next target in its list. One record, because each is a cache miss.
-TARGET = np.dtype([("id", np.uint64), ("tick", np.int64), ("at", np.float64), ("drawn", np.uint32), ("link", np.int32)])
+# drawn. One record, because each is a cache miss.
+TARGET = np.dtype([("id", np.uint64), ("tick", np.int64), ("at", np.float64), ("drawn", np.uint64)])
 
 
 class Wheel(NamedTuple):
     """Where the processes of n targets stand."""
 
     head: npt.NDArray[np.int32]  # (w,) first target of the list of tick base + i; -1 = none
+    link: npt.NDArray[np.int32]  # (n,) the next in its list; apart from the rest, because lists are walked in no order
     target: npt.NDArray[np.void]  # (n,) TARGET
     counters: npt.NDArray[np.int64]  # (2,)
 
@@ -82,12 +83,12 @@ def block_bits(rate):
 def following(key, rate, bits, block, at, drawn):
     """``(block, at, drawn)`` of the next event after ``at`` in ``block``, of which ``drawn`` gaps are drawn."""
     length = np.float64(np.int64(1) << bits)
-    at += exponential(absorb(absorb(key, np.uint64(block)), np.uint64(drawn))) / rate
-    drawn += np.uint32(1)
+    at += exponential(absorb(absorb(key, np.uint64(block)), drawn)) / rate
+    drawn += np.uint64(1)
     while at >= length:
         block += 1
         at = exponential(absorb(absorb(key, np.uint64(block)), _FIRST)) / rate
-        drawn = np.uint32(1)
+        drawn = np.uint64(1)
     return block, at, drawn
 
 
@@ -95,7 +96,7 @@ def following(key, rate, bits, block, at, drawn):
 def first_after(key, rate, bits, tick):
     """``(block, at, drawn)`` of the first event after ``tick`` (int64, not negative)."""
     block = tick >> bits
-    block, at, drawn = following(key, rate, bits, block, 0.0, np.uint32(0))
+    block, at, drawn = following(key, rate, bits, block, 0.0, _FIRST)
     while (block << bits) + np.int64(at) < tick:
         block, at, drawn = following(key, rate, bits, block, at, drawn)
     return block, at, drawn
@@ -105,10 +106,10 @@ def first_after(key, rate, bits, tick):
 def _enter(wheel, i, tick):
     place = tick - wheel.counters[BASE]
     if place < wheel.head.shape[0]:
-        wheel.target[i].link = wheel.head[place]
+        wheel.link[i] = wheel.head[place]
         wheel.head[place] = i
     else:
-        wheel.target[i].link = np.int32(wheel.counters[LATER])
+        wheel.link[i] = np.int32(wheel.counters[LATER])
         wheel.counters[LATER] = i
 
 
@@ -145,7 +146,7 @@ def turn(wheel, tick):
     wheel.counters[LATER] = -1
     while waiting >= 0:
         i = waiting
-        waiting = wheel.target[i].link
+        waiting = wheel.link[i]
         _enter(wheel, i, wheel.target[i].tick)
 
 
@@ -161,7 +162,7 @@ def due(wheel, tick, places):
         if n < places.shape[0]:
             places[n] = i
         n += 1
-        i = wheel.target[i].link
+        i = wheel.link[i]
     return n
 
 
@@ -203,7 +204,7 @@ def next_due(wheel, tick):
     while i >= 0:
         if first < 0 or wheel.target[i].tick < first:
             first = wheel.target[i].tick
-        i = wheel.target[i].link
+        i = wheel.link[i]
     return first
 
 

@@ -28,6 +28,8 @@ BIAS = np.uint64(5)  # per-neuron bias
 V_INIT = np.uint64(6)  # per-neuron initial potential
 BUILT_TARGET = np.uint64(7)  # partners chosen by rules that are built
 BUILT_WEIGHT = np.uint64(8)  # weights of synapses that are built
+DELAY = np.uint64(16)  # delays of virtual synapses
+BUILT_DELAY = np.uint64(17)  # delays of synapses that are built
 POISSON = np.uint64(32)  # times of Poisson input
 SYMBOL = np.uint64(33)  # neurons that stand for a symbol
 
@@ -74,6 +76,12 @@ def sample(table, start, stop, u):
     cell = np.int64(at)
     low = table[start + cell]
     return np.float32(low + (at - cell) * (table[start + cell + 1] - low))
+
+
+@njit(cache=True, nogil=True)
+def whole_ticks(table, start, stop, u):
+    """A delay (uint16) drawn as :func:`sample` does from quantiles in ticks, rounded to whole ones, at least one."""
+    return np.uint16(max(1.0, np.rint(np.float64(sample(table, start, stop, u)))))
 
 
 @njit(cache=True, nogil=True)

@@ -25,7 +25,7 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED = np.uint8(1), np.uint8(2), np.uint8(4)
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP = (np.uint8(1 << bit) for bit in range(6))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
 
@@ -40,7 +40,9 @@ RECORD = np.dtype(
         ("delay", np.int32),  # ticks, where all synapses share it; minus the least where not; 0 in an empty row
         ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
         ("spike_count", np.uint32),
-        ("flags", np.uint8),  # DIRTY: counts not yet in the store; WARM: used since the last eviction; PINNED
+        # DIRTY: counts not yet in the store; WARM: used since the hand passed; PINNED; QUEUED: its row is being read
+        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has
+        ("flags", np.uint8),
     ],
     align=True,
 )
@@ -114,8 +116,11 @@ def first_of_delay(arena, codes, lo, hi, delay):
 
 
 @njit(cache=True, nogil=True)
-def attach(slots, records, targets, spike_counts, last_spikes):
-    """Give each slot of ``targets`` (int64) a record without a row."""
+def attach(slots, records, targets, flags, spike_count, last_spike):
+    """Give each slot of ``targets`` (int64), which have none, a record without a row.
+
+    ``flags``, ``spike_count`` and ``last_spike`` are the same for all of them.
+    """
     counters = slots.counters
     for i in range(targets.shape[0]):
         r = counters[FREE_RECORD]
@@ -128,10 +133,22 @@ def attach(slots, records, targets, spike_counts, last_spikes):
         records[r].offset = -1
         records[r].length = 0
         records[r].epoch = -1
-        records[r].flags = WARM
-        records[r].spike_count = spike_counts[i]
-        records[r].last_spike = last_spikes[i]
+        records[r].flags = flags
+        records[r].spike_count = spike_count
+        records[r].last_spike = last_spike
         slots.record[targets[i]] = r
+
+
+@njit(cache=True, nogil=True)
+def add_base(records, which, spike_count, last_spike):
+    """Add what the store has (uint32, int64) to those of the records ``which`` (int64) that are ON_TOP of it."""
+    for i in range(which.shape[0]):
+        r = which[i]
+        if records[r].flags & ON_TOP:
+            records[r].spike_count += spike_count[i]
+            if records[r].last_spike == 0:
+                records[r].last_spike = last_spike[i]
+            records[r].flags &= ~ON_TOP
 
 
 @njit(cache=True, nogil=True)
@@ -167,7 +184,7 @@ def close_up(slots, records):
 
 @njit(cache=True, nogil=True)
 def install(slots, records, arena, codes, held, indptr, projection, target, weight, delay, limit):
-    """Append rows to the arena for the slots ``held`` (int64), whose records have none; returns how many fitted.
+    """Append rows to the arena for those slots ``held`` (int64) whose records have none; returns how far it came.
 
     ``indptr`` int64 (n + 1,), ``projection`` uint16, ``target`` uint64, ``weight`` float32, ``delay`` uint16 (nnz,):
     the rows, sorted by delay; an empty ``delay`` where every synapse has that of its projection. ``limit``: arena
@@ -176,6 +193,8 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
     counters = slots.counters
     for i in range(held.shape[0]):
         r = slots.record[held[i]]
+        if records[r].offset >= 0:
+            continue
         lo, hi = indptr[i], indptr[i + 1]
         end = counters[ARENA_END]
         if end + hi - lo > limit:
@@ -207,25 +226,34 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
 
 
 @njit(cache=True, nogil=True)
-def drop_rows(slots, records, spare_warm, want):
+def drop_rows(slots, records, hand, spare_warm, want):
     """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
 
-    Rows in the arena are never changed, so the store or the wiring rule can give them again. WARM is cleared as the
-    hand passes (second chance). Returns synapses dropped.
+    Rows in the arena are never changed, so the store or the wiring rule can give them again. The hand goes round the
+    records once at most, from ``hand`` on, and clears WARM as it passes (second chance). Returns (synapses dropped,
+    where the hand stands, rows dropped that had been read ahead and were never used).
     """
-    dropped = 0
-    for r in range(slots.counters[N_RECORDS]):
+    dropped, unused = np.int64(0), np.int64(0)
+    made = slots.counters[N_RECORDS]
+    for _ in range(made):
+        if dropped >= want:
+            break
+        if hand >= made:
+            hand = 0
+        r = hand
+        hand += 1
         if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & PINNED:
             continue
         if spare_warm and records[r].flags & WARM:
             records[r].flags &= ~WARM
             continue
-        if dropped >= want:
-            break
         dropped += records[r].length
+        if records[r].flags & AHEAD:
+            unused += 1
+        records[r].flags &= ~AHEAD
         records[r].offset = -1
         slots.counters[N_ROWS] -= 1
-    return dropped
+    return dropped, hand, unused
 
 
 @njit(cache=True, nogil=True)

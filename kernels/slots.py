@@ -227,7 +227,7 @@ def fill(slots, held, values, restless):
         block, lane = held[i] >> BLOCK_SHIFT, held[i] & (BLOCK - 1)
         for k in range(values.shape[0]):
             slots.param[block, k, lane] = values[k, i]
-        slots.used[held[i]] &= ~FRESH
+        slots.used[held[i]] &= ~(FRESH | RESTLESS)
         if restless[i]:
             slots.used[held[i]] |= RESTLESS
             slots.block_flags[block] |= RESTLESS

@@ -141,8 +141,10 @@ def stepper(block: Callable[..., None], name: str, *, fields: int, constants: in
     """
     plain = getattr(block, "py_func", block)
     values = {"_FIELDS": fields, "_CONSTANTS": constants, "_INPUTS": inputs}
-    world = {**globals(), **values, "_block_step": njit(inline="always")(plain)}
+    # as NumPy divides: a test for zero would be a branch, and what is in free slots must not matter
+    numeric: dict[str, Any] = {"error_model": "numpy"}
+    world = {**globals(), **values, "_block_step": njit(inline="always", **numeric)(plain)}
     step = FunctionType(_step.__code__, world, "_step")
     # Numba tells what it has kept apart by name; it does not look at what globals are
     step.__qualname__ = f"_step_{re.sub(r'[^0-9A-Za-z]', '_', name)}_{fields}_{constants}_{inputs}"
-    return njit(of=(plain,), cache=True, nogil=True)(step)
+    return njit(of=(plain,), cache=True, nogil=True, **numeric)(step)

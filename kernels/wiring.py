@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.order import SHORT, sort_by_target, sort_keys
+from engramdb.kernels.order import SHORT, sort_by_target, sort_keys, sort_row
 from engramdb.kernels.permutation import permute, unpermute
-from engramdb.kernels.rng import absorb, below, sample, unit
+from engramdb.kernels.rng import absorb, below, sample, unit, whole_ticks
 from engramdb.kernels.weights import EVERY, on_grid
 
 SMALL_WORLD, FIXED_OUTDEGREE, ONE_TO_ONE = 0, 1, 2
@@ -52,12 +52,15 @@ class Grown(NamedTuple):
 
 
 class Wires(NamedTuple):
-    """Arrays over wires; those of one bundle lie together, ordered by (delay, projection)."""
+    """Arrays over wires; those of one bundle lie together, ordered by (delay, projection).
+
+    Where synapses have delays of their own, in ticks before they are rounded, they are ordered by projection.
+    """
 
     bundle: npt.NDArray[np.int64]  # (w,) place in ``Grown``
     rule: npt.NDArray[np.int64]  # (w,)
     projection: npt.NDArray[np.uint16]  # (w,)
-    delay: npt.NDArray[np.int64]  # (w,) ticks
+    delay: npt.NDArray[np.int64]  # (w,) ticks; 0 where synapses have their own
     sign: npt.NDArray[np.float32]  # (w,) factor on every weight
     grid: npt.NDArray[np.float64]  # (w,) to which every weight is rounded then
     k: npt.NDArray[np.int64]  # (w,) synapses of a row
@@ -72,7 +75,10 @@ class Wires(NamedTuple):
     weight_key: npt.NDArray[np.uint64]  # (w,)
     table_start: npt.NDArray[np.int64]  # (w,)
     table_stop: npt.NDArray[np.int64]  # (w,)
-    tables: npt.NDArray[np.float64]  # quantile tables, end to end
+    delay_key: npt.NDArray[np.uint64]  # (w,)
+    delay_start: npt.NDArray[np.int64]  # (w,)
+    delay_stop: npt.NDArray[np.int64]  # (w,)
+    tables: npt.NDArray[np.float64]  # quantile tables of weights and of delays, end to end
 
 
 class Domains(NamedTuple):
@@ -163,6 +169,12 @@ def draw_weight(tables, start, stop, sign, row_key, ordinal):
     if stop - start == 1:
         return np.float32(tables[start]) * sign
     return sample(tables, start, stop, unit(absorb(row_key, np.uint64(ordinal)))) * sign
+
+
+@njit(cache=True, nogil=True)
+def draw_delay(tables, start, stop, row_key, ordinal):
+    """The delay (uint16 ticks) of an ordinal; ``row_key`` is ``absorb(delay_key, id)``."""
+    return whole_ticks(tables, start, stop, unit(absorb(row_key, np.uint64(ordinal))))
 
 
 @njit(cache=True, nogil=True)
@@ -273,12 +285,15 @@ def put_back(offsets, places, count):
 
 
 @njit(cache=True, nogil=True)
-def fill_rows(grown, wires, domains, ids, bundle, indptr, offsets, projection, target, weight):
+def fill_rows(grown, wires, domains, ids, bundle, indptr, offsets, projection, target, weight, delays):
     """The rows of ``ids``, each sorted by (delay, target, projection).
 
     ``indptr`` is from :func:`measure_rows`, ``bundle`` from :func:`locate_many`; ``projection`` (uint16), ``target``
-    (uint64) and ``weight`` (float32) are filled.
+    (uint64), ``weight`` (float32) and ``delays`` (uint16) are filled, or all but ``delays`` where that is empty: then
+    every wire has its delay.
     """
+    varying = delays.shape[0] > 0
+    delay_key, delay_start, delay_stop = wires.delay_key, wires.delay_start, wires.delay_stop
     # as locals: a loop that takes arrays out of a tuple counts references each time round
     first, wire_start = grown.first, grown.wire_start
     rule, projections, delay, sign, ks, mean_long = (
@@ -311,8 +326,15 @@ def fill_rows(grown, wires, domains, ids, bundle, indptr, offsets, projection, t
             fill_wire(own, segment, start, tables, ids[i], place, offsets, places, at, target, weight)
             for j in range(at, at + own.synapses):  # an array of part of an array would count references too
                 projection[j] = projections[wire]
+            if varying:
+                row_key = absorb(delay_key[wire], ids[i])
+                for ordinal in range(own.synapses):
+                    delays[at + ordinal] = draw_delay(tables, delay_start[wire], delay_stop[wire], row_key, ordinal)
             at += own.synapses
-            if wire + 1 == stop or delay[wire + 1] != delay[wire]:
+            if varying:
+                if wire + 1 == stop:
+                    sort_row(same_delay, at, delays, projection, target, weight)
+            elif wire + 1 == stop or delay[wire + 1] != delay[wire]:
                 if wire == group and at - same_delay <= SHORT:
                     sort_keys(same_delay, at, target, weight, keys, moving)
                 else:
@@ -409,3 +431,12 @@ def weights_of(wires, source, wire_of, ordinal_of, weight):
         row_key = absorb(wires.weight_key[wire], source[i])
         start, stop, sign = wires.table_start[wire], wires.table_stop[wire], wires.sign[wire]
         weight[i] = on_grid(draw_weight(wires.tables, start, stop, sign, row_key, ordinal_of[i]), wires.grid[wire])
+
+
+@njit(cache=True, nogil=True)
+def delays_of(wires, source, wire_of, ordinal_of, delay):
+    """``delay[i]`` (uint16 ticks) of the synapse (source, wire, ordinal), where synapses have their own."""
+    for i in range(source.shape[0]):
+        wire = wire_of[i]
+        row_key = absorb(wires.delay_key[wire], source[i])
+        delay[i] = draw_delay(wires.tables, wires.delay_start[wire], wires.delay_stop[wire], row_key, ordinal_of[i])

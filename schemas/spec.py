@@ -46,6 +46,7 @@ class Uniform(_Table):
 Pair = Annotated[list[float], Field(min_length=2, max_length=2, description="uniform in [lo, hi)")]
 Value = float | Pair | Annotated[Normal | LogNormal | Uniform, Field(discriminator="distribution")]
 Weight = Annotated[Value | None, Field(description="mV; 1 unless given")]
+Delay = Annotated[Value, Field(description="of all synapses, or from what each draws its own; in whole ticks")]
 
 
 class SmallWorld(_Table):
@@ -101,7 +102,7 @@ class _Ends(_Table):
 
     pre: str
     post: str
-    delay_ms: float = 1.0
+    delay_ms: Delay = 1.0
     sign: Literal[1, -1] | None = None
     plasticity: list[str] = []
     name: str = ""
@@ -161,12 +162,13 @@ class Layer(_Table):
     params: dict[str, Value] = {}
     segments: list[int | Annotated[list[int], Field(min_length=2, max_length=2)] | Segment]
     wiring: Wiring | None = None
-    delay_ms: float = 1.0
+    delay_ms: Delay = 1.0
     materialize: bool = False
     weights: Annotated[
         Literal["float32", "float16", "int8"], Field(description="what the weights of its synapses are rounded to")
     ] = "float32"
     weight_step: Annotated[float | None, Field(description="mV of one step of int8 weights")] = None
+    columns: Annotated[list[str], Field(description="parameters that neurons may have values of their own of")] = []
 
 
 class Spec(_Table):

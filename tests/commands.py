@@ -15,6 +15,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.wiring import Wiring
 from tests.networks import edges_of, ids_of, twin_of
 from tests.simulator import FIXED, Simulator, narrowed
+from tests.test_poisson import twin_train
 
 # How often each comes. Growing is rare, or the network would not stay small.
 KINDS = {
@@ -97,13 +98,44 @@ class Command:
         return pre, post, (sign * self.draws[2, : len(pre)] * 9.0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a command ``stimulate`` gives: a current, Poisson input or a train, over by ten ticks later."""
+
+    kind: str
+    places: np.ndarray
+    amplitude: np.ndarray
+    later: int
+    duration: int
+    rates: np.ndarray
+    ticks: np.ndarray
+
+    @classmethod
+    def of(cls, command: Command, n: int) -> Input:
+        kind = ("current", "poisson", "train")[int(command.draws[0, -1] * 3)]
+        places = command.places(0, n)
+        if kind == "poisson":
+            places = np.unique(places)
+        m = len(places)
+        return cls(
+            kind, places, (command.draws[1, :m] * 24.0).astype(np.float32), later=1 + int(command.draws[2, 0] * 5),
+            duration=1 + int(command.draws[3, 0] * 4), rates=command.draws[2, :m] * 0.6 + 0.001,
+            ticks=(command.draws[3, :m] * 4).astype(int),
+        )  # fmt: skip
+
+
 def apply(e: Engram, command: Command, durability: str = "journal") -> Engram:
     """Give ``command`` to the engram, which was opened with ``durability``; returns the engram to go on with."""
     ids = ids_of(e)
     if command.kind == "stimulate":
-        amplitude = (command.draws[1] * 24.0).astype(np.float32)
-        later, duration = 1 + int(command.draws[2, 0] * 5), 1 + int(command.draws[3, 0] * 4)
-        e.stimulate(ids[command.places(0, len(ids))], amplitude, at=e.tick + later, duration=duration)
+        given = Input.of(command, len(ids))
+        start, who = e.tick + given.later, ids[given.places]
+        if given.kind == "current":
+            e.stimulate(who, given.amplitude, at=start, duration=given.duration)
+        elif given.kind == "poisson":
+            e.poisson(who, given.rates * 1000.0, given.amplitude, at=start, duration=given.duration)
+        else:
+            e.play(who, start + given.ticks, given.amplitude)
     elif command.kind == "run":
         e.run(command.ticks)
     elif command.kind in ("set_weight", "connect"):
@@ -160,6 +192,7 @@ class State:
     simulator: Simulator
     bundles: Bundles
     log: list[str]
+    stimuli: int = 0
 
 
 class Twin:
@@ -190,9 +223,7 @@ class Twin:
         simulator = self.simulator
         n = len(simulator.ids)
         if command.kind == "stimulate":
-            amplitude = (command.draws[1] * 24.0).astype(np.float32)
-            later, duration = 1 + int(command.draws[2, 0] * 5), 1 + int(command.draws[3, 0] * 4)
-            simulator.stimulate(command.places(0, n), amplitude, simulator.tick + later, duration)
+            self._stimulate(Input.of(command, n))
         elif command.kind == "run":
             self.run(command.ticks)
         elif command.kind in ("set_weight", "connect"):
@@ -226,6 +257,23 @@ class Twin:
         for tick in [t for t in self.simulator.fired_at if t < self.simulator.tick - 8]:
             del self.simulator.fired_at[tick]
         return spikes
+
+    def _stimulate(self, given: Input) -> None:
+        simulator, start = self.simulator, self.simulator.tick + given.later
+        if given.kind == "current":
+            simulator.stimulate(given.places, given.amplitude, start, given.duration)
+        elif given.kind == "train":
+            for tick in np.unique(given.ticks):
+                now = given.ticks == tick
+                simulator.stimulate(given.places[now], given.amplitude[now], start + int(tick))
+        else:
+            for place, rate, amplitude in zip(given.places, given.rates, given.amplitude, strict=True):
+                rate = rate * 1000.0 * (self.spec.dt_ms / 1000.0)  # through Hz and back, as the engram has it
+                last = start + given.duration - 1
+                for tick in twin_train(self.spec.seed, self.now.stimuli, int(simulator.ids[place]), rate, last):
+                    if tick >= start:
+                        simulator.stimulate(np.array([place]), np.array([amplitude]), tick)
+        self.now.stimuli += 1
 
     def _switch(self, branch: str) -> None:
         self.others[self.branch] = self.now
@@ -302,8 +350,8 @@ class Twin:
 def difference(e: Engram, twin: Twin, *, snapshots: bool) -> str | None:
     """The first thing in which the engram is not what its twin says; None if it is the same.
 
-    Tick, every field of every neuron, every synapse, the named commits, the branches; with ``snapshots`` also what each
-    of them holds.
+    Tick, how many stimuli there were, every field of every neuron, every synapse, the named commits, the branches;
+    with ``snapshots`` also what each of them holds.
     """
     found = _state_difference(e, twin.now, thinned=twin.thinned)
     if found is not None:
@@ -330,6 +378,10 @@ def _state_difference(e: Engram, state: State, *, thinned: bool) -> str | None:
     simulator = state.simulator
     if e.tick != simulator.tick:
         return f"tick {e.tick} instead of {simulator.tick}"
+    kept = e._kept.get("stimulus_next", np.empty(0))
+    given = e._live.stimuli.next_number if e.mode == "r+" else int(kept.max(initial=0))
+    if given != state.stimuli:
+        return f"{given} stimuli have been given instead of {state.stimuli}"
     ids = ids_of(e)
     if not np.array_equal(ids, simulator.ids):
         return f"{len(ids)} neurons instead of {len(simulator.ids)}"

@@ -41,14 +41,18 @@ def links(document: Path) -> list[str]:
 def run(document: Path) -> dict[str, int]:
     """Run what a reader would, in the present folder; how many blocks of each kind there were.
 
-    ``python`` is executed, all blocks in one namespace; of ``console`` each line after ``$``; ``toml`` is saved under
-    the name in its first line. A failure names the line in the document.
+    ``python`` is executed, all blocks in one namespace, but saved where its first line is the name of a module; of
+    ``console`` each line after ``$`` is executed; ``toml`` is saved under the name in its first line. A failure names
+    the line in the document.
     """
     namespace: dict[str, Any] = {"__name__": document.stem}
     done: dict[str, int] = {}
     for block in blocks(document):
         done[block.language] = done.get(block.language, 0) + 1
-        if block.language == "python":
+        module = re.match(r"# (\w+\.py)\n", block.text)
+        if block.language == "python" and module:
+            Path(module[1]).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
             padded = "\n" * (block.line - 1) + block.text
             exec(compile(padded, str(document), "exec"), namespace)
         elif block.language == "console":

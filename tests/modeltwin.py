@@ -63,6 +63,8 @@ def model_twin_of(engram: Engram) -> ModelTwin:
             else value
             for name, value in model.values(layer.params).items()
         }
+        given = engram.parameters(ids[lo:hi]) if layer.columns else {}
+        values |= {name: given[name] for name in layer.columns}
         constants = model.constants(values, engram.spec.dt_ms)
         kept = {name: np.float32(constants[name]) for name in (*model.kernel_constants, "refractory_ticks")}
         twin.parts.append(Part(slice(lo, hi), model, kept))

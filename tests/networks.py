@@ -15,6 +15,7 @@ from engramdb import (
     FixedIndegree,
     FixedOutdegree,
     Layer,
+    Normal,
     OneToOne,
     Projection,
     SmallWorld,
@@ -44,7 +45,7 @@ def edges_of(engram: Engram) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
         pre.append(np.repeat(own, np.diff(rows.indptr)))
         post.append(rows.target)
         weight.append(rows.weight)
-        delay.append(engram.spec.delays[rows.projection])
+        delay.append(engram.spec.ticks_of(rows.projection, rows.delay))
     return tuple(np.concatenate(x) for x in (pre, post, weight, delay))  # type: ignore[return-value]
 
 
@@ -74,6 +75,7 @@ def assert_same_state(engram: Engram, twin: Simulator) -> None:
 
 
 weights = st.sampled_from([3.0, (1.0, 9.0), (-4.0, 12.0), 16.0])
+delays = st.sampled_from([1.0, 2.0, 3.0, (1.0, 3.0), (1.0, 12.0), (2.0, 300.0), Normal(5.0, 2.0)])
 types = st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": 0.15}])
 
 
@@ -93,16 +95,16 @@ def specs(draw: st.DrawFn, largest: int = 300) -> Spec:
     excitatory = Layer(
         "exc", index=draw(st.sampled_from([0, 3, 40000])), params=params, segments=segments,
         wiring=SmallWorld(k=k, long_fraction=draw(st.sampled_from([0.0, 0.2, 1.0])), span=span, weight=draw(weights)),
-        delay_ms=float(draw(st.integers(1, 4))), **draw(types),
+        delay_ms=draw(delays), **draw(types),
     )  # fmt: skip
     if draw(st.booleans()):
         return Spec(seed=seed, layers=[excitatory])
     inhibitory = Layer("inh", index=65535, params=params, segments=[n], **draw(types))
     joining = draw(st.sampled_from([FixedOutdegree(k=k), FixedIndegree(k=k), Bernoulli(p=k / n)]))
     projections = [
-        Projection("exc", "inh", joining, weight=draw(weights), delay_ms=float(draw(st.integers(1, 3)))),
+        Projection("exc", "inh", joining, weight=draw(weights), delay_ms=draw(delays)),
         Projection("inh", "exc", draw(st.sampled_from([OneToOne(), FixedOutdegree(k=2)])), weight=(0.5, 4.0), sign=-1),
-        Projection("inh", "inh", Explicit(), delay_ms=2.0),
+        Projection("inh", "inh", Explicit(), delay_ms=draw(st.sampled_from([2.0, (1.0, 9.0)]))),
     ]
     return Spec(seed=seed, layers=[excitatory, inhibitory], projections=projections)
 

@@ -58,6 +58,14 @@ class Simulator:
         self.last_spike = np.zeros(n, dtype=np.int64)
         self.fixed = np.rint(self.weight.astype(np.float64) * FIXED).astype(np.int64)
         self.fired_at: dict[int, np.ndarray] = {}
+        self._sorted_for: np.ndarray | None = None
+
+    def _sort(self) -> None:
+        """Synapses by source: large networks of the comparison with other simulators are stepped too."""
+        self._by_pre = np.argsort(self.pre, kind="stable")
+        self._indptr = np.searchsorted(self.pre[self._by_pre], np.arange(len(self.ids) + 1))
+        self._delays = np.unique(self.delay)
+        self._sorted_for = self.pre
 
     def stimulate(self, places: np.ndarray, amplitude: np.ndarray, start: int, duration: int = 1) -> None:
         self.stimuli.append((start, start + duration - 1, places, amplitude))
@@ -67,10 +75,14 @@ class Simulator:
         self.tick += 1
         t = self.tick
         arrived = np.zeros((2, len(self.ids)), dtype=np.int64)  # of either sign
-        for delay in np.unique(self.delay):
+        if self._sorted_for is not self.pre or len(self._indptr) != len(self.ids) + 1:
+            self._sort()
+        for delay in self._delays:
             fired = self.fired_at.get(t - int(delay))
-            if fired is not None:
-                arriving = np.flatnonzero(fired[self.pre] & (self.delay == delay))
+            if fired is not None and fired.any():
+                rows = [self._by_pre[self._indptr[i] : self._indptr[i + 1]] for i in np.flatnonzero(fired)]
+                arriving = np.concatenate(rows)
+                arriving = arriving[self.delay[arriving] == delay]
                 fixed = self.fixed[arriving]
                 np.add.at(arrived, ((fixed < 0).astype(np.intp), self.post[arriving]), fixed)
         for start, stop, places, amplitude in self.stimuli:

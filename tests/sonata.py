@@ -1,12 +1,12 @@
 """The network 300_intfire of the SONATA format's examples, read for a simulation; see tests/data/300_intfire.
 
-300 cells of NEURON's ``IntFire1``, 240 excitatory and 60 inhibitory, and two populations, lgn and tw, of which only spike
-trains are known. An event of weight w adds w to the cell's m, which decays with tau; where m passes 1 the cell fires, m
-becomes 0, and for ``refrac`` ms events are lost. Synapses of a pair act together: nsyns times their weight.
+300 cells of NEURON's ``IntFire1``, 240 excitatory and 60 inhibitory, and two populations, lgn and tw, of which only
+spike trains are known. An event of weight w adds w to the cell's m, which decays with tau; where m passes 1 the cell
+fires, m becomes 0, and for ``refrac`` ms events are lost. Synapses of a pair act together: nsyns times their weight.
 
-The files of components that the network names are not part of the example. Their values are those of the other examples
-of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac 3 ms; the sign of "instanteneousInh.json"
-is -1. The published spikes tell that they are right.
+The files of components that the network names are not part of the example. Their values are those of the other
+examples of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac 3 ms; the sign of
+"instanteneousInh.json" is -1. The published spikes tell that they are right.
 """
 
 from __future__ import annotations
@@ -97,19 +97,25 @@ def ids() -> dict[str, np.ndarray]:
     for layer, name in enumerate(TAU_MS):
         where = np.flatnonzero(kind == name)
         cells[where] = np.arange(len(where), dtype=np.uint64) | np.uint64(layer << 48)
-    sources = {name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))}
+    sources = {
+        name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))
+    }
     return {"v1": cells, **sources}
 
 
 def spec(dt_ms: float) -> Spec:
-    """m is a potential with rest 0 and threshold 1; a source fires when it is given 2."""
-    unit = {"v_rest": 0.0, "v_reset": 0.0, "v_threshold": 1.0}
+    """The cells in two layers, and the sources as cells that fire whenever they are given 2."""
     kind = models()
     cells = [
-        Layer(name, params={**unit, "tau": tau, "refractory": REFRACTORY_MS}, segments=[int((kind == name).sum())])
+        Layer(
+            name, model="intfire1", params={"tau": tau, "refractory": REFRACTORY_MS},
+            segments=[int((kind == name).sum())],
+        )
         for name, tau in TAU_MS.items()
+    ]  # fmt: skip
+    sources = [
+        Layer(name, model="intfire1", params={"refractory": 0.0}, segments=[n]) for name, n in (("lgn", 90), ("tw", 30))
     ]
-    sources = [Layer(name, params={**unit, "refractory": 0.0}, segments=[n]) for name, n in (("lgn", 90), ("tw", 30))]
     between = [
         Projection(pre.name, post.name, Explicit(), delay_ms=edges("v1").delay_ms)
         for pre in (*cells, *sources) for post in cells
@@ -125,15 +131,15 @@ def connect(engram: Engram) -> None:
         engram.connect(place[name][joined.pre], place["v1"][joined.post], joined.weight.astype(np.float32))
 
 
-def run(engram: Engram, *, stretch_ms: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
-    """The cells' spikes as (tick, node), by tick and node, of the whole example."""
+def run(engram: Engram, *, until_ms: float = DURATION_MS, stretch_ms: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
+    """The cells' spikes up to ``until_ms`` as (tick, node), by tick and node."""
     dt, place = engram.spec.dt_ms, ids()
     sources = [(ticks_of(train.time_ms, dt), place[name][train.node]) for name, train in inputs().items()]
     tick, neuron = (np.concatenate(parts) for parts in zip(*sources, strict=True))
     order = np.lexsort((neuron, tick))
     tick, neuron = tick[order], neuron[order]
     found = []
-    for start in range(0, round(DURATION_MS / dt), round(stretch_ms / dt)):
+    for start in range(0, round(until_ms / dt), round(stretch_ms / dt)):
         stop = start + round(stretch_ms / dt)
         own = slice(*np.searchsorted(tick, [start + 1, stop + 1]))
         for at in np.unique(tick[own]):

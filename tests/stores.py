@@ -15,15 +15,19 @@ from engramdb.store.versions import SELECTED, ref_of, table_of
 SMALL_LEAVES = LeafPolicy(rows=16, nbytes=2048)
 
 
-def spec(index: int = 0) -> Spec:
-    """Two layers, the first of two large segments."""
+def spec(index: int = 0, *, delays: bool = False) -> Spec:
+    """Two layers, the first of two large segments; with ``delays`` of each synapse."""
     first = Layer("first", index=index, segments=[1 << 32, 1 << 32])
     second = Layer("second", index=index + 1, segments=[1000])
-    return Spec(seed=1, layers=[first, second], projections=[Projection("first", "first", Explicit())])
+    return Spec(
+        seed=1,
+        layers=[first, second],
+        projections=[Projection("first", "first", Explicit(), delay_ms=(1, 65535) if delays else 1)],
+    )
 
 
-def create(path: Path, index: int = 0, **options: Any) -> Path:
-    made = spec(index)
+def create(path: Path, index: int = 0, *, delays: bool = False, **options: Any) -> Path:
+    made = spec(index, delays=delays)
     Store.create(path, made, Bundles.initial(made), **options)
     return path
 

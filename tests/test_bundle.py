@@ -109,7 +109,7 @@ def test_rules_that_are_built_make_no_wires() -> None:
     assert bundles.bundles[0].wires == ()
     wiring = Wiring(spec, bundles)
     assert wiring.rows(np.arange(10, dtype=U64)).indptr.tolist() == [0] * 11
-    assert [len(column) for column in wiring.sources(3)] == [0, 0, 0]
+    assert [len(column) for column in wiring.sources(3)[:3]] == [0, 0, 0]
 
 
 @given(networks())
@@ -139,8 +139,8 @@ def test_unreadable_bundles_are_damage_and_newer_ones_are_not() -> None:
     content["tables"] = ["!" + base64.b64encode(b"12345678").decode()]
     with pytest.raises(CatalogDamaged):
         Bundles.from_json(json.dumps(content))
-    with pytest.raises(FormatTooNew, match="format 2"):
-        Bundles.from_json(good.replace('"format":1', '"format":2'))
+    with pytest.raises(FormatTooNew, match="format 3"):
+        Bundles.from_json(good.replace('"format":1', '"format":3'))
     newer = replace(bundles, bundles=(replace(bundles.bundles[0], generator=2),))
     with pytest.raises(FormatTooNew, match="bundle 0 has generator 2"):
         Wiring(spec, newer)

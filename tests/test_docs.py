@@ -23,6 +23,7 @@ def test_the_documents_are_there() -> None:
 @pytest.mark.parametrize("document", WITH_CODE, ids=lambda path: path.stem)
 def test_code_in_documents_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # a shell looks for modules where it is
     assert sum(run(document).values()) > 0
 
 

@@ -55,7 +55,7 @@ def test_a_row_is_due_at_its_first_delay_that_is_still_to_come(seed: int, n: int
     delay = random.integers(1, longest + 1, indptr[-1]).astype(np.uint16)
     for i in range(n):
         delay[indptr[i] : indptr[i + 1]].sort()
-    rows.attach(held, records, place, np.zeros(n, np.uint32), np.zeros(n, np.int64))
+    rows.attach(held, records, place, rows.WARM, np.uint32(0), 0)
     loaded = int(random.integers(0, n + 1))
     none = np.zeros(len(delay), np.uint16), np.zeros(len(delay), np.uint64), np.zeros(len(delay), np.float32)
     assert rows.install(held, records, arena, codes, place[:loaded], indptr, *none, delay, 4000) == loaded
@@ -88,7 +88,7 @@ def test_rows_for_which_no_code_is_left_stay_out_and_are_counted() -> None:
     )  # fmt: skip
     place = np.empty(2, np.int64)
     slots.take_many(held, np.zeros(2, np.int32), np.arange(2, dtype=np.uint64), 0, place)
-    rows.attach(held, records, place, np.zeros(2, np.uint32), np.zeros(2, np.int64))
+    rows.attach(held, records, place, rows.WARM, np.uint32(0), 0)
     delay = np.array([1, 5, 2, 5, 9], np.uint16)
     columns = np.zeros(5, np.uint16), np.zeros(5, np.uint64), np.zeros(5, np.float32), delay
     assert rows.install(held, records, arena, codes, place, np.array([0, 2, 5]), *columns, 100) == -1 - 1

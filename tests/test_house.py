@@ -230,7 +230,10 @@ def test_supported_pythons_agree_everywhere() -> None:
 
 
 def test_build_files_name_no_host_and_no_index() -> None:
-    build = [ROOT / name for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peers.txt", "constraints-nest.txt")]
+    build = [
+        ROOT / name
+        for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peers.txt", "constraints-nest.txt")
+    ]
     for path in [*build, *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]:
         assert not re.search(r"https?://|index-url|find-links", path.read_text(encoding="utf-8")), path
 

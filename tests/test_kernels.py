@@ -100,11 +100,13 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     projection, target = projection[order].astype(np.uint16), target[order].astype(np.uint64)
     weight = random.normal(0, 3, indptr[-1]).astype(np.float32)
 
-    rows.attach(held, records, place, np.arange(n, dtype=np.uint32), np.zeros(n, np.int64))
+    rows.attach(held, records, place, rows.WARM | rows.ON_TOP, np.uint32(1), 9)
+    rows.add_base(records, held.record[place], np.arange(n, dtype=np.uint32), np.zeros(n, np.int64))
+    rows.add_base(records, held.record[place], np.full(n, 7, np.uint32), np.zeros(n, np.int64))  # they have it already
     columns = projection, target, weight, np.empty(0, np.uint16)
     assert rows.install(held, records, arena, codes, place, indptr, *columns, 4000) == n
     records["flags"][:n] = 0
-    rows.drop_rows(held, records, False, int(indptr[-1] * dropped))
+    rows.drop_rows(held, records, int(random.integers(0, n)), False, int(indptr[-1] * dropped))
     loaded = np.flatnonzero(records["offset"][:n] >= 0)
     rows.compact(held, records, arena, loaded[np.argsort(records["offset"][loaded], kind="stable")])
     assert held.counters[slots.ARENA_END] == records["length"][loaded].sum()
@@ -119,13 +121,18 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
         assert (record < 0) == (neuron in gone_neurons)
         if record >= 0:
             assert records["slot"][record] == place[neuron]
-            assert records["spike_count"][record] == neuron
+            assert records["spike_count"][record] == neuron + 1
+            assert records["last_spike"][record] == 9
 
     fired = np.array(
         [p for p in place if held.record[p] >= 0 and records["offset"][held.record[p]] >= 0], dtype=np.int64
     )
     missing = np.empty(n, np.int64)
-    assert set(missing[: deliver.rowless(held, records, place, missing)]) == set(place) - set(fired)
+    records["flags"][held.record[fired[::2]]] |= rows.AHEAD
+    n_missing, first_used = deliver.rowless(held, records, place, missing)
+    assert set(missing[:n_missing]) == set(place) - set(fired)
+    assert first_used == len(fired[::2])
+    assert not (records["flags"] & rows.AHEAD).any()
     for delay in range(1, delays + 1):
         offsets, lengths, count = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
         ages, following = np.full(len(fired), delay, np.int32), np.empty(n, np.int32)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engramdb
@@ -91,6 +91,7 @@ def test_every_spike_and_every_bit_of_state_equals_the_twin(name: str, own: bool
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=max(2, settings().max_examples // 20))
 @given(seed=st.integers(0, 99), share=st.floats(0.05, 0.6), own=st.booleans())
 def test_results_do_not_depend_on_budget_threads_or_cuts(name: str, seed: int, share: float, own: bool) -> None:
     spec = spec_of(name, 500, seed=seed, own=own)

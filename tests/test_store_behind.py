@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 
 import numpy as np
 import pytest
 
 from engramdb.errors import DiskFull, EngramError, HandleClosed
 from engramdb.store import Records, Store, compaction, verify, writer
+from engramdb.store.background import Background
 from engramdb.store.catalog import Catalog
 from engramdb.store.pack import LEAF
 from engramdb.testing import DictStore, FaultyFiles, merged
@@ -296,3 +299,25 @@ def test_closing_drops_a_commit_behind_that_failed_and_keeps_the_journal(tmp_pat
     with writing(path) as store:
         assert [frame.meta["n"] for frame in store.journal_frames()] == [1]
         assert (store.commit.tick, len(list((path / "packs").iterdir()))) == (1, 1)
+
+
+def test_ctrl_c_ends_the_waiting_and_what_goes_on_is_waited_for_again() -> None:
+    background, may_end, ended = Background(), Event(), Event()
+
+    def work(stopped: object) -> None:
+        may_end.wait()
+        ended.set()
+
+    background.start(work)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
+    try:
+        Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            background.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not background.idle()
+    may_end.set()
+    background.wait()
+    assert ended.is_set()
+    assert background.idle()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engramdb.errors import EngramError
 from engramdb.layer import Layer
-from engramdb.store import LeafPolicy, Records, column, targets
+from engramdb.store import LeafPolicy, Records, column, pack, targets
 from engramdb.store.changes import apply
 from engramdb.store.leaf import decode_leaf, encode_leaf
 from engramdb.store.pack import STATE, BadRecord, Identity, encode_record, parse_record
@@ -198,7 +198,7 @@ def test_another_record_than_the_catalog_names_is_refused() -> None:
         parse_record(whole, other)
 
 
-@given(records(layer=65535))
+@given(st.one_of(records(layer=65535), records(layer=65535, delays=True)))
 def test_a_leaf_comes_back_bit_for_bit(changes: Records) -> None:
     leaf = apply(Records.empty(), changes)
     if not len(leaf):
@@ -314,11 +314,11 @@ def test_a_row_larger_than_a_leaf_has_one_to_itself() -> None:
     assert policy.fill(policy.costs(leaf)) == [0, 3, 4, 10]
 
 
-@given(records(), records())
-def test_merging_is_what_a_dict_does(first: Records, second: Records) -> None:
+@given(st.booleans().flatmap(lambda delays: st.tuples(records(delays=delays), records(delays=delays))))
+def test_merging_is_what_a_dict_does(changes_made: tuple[Records, Records]) -> None:
     model = DictStore()
     stored = Records.empty()
-    for changes in (first, second):
+    for changes in changes_made:
         before = neurons_of(stored)
         merged = apply(stored, changes)
         assert neurons_of(stored) == before, "a merge must not change what it merges"
@@ -328,10 +328,16 @@ def test_merging_is_what_a_dict_does(first: Records, second: Records) -> None:
     assert (stored.ids[1:] > stored.ids[:-1]).all()
 
 
-@given(records(most=60), st.integers(0, 60), st.integers(0, 60))
+@given(st.booleans().flatmap(lambda delays: records(most=60, delays=delays)), st.integers(0, 60), st.integers(0, 60))
 def test_parts_laid_end_to_end_are_the_whole(changes: Records, one: int, other: int) -> None:
     first, second = sorted((min(one, len(changes)), min(other, len(changes))))
     parts = [changes.part(0, first), changes.part(first, second), changes.part(second, len(changes))]
     assert neurons_of(concatenate(parts)) == neurons_of(changes)
     index = np.arange(first, second)
     assert neurons_of(changes.take(index)) == neurons_of(parts[1])
+
+
+def test_a_checksum_is_the_same_of_bytes_and_of_an_array_compiled_or_not() -> None:
+    data = np.arange(700).astype(np.uint8)
+    assert {pack.crc32c(data), pack.crc32c(data.tobytes()), pack.crc32c(data[::1].copy())} == {pack._of_bytes(data)}
+    assert pack.crc32c(np.frombuffer(b"123456789", np.uint8)) == pack._of_bytes(b"123456789") == 0xE3069283

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,48 @@ class _CountingFiles(OsFiles):
     def pread(self, handle: int, nbytes: int, offset: int) -> bytes:
         self.count += 1
         return super().pread(handle, nbytes, offset)
+
+
+class _InterruptedFiles(OsFiles):
+    """Something happens before the second pack is opened."""
+
+    def __init__(self) -> None:
+        self.then: Callable[[], object] | None = None
+        self.opened = 0
+
+    def open(self, path: Path, *, write: bool = False) -> int:
+        self.opened += path.suffix == ".pack"
+        if self.opened == 2 and self.then is not None:
+            then, self.then = self.then, None
+            then()
+        return super().open(path, write=write)
+
+
+def test_a_leaf_is_read_though_it_is_compacted_and_what_lies_beneath_its_delta_freed_before_that_is_read(
+    tmp_path: Path,
+) -> None:
+    def compact_and_collect() -> None:
+        writer.compact()
+        assert writer.gc(keep_last=0, keep_days=0).packs_dropped >= 2
+
+    path = create(tmp_path / "a.engram")
+    with Store.open(path, "r+", policy=LARGE) as writer:
+        writer.write(neurons(range(1000)))
+        commit(writer)
+        writer.write(state_change([3, 500], 7))
+        commit(writer)
+        expected = merged(writer.scan())
+        for way in ("scan", "find"):
+            writer.write(state_change([3, 500], 7))
+            commit(writer)
+            files = _InterruptedFiles()
+            with Store.open(path, files=files) as reader:
+                (ref,) = refs_of(reader)
+                assert ref.kind == DELTA
+                files.then = compact_and_collect
+                found = reader.scan() if way == "scan" else [reader.find(np.arange(1000, dtype=np.uint64))]
+                assert merged(found) == expected
+                assert files.then is None
 
 
 def test_many_writes_between_two_commits_leave_one_version_of_a_leaf(tmp_path: Path) -> None:

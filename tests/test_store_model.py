@@ -29,12 +29,14 @@ class StoreMachine(RuleBasedStateMachine):
         layer=st.sampled_from([0, LAYER]),
         cache_bytes=st.sampled_from([0, 3000, 1 << 20]),
         policy=st.sampled_from(POLICIES),
+        delays=st.booleans(),
     )
-    def begin(self, layer: int, cache_bytes: int, policy: LeafPolicy) -> None:
+    def begin(self, layer: int, cache_bytes: int, policy: LeafPolicy, delays: bool) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "a.engram"
         self.layer, self.cache_bytes, self.policy = layer, cache_bytes, policy
-        create(self.path, layer)
+        self.delays = delays
+        create(self.path, layer, delays=delays)
         self.model = DictStore()
         self.snapshots: dict[str, int] = {}
         self.frames: list[tuple[int, str]] = []
@@ -46,7 +48,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
-        changes = data.draw(records(layer=self.layer, projections=1))
+        changes = data.draw(records(layer=self.layer, projections=1, delays=self.delays))
         # rows of targets that exist, so that verify has nothing to say
         changes.target = np.uint64(self.layer << 48) + changes.target % np.uint64(1 << 33)
         self.store.write(changes)
@@ -94,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), journal=st.booleans())
     def commit_behind(self, data: st.DataObject, journal: bool) -> None:
         """What is being committed is seen at once, and the journal goes on."""
-        changes = data.draw(records(layer=self.layer, projections=1))
+        changes = data.draw(records(layer=self.layer, projections=1, delays=self.delays))
         changes.target = np.uint64(self.layer << 48) + changes.target % np.uint64(1 << 33)
         self.tick += 1
         ring = np.arange(self.tick, dtype=np.int64)

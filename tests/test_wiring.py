@@ -53,7 +53,8 @@ def test_rows_are_sorted_and_complete(network: tuple[Spec, Bundles]) -> None:
     spec, bundles = network
     wiring, ids = Wiring(spec, bundles), all_ids(bundles)
     rows = wiring.rows(ids)
-    delay = spec.delays[rows.projection]
+    assert (rows.delay is not None) == spec.varying_delays
+    delay = spec.ticks_of(rows.projection, rows.delay)
     source = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
     order = np.lexsort((rows.projection, rows.target, delay, source))
     for column in (source, delay, rows.target, rows.projection):
@@ -72,14 +73,17 @@ def test_sources_are_the_exact_inverse_of_rows(network: tuple[Spec, Bundles]) ->
     pre = np.repeat(ids, np.diff(rows.indptr))
     found = [wiring.sources(int(target)) for target in ids]
     post = np.repeat(ids, [len(part[0]) for part in found])
-    inverse = [np.concatenate(column) for column in zip(*found, strict=True)]
-    forward = np.lexsort((rows.weight, rows.projection, rows.target, pre))
-    backward = np.lexsort((inverse[2], inverse[1], post, inverse[0]))
+    ticks = [spec.ticks_of(part[1], part[3]) for part in found]
+    inverse = [np.concatenate(column) for column in (*list(zip(*found, strict=True))[:3], ticks)]
+    delay = spec.ticks_of(rows.projection, rows.delay)
+    forward = np.lexsort((delay, rows.weight, rows.projection, rows.target, pre))
+    backward = np.lexsort((inverse[3], inverse[2], inverse[1], post, inverse[0]))
+    np.testing.assert_array_equal(delay[forward], inverse[3][backward])
     np.testing.assert_array_equal(pre[forward], inverse[0][backward])
     np.testing.assert_array_equal(rows.target[forward], post[backward])
     np.testing.assert_array_equal(rows.projection[forward], inverse[1][backward])
     np.testing.assert_array_equal(rows.weight[forward], inverse[2][backward])
-    for source, projection, _ in found:
+    for source, projection, *_ in found:
         np.testing.assert_array_equal(np.lexsort((projection, source)), np.arange(len(source)))
 
 
@@ -147,7 +151,7 @@ def test_rows_of_a_hundred_billion_neurons_and_their_sources() -> None:
     for i, neuron_id in enumerate(ids.tolist()):
         assert row(spec, rows, i) == twin_row(spec, bundles, neuron_id)
         for _, target, number, weight in row(spec, rows, i):
-            source, projection, weights = wiring.sources(target)
+            source, projection, weights, _ = wiring.sources(target)
             assert (neuron_id, number, weight) in zip(
                 source.tolist(), projection.tolist(), weights.tolist(), strict=True
             )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from engramdb.address import pack, unpack
-from engramdb.distribution import resolved
+from engramdb.distribution import Distribution, resolved
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.spec import (
     FixedIndegree,
@@ -64,8 +64,8 @@ def twin_row(spec: Spec, bundles: Bundles, neuron_id: int) -> list[Synapse]:
         domain = bundles.domains[wire.domain]
         neurons = [(s, size) for s, size in domain]
         size = sum(n for _, n in neurons)
-        purpose = [hashed(spec.seed, bundle.number, wire.projection, number) for number in range(1, 5)]
-        target_key, offset_key, long_key, weight_key = purpose
+        purpose = [hashed(spec.seed, bundle.number, wire.projection, number) for number in (1, 2, 3, 4, 16)]
+        target_key, offset_key, long_key, weight_key, delay_key = purpose
         rule: Any = wire.rule
         position = sum(n for s, n in _at_birth(bundles, bundle) if s < segment) + local
         if isinstance(rule, FixedOutdegree):
@@ -91,9 +91,16 @@ def twin_row(spec: Spec, bundles: Bundles, neuron_id: int) -> list[Synapse]:
             signed = np.float32(magnitude) * np.float32(projection.sign or 1)
             weight = float(narrowed(float(signed), spec.layer(layer)))
             post = spec.layer(projection.post).index
+            delay = spec.delay_ticks(projection)
+            if isinstance(projection.delay_ms, Distribution):
+                table = projection.delay_ms.table() / spec.dt_ms
+                u = (hashed(neuron_id, o, start=delay_key) >> 11) / 2**53
+                cell, part = divmod(u * (len(table) - 1), 1)
+                low, high = table[int(cell) : int(cell) + 2].tolist()
+                delay = max(1, round(float(np.float32(low + part * (high - low)))))
             for s, n in neurons:
                 if place < n:
-                    found.append((spec.delay_ticks(projection), pack(post, s, place), wire.projection, o, weight))
+                    found.append((delay, pack(post, s, place), wire.projection, o, weight))
                     break
                 place -= n
     return [(delay, target, number, weight) for delay, target, number, _, weight in sorted(found)]
@@ -107,6 +114,9 @@ def _at_birth(bundles: Bundles, born: Bundle) -> list[tuple[int, int]]:
         if b.layer == born.layer and b.number <= born.number:
             sizes[b.segment] = max(sizes.get(b.segment, 0), b.hi)
     return sorted(sizes.items())
+
+
+delays = st.sampled_from([1.0, 2.0, 1.0, 2.0, (1.0, 2.0), (1.0, 300.0), (0.2, 1.3), Normal(4.0, 2.0)])
 
 
 @st.composite
@@ -143,7 +153,7 @@ def networks(draw: st.DrawFn, largest: int = 700) -> tuple[Spec, Bundles]:
                 post.name,
                 draw(st.one_of(*rules)),
                 weight=draw(st.sampled_from([1.0, (0.5, 1.5), Normal(8.0, 1.0)])),
-                delay_ms=float(draw(st.integers(1, 2))),
+                delay_ms=draw(delays),
                 sign=draw(st.sampled_from([None, 1, -1])),
                 name=str(number),
             )
@@ -170,14 +180,11 @@ def all_ids(bundles: Bundles) -> npt.NDArray[np.uint64]:
 
 def row(spec: Spec, rows: Rows, i: int) -> list[Synapse]:
     part = slice(int(rows.indptr[i]), int(rows.indptr[i + 1]))
-    return [
-        (spec.delay_ticks(spec.all_projections[number]), target, number, weight)
-        for target, number, weight in zip(
-            rows.target[part].tolist(), rows.projection[part].tolist(), rows.weight[part].tolist(), strict=True
-        )
-    ]
+    delay = spec.ticks_of(rows.projection, rows.delay)
+    columns = delay, rows.target, rows.projection, rows.weight
+    return list(zip(*(column[part].tolist() for column in columns), strict=True))
 
 
 def assert_equal_rows(a: Rows, b: Rows) -> None:
-    for name in ("indptr", "projection", "target", "weight"):
+    for name in ("indptr", "projection", "target", "weight", "delay"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))

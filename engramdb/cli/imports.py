@@ -68,6 +68,7 @@ def edges(
     post: Annotated[str, _column("post", "its target")] = "post",
     weight: Annotated[str, _column("weight", "its weight")] = "weight",
     sign: Annotated[str, _column("sign", "its sign")] = "sign",
+    delay: Annotated[str, _column("delay", "its delay in ms")] = "delay",
     delimiter: Annotated[
         str | None, typer.Option("--delimiter", metavar="CHAR", help="Between columns; default: as line 1 tells.")
     ] = None,
@@ -87,7 +88,9 @@ def edges(
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the model. May be repeated."),
     ] = None,
-    delay_ms: Annotated[float, typer.Option("--delay-ms", metavar="MS", help="Delay of all synapses.")] = 1.0,
+    delay_ms: Annotated[
+        float, typer.Option("--delay-ms", metavar="MS", help="Delay of all synapses, without such a column.")
+    ] = 1.0,
     weights: Annotated[
         str, typer.Option("--weights", metavar="TYPE", help="Round weights to float16 or int8; default: float32.")
     ] = "float32",
@@ -101,8 +104,8 @@ def edges(
 ) -> None:
     """Import a list of synapses.
 
-    A row has pre, post, and optionally weight and sign. The list is streamed, and may be larger than memory. Rows that
-    cannot be used are counted, and the first of them shown.
+    A row has pre, post, and optionally weight, sign and delay. The list is streamed, and may be larger than memory.
+    Rows that cannot be used are counted, and the first of them shown.
 
     \b
     Example:
@@ -120,6 +123,7 @@ def edges(
             post=post,
             weight=weight,
             sign=sign,
+            delay=delay,
             delimiter=delimiter,
             header=header,
             strict=strict,

@@ -72,7 +72,7 @@ def _summary(summary: Summary) -> Iterator[RenderableType]:
                         p.post,
                         p.rule,
                         f"{'-' if p.sign == -1 else ''}{p.weight}" if p.virtual else "as stored",
-                        f"{p.delay_ms:g} ms",
+                        f"{p.delay} ms",
                         output.count(p.stored_synapses),
                     )
                     for p in summary.projections
@@ -123,6 +123,8 @@ def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
         yield _spread("out-degree of the records", layer.out_degree, whole=True)
     if layer.weights.count:
         yield _spread("weights of stored synapses (mV)", layer.weights, whole=False)
+    if layer.delays is not None and layer.delays.count:
+        yield _spread("delays of stored synapses (ticks)", layer.delays, whole=False)
 
 
 def _spread(title: str, values: Values, *, whole: bool) -> RenderableType:

@@ -82,7 +82,10 @@ def _neurons_table(neurons: list[dict[str, Any]], units: dict[str, str]) -> Any:
         cells += [_field(item["fields"].get(name)) for name in fields]
         rows.append(cells)
     # in two lines, so that a row fits 80 characters
-    named = [f"{name}\n(mV)" if units.get(name) == "mV" else name.replace("_", "\n") for name in fields]
+    named = [
+        name.replace("_", "\n") if units.get(name) in (None, "1", "tick", "ticks") else f"{name}\n({units[name]})"
+        for name in fields
+    ]
     headers = ["id", *(["label"] if labelled else []), "layer", "state", "out\ndegree", *named]
     return output.columns(headers, rows, right=["out\ndegree", *named])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from engramdb.cli import output, stimuli
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.cli.writing import open_to_write
 from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
+from engramdb.pace import Pace
 
 if TYPE_CHECKING:
     from engramdb.engram import Engram
@@ -37,12 +39,62 @@ def run(
         Path | None,
         typer.Option("--stimuli", metavar="FILE.csv", help=f"More of them; header {','.join(stimuli.COLUMNS)}."),
     ] = None,
-    record: Annotated[
-        Path | None, typer.Option("--record", metavar="FILE.parquet", help="Write every spike (tick, id) to this file.")
+    poisson: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--poisson",
+            metavar=stimuli.POISSON_FORM,
+            help="Give each of IDS random spikes of its own, AMPLITUDE mV each (default DURATION: this run). May be "
+            "repeated.",
+        ),
     ] = None,
+    play: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--play", metavar="FILE", help="Give the spikes of a SONATA (.h5) or Parquet file. May be repeated."
+        ),
+    ] = None,
+    play_layer: Annotated[
+        str | None, typer.Option("--play-layer", metavar="NAME", help="Node id n of the file is its n-th neuron.")
+    ] = None,
+    play_amplitude: Annotated[
+        float | None,
+        typer.Option("--play-amplitude", metavar="MV", help="Of each spike; default: the file's column amplitude."),
+    ] = None,
+    stop_stimuli: Annotated[
+        bool, typer.Option("--stop-stimuli", help="First end all input that earlier runs have left.")
+    ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FILE.parquet",
+            help="Write every spike (tick, id) to this file; with more to record, to a folder.",
+        ),
+    ] = None,
+    record_rates: Annotated[
+        bool, typer.Option("--record-rates", help="Record how many spikes each layer has in each tick too.")
+    ] = False,
+    record_state: Annotated[
+        str | None, typer.Option("--record-state", metavar="FIELDS", help="Record state variables too, such as v,u.")
+    ] = None,
+    record_ids: Annotated[
+        str | None, typer.Option("--record-ids", metavar="IDS", help="Whose state, written as in --stimulate.")
+    ] = None,
+    every: Annotated[
+        int, typer.Option("--every", min=1, metavar="N", help="Record state in ticks that N divides.")
+    ] = 1,
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="silent:N", help="Stop early, when N ticks have passed since the last spike."),
+        typer.Option(
+            "--until",
+            metavar="CONDITION",
+            help="Stop early: silent:N, when N ticks have passed since the last spike; spikes>N, after more than N "
+            "spikes; quiet, when all are at rest and no input is to come.",
+        ),
+    ] = None,
+    hz: Annotated[
+        float | None, typer.Option("--hz", metavar="HZ", help="At most so many ticks a second of wall time.")
     ] = None,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Hard limit, such as 512MiB.")] = "4GiB",
     threads: Annotated[
@@ -58,18 +110,36 @@ def run(
     \b
     Example:
       engramdb run brain.engram --ticks 1000 --stimulate 0/0/0-99:20@1+5
+      engramdb run brain.engram --ticks 1000 --poisson 0/0/0-99:150:0.5 --hz 20 --until quiet
     """
     wanted = [stimuli.parse(text) for text in stimulate or ()]
     if stimuli_file is not None:
         wanted += stimuli.read(stimuli_file)
-    stop = None if until is None else _silence(until)
+    wanted += [stimuli.parse_poisson(text) for text in poisson or ()]
+    stop = None if until is None else condition(until)
+    if record is None and (record_rates or record_state):
+        raise InvalidInput("--record-rates and --record-state need --record, the folder to write to")
+    if bool(record_state) != bool(record_ids):
+        raise InvalidInput("--record-state and --record-ids go together: which fields, and of whom")
     if record is not None and not record.resolve().parent.is_dir():
         raise NotFound(f"cannot record to {record}: folder {record.parent} does not exist")
     with open_to_write(path, branch=branch, memory=memory, threads=threads) as engram:
         # all of them are resolved before the first is given: a wrong one leaves the engram as it was
-        for ids, stimulus in [(stimulus.resolve(engram), stimulus) for stimulus in wanted]:
-            engram.stimulate(ids, stimulus.amplitude, at=stimulus.at, duration=stimulus.duration)
-        done = _with_progress(engram, ticks, record, stop)
+        resolved = [(stimulus.resolve(engram), stimulus) for stimulus in wanted]
+        if hz is not None:
+            Pace(hz)  # refuses what is no rate
+        options = _recording(engram, record, record_rates, record_state, record_ids, every)
+        if stop_stimuli:
+            engram.stop_stimuli()
+        for file in play or ():
+            engram.play_file(file, play_amplitude, layer=play_layer)
+        for ids, given in resolved:
+            if given.rate_hz is None:
+                engram.stimulate(ids, given.amplitude, at=given.at, duration=given.duration)
+            else:
+                left = max(1, ticks - (given.at - engram.tick - 1 if given.at is not None else 0))
+                engram.poisson(ids, given.rate_hz, given.amplitude, at=given.at, duration=given.duration or left)
+        done = _with_progress(engram, ticks, stop, pace_hz=hz, **options)
         if done.ticks:
             engram.checkpoint(f"ran ticks {done.first_tick} to {engram.tick}")
         document = _document(engram, done, ticks, record)
@@ -78,38 +148,66 @@ def run(
         raise output.Interrupted(f"interrupted after tick {engram.tick}; the state is whole, run again to go on")
 
 
+def _recording(
+    engram: Engram, record: Path | None, rates: bool, state: str | None, ids: str | None, every: int
+) -> dict[str, Any]:
+    """What ``Engram.run`` is told of recording."""
+    from engramdb.recording.recorder import Recorder
+
+    if record is None:
+        return {}
+    fields = [name.strip() for name in (state or "").split(",") if name.strip()]
+    names = tuple(name.strip() for name in (ids or "").split(",") if name.strip())
+    what = ("spikes", *(["rates"] if rates else []), *fields)
+    whose = stimuli.Stimulus(names, 0.0).resolve(engram) if names else None
+    Recorder(engram.spec, what, whose, every, None, 0)  # refuses what cannot be recorded
+    return {"record": what, "record_ids": whose, "every": every, "to": record}
+
+
 Fired = npt.NDArray[np.uint64]
 
 
-def _silence(text: str) -> Callable[[int, Fired], bool]:
-    """The condition that ``--until`` names."""
-    matched = re.fullmatch(r"silent:([1-9][0-9]{0,17})", text)
+def condition(text: str) -> Callable[[Engram, int, Fired], bool]:
+    """What ``--until`` names: whether to stop after (engram, tick, who fired)."""
+    matched = re.fullmatch(r"silent:([1-9][0-9]{0,17})|spikes>([0-9]{1,18})|(quiet)", text)
     if matched is None:
-        raise InvalidInput(f'--until "{text}": expected silent:N, N ticks since the last spike, such as silent:50')
-    limit = int(matched[1])
-    last_spike: int | None = None
+        raise InvalidInput(
+            f'--until "{text}": expected silent:N (N ticks since the last spike, such as silent:50), spikes>N, or quiet'
+        )
+    if matched[3]:
+        return lambda engram, _, fired: len(fired) == 0 and engram.quiet
+    limit, last_spike, spikes = int(matched[1] or matched[2]), None, 0
 
-    def silent(tick: int, fired: Fired) -> bool:
+    def silent(_: Engram, tick: int, fired: Fired) -> bool:
         nonlocal last_spike
         if len(fired):
             last_spike = tick
         return last_spike is not None and tick - last_spike >= limit
 
-    return silent
+    def enough(_: Engram, __: int, fired: Fired) -> bool:
+        nonlocal spikes
+        spikes += len(fired)
+        return spikes > limit
+
+    return silent if matched[1] else enough
 
 
-def _with_progress(engram: Engram, ticks: int, record: Path | None, until: Callable[[int, Fired], bool] | None) -> Run:
+def _with_progress(
+    engram: Engram, ticks: int, stop: Callable[[Engram, int, Fired], bool] | None, **options: Any
+) -> Run:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     shown = (
         TextColumn("tick"),
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[rate]} ticks/s  active {task.fields[active]}  RAM {task.fields[ram]}"),
+        TextColumn(
+            "{task.fields[rate]} ticks/s  active {task.fields[active]}  RAM {task.fields[ram]}{task.fields[hits]}"
+        ),
         TimeRemainingColumn(compact=True),
     )
     with output.progress_bar(*shown) as bar:
-        task = bar.add_task("run", total=ticks, rate="-", active="-", ram="-")
+        task = bar.add_task("run", total=ticks, rate="-", active="-", ram="-", hits="")
 
         def advance(done: int, _: int, stats: dict[str, Any]) -> None:
             bar.update(
@@ -118,14 +216,23 @@ def _with_progress(engram: Engram, ticks: int, record: Path | None, until: Calla
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
                 active=output.count(stats["active"]),
                 ram=output.size(stats["used_bytes"]),
+                hits=_hits(stats),
             )
 
+        until = None if stop is None else partial(stop, engram)
+
         try:
-            return engram.run(ticks, to=record, until=until, progress=advance)
+            return engram.run(ticks, until=until, progress=advance, **options)
         except BudgetExceeded as error:
             ran = getattr(error, "run", None)
             done = 0 if ran is None else ran.ticks
             raise BudgetExceeded(f"{error}; {done} of {ticks} ticks were run, to tick {engram.tick}") from error
+
+
+def _hits(stats: dict[str, Any]) -> str:
+    """How often the row was there when a spike needed it, once it has not been."""
+    needed = stats["hits"] + stats["misses"]
+    return f"  rows there {100 * stats['hits'] / needed:.3g} %" if stats["misses"] else ""
 
 
 def _document(engram: Engram, done: Run, asked: int, record: Path | None) -> dict[str, Any]:
@@ -157,7 +264,15 @@ def _text(document: dict[str, Any]) -> list[Any]:
         ("mean rate", f"{output.number(document['mean_rate_hz'])} Hz a neuron"),
         ("elapsed", f"{output.seconds(document['elapsed_s'])}, {output.number(stats['ticks_per_second'], 3)} ticks/s"),
         ("memory", f"{output.size(stats['used_bytes'])} of {output.size(stats['budget_bytes'])}"),
+        ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
+        ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
     ]
+    if "pace_hz" in stats:
+        pace = f"{output.number(stats['paced_hz'], 3)} of {output.number(stats['pace_hz'], 3)} ticks/s"
+        if stats["late_ticks"]:
+            late, most = output.many(stats["late_ticks"], "tick"), output.seconds(stats["most_behind_s"])
+            pace += f"; could not keep up: {late} late, by up to {most}"
+        rows.append(("pace", pace))
     if document["record"] is not None:
         rows.append(("recorded", document["record"]))
     span = f"tick {output.count(first)} to {output.count(last)}" if ticks else ""

@@ -23,21 +23,29 @@ if TYPE_CHECKING:
     from engramdb.engram import Engram
 
 FORM = "IDS:AMPLITUDE[@FROM[+DURATION]]"
+POISSON_FORM = "IDS:RATE_HZ:AMPLITUDE[@FROM[+DURATION]]"
 LARGEST_AMPLITUDE = 16384.0
 COLUMNS = ("id", "amplitude", "at", "duration")
 
 _FLAG = re.compile(r"(?P<ids>.+):(?P<amplitude>[^:@]+?)(?:@(?P<at>\d+)(?:\+(?P<duration>\d+))?)?", re.ASCII)
+_POISSON = re.compile(
+    r"(?P<ids>.+):(?P<rate>[^:@]+):(?P<amplitude>[^:@]+?)(?:@(?P<at>\d+)(?:\+(?P<duration>\d+))?)?", re.ASCII
+)
 _RANGE = re.compile(r"(\d+)/(\d+)/(\d+)-(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """``amplitude`` mV to each of ``ids`` in each of ``duration`` ticks from tick ``at`` (None: the next one)."""
+    """``amplitude`` mV to each of ``ids`` in each of ``duration`` ticks from tick ``at`` (None: the next one).
+
+    With ``rate_hz`` it is Poisson input, and ``duration`` None means to the end of the run.
+    """
 
     ids: tuple[str, ...]
     amplitude: float
     at: int | None = None
-    duration: int = 1
+    duration: int | None = 1
+    rate_hz: float | None = None
 
     def resolve(self, engram: Engram) -> IdArray:
         """uint64 ids: each text is an id, a label, or a range such as ``0/0/0-99`` (both ends included).
@@ -75,6 +83,30 @@ def parse(text: str) -> Stimulus:
         _amplitude(matched["amplitude"], where),
         _tick(matched["at"], "tick", where),
         _tick(matched["duration"], "duration", where) or 1,
+    )
+
+
+def parse_poisson(text: str) -> Stimulus:
+    """The Poisson input that one ``--poisson`` asks for."""
+    matched = _POISSON.fullmatch(text)
+    where = f'--poisson "{text}"'
+    if matched is None:
+        raise InvalidInput(f"{where}: expected {POISSON_FORM}, such as 0/0/0-99:150:0.5")
+    names = tuple(name.strip() for name in matched["ids"].split(","))
+    if not all(names):
+        raise InvalidInput(f"{where}: an empty id; write ids with single commas, such as 0/0/1,0/0/2:150:0.5")
+    try:
+        rate_hz = float(matched["rate"])
+    except ValueError:
+        rate_hz = math.nan
+    if not 0 <= rate_hz < math.inf:
+        raise InvalidInput(f'{where}: "{matched["rate"].strip()}" is no rate; give a number of Hz from 0')
+    return Stimulus(
+        names,
+        _amplitude(matched["amplitude"], where),
+        _tick(matched["at"], "tick", where),
+        _tick(matched["duration"], "duration", where),
+        rate_hz,
     )
 
 

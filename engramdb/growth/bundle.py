@@ -1,8 +1,8 @@
 """Bundles: neurons grown together, and all that their virtual rows will ever depend on.
 
-A bundle freezes, for every virtual rule of its layer, the rule's parameters, the quantile table of its weights and
-the *domain* that its synapses may reach: the segments of the post layer and their sizes at that time. Bundles are only
-ever appended, so growing changes no row that exists.
+A bundle freezes, for every virtual rule of its layer, the rule's parameters, the quantile tables of its weights and
+delays and the *domain* that its synapses may reach: the segments of the post layer and their sizes at that time.
+Bundles are only ever appended, so growing changes no row that exists.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import delays
 from engramdb.address import MAX_LOCAL, MAX_SEGMENT, IdArray
 from engramdb.distribution import resolved
 from engramdb.errors import CatalogDamaged, FormatTooNew, InvalidInput
@@ -25,17 +26,22 @@ from engramdb.rules import RULES, Domain, OneToOne, Rule, is_whole
 from engramdb.spec import Spec
 
 GENERATOR = 1
-_FORMAT = 1
+_FORMAT = 2
+"""The newest that is read: 2 has delay tables; 1, without them, is written wherever it will do."""
 
 
 @dataclass(frozen=True)
 class Wire:
-    """One virtual projection of a bundle: ``domain`` and ``table`` are places in :class:`Bundles`."""
+    """One virtual projection of a bundle: ``domain`` and the tables are places in :class:`Bundles`.
+
+    ``table``: of weights in mV. ``delay_table``: of delays in ticks; None where all have that of the projection.
+    """
 
     projection: int
     rule: Rule
     domain: int
     table: int
+    delay_table: int | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,12 @@ class Bundles:
                     raise InvalidInput(f"{field} of {projection.name}: {problem}")
             table = resolved(projection.weight).table().astype("<f8").tobytes()
             place = domains.setdefault(domain, len(domains)), tables.setdefault(table, len(tables))
-            wires.append(Wire(number, rule, *place))
+            delay_table = None
+            least, longest = spec.delay_range(projection)
+            if least < longest:
+                ticks = delays.table(spec.delay_of(projection), spec.dt_ms).astype("<f8").tobytes()
+                delay_table = tables.setdefault(ticks, len(tables))
+            wires.append(Wire(number, rule, *place, delay_table))
         if k is not None and not replaced:
             raise InvalidInput(f"layer {layer.name} has no virtual wiring onto itself whose k could be {k}")
         return tuple(wires)
@@ -214,13 +225,14 @@ class Bundles:
         """One line of JSON from which :meth:`from_json` makes equal bundles."""
         rules: dict[Rule, int] = {}
         content = {
-            "format": _FORMAT,
+            "format": _FORMAT if any(wire.delay_table is not None for b in self.bundles for wire in b.wires) else 1,
             "bundles": [
                 {
                     **{name: getattr(bundle, name) for name in _PLAIN},
                     **({"unwritten": bundle.unwritten} if bundle.unwritten else {}),
                     "wires": [
                         [wire.projection, rules.setdefault(wire.rule, len(rules)), wire.domain, wire.table]
+                        + ([] if wire.delay_table is None else [wire.delay_table])
                         for wire in bundle.wires
                     ],
                 }
@@ -244,7 +256,7 @@ class Bundles:
                 Bundle(
                     **{name: given[name] for name in _PLAIN},
                     unwritten=given.get("unwritten", 0),
-                    wires=tuple(Wire(wire[0], rules[wire[1]], wire[2], wire[3]) for wire in given["wires"]),
+                    wires=tuple(Wire(wire[0], rules[wire[1]], *wire[2:]) for wire in given["wires"]),
                 )
                 for given in content["bundles"]
             )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.distribution import Distribution
 from engramdb.errors import JournalDamaged, KernelMismatch
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
@@ -50,7 +51,8 @@ class LayerSummary:
     - ``declared`` neurons can be addressed; ``records`` of them have a history and are stored, ``stored_rows`` with
       synapses of their own, ``generated_rows`` with those that the wiring rules give.
     - ``generated_degree``: the mean over all declared neurons of the synapses that the rules give.
-    - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``.
+    - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``, and so are ``delays`` (ticks),
+      None where every synapse has that of its projection.
     - ``spikes`` of all records together, ``most_spikes`` of one, ``spiked`` records with any; ``last_spike``: tick, 0
       for never.
     """
@@ -68,6 +70,7 @@ class LayerSummary:
     stored_synapses: int
     out_degree: Values
     weights: Values
+    delays: Values | None
     spikes: int
     most_spikes: int
     spiked: int
@@ -76,7 +79,11 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class ProjectionSummary:
-    """One projection. ``virtual``: its synapses are computed; ``stored_synapses`` are those written out."""
+    """One projection. ``virtual``: its synapses are computed; ``stored_synapses`` are those written out.
+
+    ``delay``: in ms, as ``weight`` a number or a distribution, of which ``delay_ms`` is None; in ticks it is
+    ``delay_ticks`` to ``longest_ticks``.
+    """
 
     name: str
     pre: str
@@ -85,8 +92,10 @@ class ProjectionSummary:
     virtual: bool
     weight: str
     sign: int | None
-    delay_ms: float
+    delay_ms: float | None
+    delay: str
     delay_ticks: int
+    longest_ticks: int
     stored_synapses: int
 
 
@@ -202,6 +211,8 @@ def _journaled(store: Store) -> tuple[int | None, int]:
 
 
 def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSummary:
+    delay = spec.delay_of(projection)
+    least, longest = spec.delay_range(projection)
     return ProjectionSummary(
         name=projection.name,
         pre=projection.pre,
@@ -210,8 +221,10 @@ def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSu
         virtual=projection.rule.virtual,
         weight=_weight(projection.weight),
         sign=projection.sign,
-        delay_ms=projection.delay_ms,
-        delay_ticks=spec.delay_ticks(projection),
+        delay_ms=None if isinstance(delay, Distribution) else delay,
+        delay=_weight(delay),
+        delay_ticks=least,
+        longest_ticks=longest,
         stored_synapses=stored,
     )
 
@@ -254,13 +267,15 @@ class _Spread:
 def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDArray[np.int64]) -> LayerSummary:
     own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
     declared = sum(bundle.neurons for bundle in own)
-    degree, weight = _Spread(PowerHistogram()), _Spread(LinearHistogram())
+    degree, weight, delay = _Spread(PowerHistogram()), _Spread(LinearHistogram()), _Spread(LinearHistogram())
     records = stored = spikes = most = spiked = last = 0
     for part in store.scan(layer.index):
         records += len(part)
         stored += int(np.count_nonzero(part.row_kind == STORED))
         degree.add(_degrees(part, own, bundles))
         weight.add(part.weight)
+        if part.delay is not None:
+            delay.add(part.delay.astype(np.float32))
         by_projection += np.bincount(part.projection, minlength=by_projection.size)
         count = part.state["spike_count"]
         spikes += int(count.sum(dtype=np.int64))
@@ -282,6 +297,7 @@ def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDAr
         stored_synapses=weights.count,
         out_degree=degree.result(),
         weights=weights,
+        delays=delay.result() if store.spec.varying_delays else None,
         spikes=spikes,
         most_spikes=most,
         spiked=spiked,

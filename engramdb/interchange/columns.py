@@ -20,8 +20,8 @@ _ROWS = 1 << 17
 class ColumnSource:
     """A Parquet file. Labels are integers where both columns have an integer type, texts otherwise.
 
-    Columns called ``pre``, ``post``, ``weight`` and ``sign`` may be of any integer, float or text type that makes
-    sense, dictionary-encoded or not. Raises :class:`InvalidInput` for a file or a column that cannot be read so.
+    Columns called ``pre``, ``post``, ``weight``, ``sign`` and ``delay`` may be of any integer, float or text type that
+    makes sense, dictionary-encoded or not. Raises :class:`InvalidInput` for a file or a column that cannot be read so.
     """
 
     def __init__(self, path: Path, columns: Columns) -> None:
@@ -43,7 +43,7 @@ class ColumnSource:
         for place, kind in zip(self._places[:2], labels, strict=True):
             if not (types.is_integer(kind) or _is_text(kind)):
                 raise InvalidInput(f"{path}: column {self._names[place]} holds {kind}; labels are integers or texts")
-        for column in (self._places.weight, self._places.sign):
+        for column in (self._places.weight, self._places.sign, self._places.delay):
             if column is not None:
                 kind = _value_type(schema.field(column).type)
                 if not (types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or _is_text(kind)):
@@ -70,7 +70,7 @@ class ColumnSource:
 
     def _batch(self, rows: Any, before: int) -> Batch:
         names = self._names
-        pre, post, weight, sign, where = self._places
+        pre, post, weight, sign, delay, where = self._places
         labels: list[Labels] = [_texts(rows.column(names[place])) for place in (pre, post)] if not self.integers else []
         broken = np.zeros(len(rows), dtype=bool)
         if self.integers:
@@ -95,6 +95,7 @@ class ColumnSource:
             pre=labels[0],
             post=labels[1],
             weight=numbers,
+            delay=None if delay is None else _weights(rows.column(names[delay])),
             sign=None if sign is None else _texts(rows.column(names[sign])),
             where=[_texts(rows.column(names[place])) for place in where],
             broken=broken if broken.any() else None,

@@ -92,6 +92,7 @@ def import_edges(
     post: str = "post",
     weight: str = "weight",
     sign: str = "sign",
+    delay: str = "delay",
     header: bool | None = None,
     delimiter: str | None = None,
     strict: bool = False,
@@ -100,15 +101,17 @@ def import_edges(
 ) -> ImportReport:
     """Make a new engram at ``path`` from the edge list ``src`` (.csv, .tsv, .txt, each also .gz; .parquet).
 
-    - ``pre``, ``post``, ``weight``, ``sign``: columns. Without a weight column every weight is 1; a sign column (-1,
-      +1, -, +, inh, exc) makes weights magnitudes.
+    - ``pre``, ``post``, ``weight``, ``sign``, ``delay``: columns. Without a weight column every weight is 1; a sign
+      column (-1, +1, -, +, inh, exc) makes weights magnitudes; a delay column has ms, a whole number of ticks each, and
+      without one every delay is ``delay_ms``.
     - ``header``, ``delimiter``: of text; found out unless given. Without a header columns are called 1, 2, 3, ..., and
       the first are taken for ``pre``, ``post``, ``weight``.
     - ``where``: only rows in which a column has a value, ``"kind=chemical"``; several must all hold.
     - ``weight_scale``: mV for a weight of 1. No weight may pass 16384 mV.
     - ``ids``: ``"pack"`` numbers the labels in order from 0 (integers by value if all are integers below 2^64, else
       texts by their UTF-8 bytes) and keeps them; ``"keep"`` takes integers as the ids that they are.
-    - ``duplicates``: ``"sum"`` the weights of rows with the same pair, or ``"keep"`` each of them. Self loops stay.
+    - ``duplicates``: ``"sum"`` the weights of rows with the same pair and delay, or ``"keep"`` each of them. Self loops
+      stay.
     - ``layer``, ``model``, ``params``, ``delay_ms``, ``weights``, ``weight_step``, ``seed``, ``dt_ms``: as in Layer and
       Spec. With ``"keep"``, ids of several layers make several, called ``layer-index``.
     - ``strict``: let the first row that cannot be used stop the import; else such rows are counted and left out.
@@ -129,7 +132,7 @@ def import_edges(
     if not np.isfinite(weight_scale):
         raise InvalidInput(f"weight_scale={weight_scale}: give a finite number")
     room = _room(memory_bytes(memory), src)
-    columns = Columns(pre, post, weight, sign, _conditions(where), float(weight_scale))
+    columns = Columns(pre, post, weight, sign, _conditions(where), float(weight_scale), delay, float(dt_ms))
     # wrong parameters of the model must not come to light after an hour of reading
     template = Layer(layer, 0, model, params or {}, [1], Explicit(), delay_ms, weights=weights, weight_step=weight_step)
     blank = Spec(seed=seed, layers=[template], dt_ms=dt_ms)
@@ -151,7 +154,9 @@ def import_edges(
             network = _Packed(neurons) if pack else _Kept(numbering.integers())
             sizes = sizes_of(neurons)
             left = room * 3 // 4 - numbering.held_bytes
-            with EdgeSorter(left, work, sizes, sizes, duplicates=duplicates, threads=_THREADS) as sorter:
+            template, delays = _with_delays(template, tally, dt_ms)
+            options: dict[str, Any] = {"duplicates": duplicates, "threads": _THREADS, "delay_range": delays}
+            with EdgeSorter(left, work, sizes, sizes, **options) as sorter:
                 _sort(numbering, sorter, network, tell)
                 spec = network.spec(template, seed, dt_ms, src.name)
                 made, bundles = work / "engram", Bundles.initial(spec)
@@ -282,6 +287,16 @@ def _read(source: Source, src: Path, numbering: Numbering, strict: bool, tell: P
     return tally
 
 
+def _with_delays(template: Layer, tally: Tally, dt_ms: float) -> tuple[Layer, tuple[int, int] | None]:
+    """The layer with the delays that were read, and from which to which tick they go where they differ."""
+    if tally.delays is None:
+        return template, None
+    least, longest = tally.delays
+    if least == longest:
+        return replace(template, delay_ms=least * dt_ms), None
+    return replace(template, delay_ms=(least * dt_ms, longest * dt_ms)), tally.delays
+
+
 class _Packed:
     """Labels numbered from 0: one layer, as many segments as it takes, and a number is an id."""
 
@@ -354,13 +369,13 @@ class _Kept:
 
     def synapses(self, edges: Edges) -> Edges:
         projection = np.searchsorted(sorted(self._joined), self._pairs(edges.pre, edges.post)).astype(np.uint16)
-        return Edges(self._ids[edges.pre], self._ids[edges.post], edges.weight, projection)
+        return Edges(self._ids[edges.pre], self._ids[edges.post], edges.weight, projection, edges.delay)
 
 
 def _sort(numbering: Numbering, sorter: EdgeSorter, network: _Packed | _Kept, tell: Progress) -> None:
     for edges in ahead(numbering.edges()):
         network.note(edges)
-        sorter.add(*edges)
+        sorter.add(edges.pre, edges.post, edges.weight, delay=edges.delay if sorter.own_delays else None)
         tell("sort", sorter.count, None)
 
 

@@ -29,7 +29,7 @@ _LINES = 1 << 17  # cut at once
 _NOT_UTF8 = np.uint8(64)  # beside the kernel's: what became of a line
 # Only a header says these: a header with other names than asked for is not to be read as a pair of neurons.
 _HEADER_WORDS = frozenset(
-    ("pre", "post", "source", "target", "src", "dst", "from", "to", "sender", "receiver", "weight", "sign")
+    ("pre", "post", "source", "target", "src", "dst", "from", "to", "sender", "receiver", "weight", "sign", "delay")
 )
 
 
@@ -101,7 +101,7 @@ class LineSource:
         data = lines.undouble_quotes(block)
         broken = lines.status != kernel.GOOD
         lines.first[:, broken] = lines.last[:, broken] = 0
-        pre, post, weight, sign, where = self._places
+        pre, post, weight, sign, delay, where = self._places
         slots = {place: slot for slot, place in enumerate(self._places.needed)}
 
         def texts(place: int) -> Texts:
@@ -121,6 +121,7 @@ class LineSource:
             pre=texts(pre),
             post=texts(post),
             weight=None if weight is None else texts(weight),
+            delay=None if delay is None else texts(delay),
             sign=None if sign is None else texts(sign),
             where=[texts(place) for place in where],
             broken=broken if broken.any() else None,

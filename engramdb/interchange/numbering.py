@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import MAX_LOCAL, IdArray
+from engramdb.delays import DelayArray
 from engramdb.errors import BudgetExceeded, DiskFull
 from engramdb.interchange.labeltable import LabelTable, TooManyLabels, as_integers, as_texts
 from engramdb.interchange.source import Chunk, Labels
@@ -27,11 +28,12 @@ _LEAST_DUCKDB_BYTES = 128 << 20
 
 
 class NumberedEdges(NamedTuple):
-    """``n`` edges: numbers ``pre`` and ``post`` (uint64), ``weight`` (float32, mV), each (n,)."""
+    """Edges: numbers ``pre`` and ``post`` (uint64), ``weight`` (float32, mV), each (n,); ``delay`` as in Chunk."""
 
     pre: IdArray
     post: IdArray
     weight: npt.NDArray[np.float32]
+    delay: DelayArray | None = None
 
 
 class Numbering(Protocol):
@@ -79,11 +81,15 @@ class MemoryNumbering:
         self._table = table(memory_bytes)
         self._lengths: list[int] = []
         self._number = np.empty(0, dtype=np.uint32)
+        self._delays = False
 
     def add(self, chunk: Chunk) -> None:
         """See :class:`Numbering`."""
         for column in (self._table.codes(chunk.pre), self._table.codes(chunk.post), chunk.weight):
             self._file.write(np.ascontiguousarray(column).data)
+        if chunk.delay is not None:  # of all edges of a source, or of none
+            self._file.write(np.ascontiguousarray(chunk.delay).data)
+            self._delays = True
         self._lengths.append(len(chunk.weight))
 
     def finish(self) -> int:
@@ -105,7 +111,9 @@ class MemoryNumbering:
                 numbers = [np.empty(n, dtype=np.uint64) for _ in range(2)]
                 for number in numbers:
                     kernel.look_up(self._number, np.fromfile(file, dtype=np.uint32, count=n), number)
-                yield NumberedEdges(numbers[0], numbers[1], np.fromfile(file, dtype=np.float32, count=n))
+                weight = np.fromfile(file, dtype=np.float32, count=n)
+                delay = np.fromfile(file, dtype=np.uint16, count=n) if self._delays else None
+                yield NumberedEdges(numbers[0], numbers[1], weight, delay)
 
     def integers(self) -> IdArray:
         """See :class:`Numbering`."""
@@ -146,6 +154,7 @@ class DiskNumbering:
         self._edges, self._seen = (folder / name for name in ("edges", "labels"))
         self._files = [path.open("wb") for path in (self._edges, self._seen)]
         self._edge_counts: list[int] = []
+        self._delays = False
         self._label_counts: list[tuple[int, int]] = []
         settings: dict[str, Any] = {
             "memory_limit": f"{(self._memory_bytes - self._recent.nbytes) >> 20}MiB",
@@ -178,6 +187,9 @@ class DiskNumbering:
                 seen.write(packed.data)
             self._label_counts.append((len(unseen), nbytes))
         edges.write(np.ascontiguousarray(chunk.weight).data)
+        if chunk.delay is not None:  # of all edges of a source, or of none
+            edges.write(np.ascontiguousarray(chunk.delay).data)
+            self._delays = True
         self._edge_counts.append(len(chunk.weight))
 
     def _keys(self, labels: Labels, salt: np.uint64) -> IdArray:
@@ -230,12 +242,18 @@ class DiskNumbering:
     def _edge_batches(self) -> Any:
         import pyarrow
 
-        schema = pyarrow.schema([("pre", pyarrow.uint64()), ("post", pyarrow.uint64()), ("weight", pyarrow.float32())])
+        types = {
+            "pre": np.uint64,
+            "post": np.uint64,
+            "weight": np.float32,
+            **({"delay": np.uint16} if self._delays else {}),
+        }
+        schema = pyarrow.schema([(name, pyarrow.from_numpy_dtype(dtype)) for name, dtype in types.items()])
 
         def batches() -> Iterator[Any]:
             with self._edges.open("rb") as file:
                 for n in self._edge_counts:
-                    columns = [np.fromfile(file, dtype=dtype, count=n) for dtype in (np.uint64, np.uint64, np.float32)]
+                    columns = [np.fromfile(file, dtype=dtype, count=n) for dtype in types.values()]
                     yield pyarrow.record_batch([pyarrow.array(column) for column in columns], schema=schema)
 
         return pyarrow.RecordBatchReader.from_batches(schema, batches())
@@ -249,10 +267,11 @@ class DiskNumbering:
 
     def edges(self) -> Iterator[NumberedEdges]:
         """See :class:`Numbering`; in no particular order."""
-        query = "SELECT a.number, b.number, weight FROM edge JOIN label a ON a.key = pre JOIN label b ON b.key = post"
-        for pre, post, weight in self._select(query, edge=self._edge_batches()):
+        columns = "a.number, b.number, weight, delay" if self._delays else "a.number, b.number, weight"
+        query = f"SELECT {columns} FROM edge JOIN label a ON a.key = pre JOIN label b ON b.key = post"
+        for pre, post, *values in self._select(query, edge=self._edge_batches()):
             one, other = (np.asarray(number).astype(np.uint64) for number in (pre, post))
-            yield NumberedEdges(one, other, np.asarray(weight))
+            yield NumberedEdges(one, other, *(np.asarray(value) for value in values))
 
     def integers(self) -> IdArray:
         """See :class:`Numbering`; as a file that is mapped, not read."""

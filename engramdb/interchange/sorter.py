@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import SEGMENT_BITS, IdArray
+from engramdb.delays import DelayArray, end_to_end
 from engramdb.errors import InvalidInput
 from engramdb.kernels import edges as kernel
 from engramdb.workers import Workers
@@ -31,17 +32,24 @@ Sizes = Mapping[tuple[int, int], int]  # neurons of each (layer index, segment)
 
 
 class Edges(NamedTuple):
-    """``n`` edges end to end: ``pre`` and ``post`` uint64, ``weight`` float32 (mV), ``projection`` uint16, all (n,)."""
+    """``n`` edges end to end: ``pre`` and ``post`` uint64, ``weight`` float32 (mV), ``projection`` uint16, all (n,).
+
+    ``delay``: uint16 (n,), ticks; None where every edge has that of its projection.
+    """
 
     pre: IdArray
     post: IdArray
     weight: npt.NDArray[np.float32]
     projection: npt.NDArray[np.uint16]
+    delay: DelayArray | None = None
 
     @classmethod
-    def room(cls, n: int) -> Edges:
-        """Room for ``n`` edges; memory is taken as it is filled."""
-        return cls(np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.float32), np.empty(n, np.uint16))
+    def room(cls, n: int, *, delays: bool = False) -> Edges:
+        """Room for ``n`` edges, with ``delays`` of their own; memory is taken as it is filled."""
+        delay = np.empty(n, np.uint16) if delays else None
+        return cls(
+            np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.float32), np.empty(n, np.uint16), delay
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Edges]) -> Edges:
@@ -53,12 +61,14 @@ class Edges(NamedTuple):
             np.concatenate([part.post for part in parts]),
             np.concatenate([part.weight for part in parts]),
             np.concatenate([part.projection for part in parts]),
+            end_to_end([part.delay for part in parts]),
         )
 
     def part(self, start: int, stop: int) -> Edges:
         """Edges ``start`` (included) to ``stop`` (excluded), sharing memory."""
         there = slice(start, stop)
-        return Edges(self.pre[there], self.post[there], self.weight[there], self.projection[there])
+        delay = None if self.delay is None else self.delay[there]
+        return Edges(self.pre[there], self.post[there], self.weight[there], self.projection[there], delay)
 
 
 class _Keyed(NamedTuple):
@@ -81,7 +91,8 @@ class EdgeSorter:
     - ``memory_bytes``: of all that it holds; a row longer than that is still held whole.
     - ``folder``: where runs are written; each sorter needs its own. :meth:`close` removes them.
     - ``pre``, ``post``: where ids may lie: neurons of each (layer index, segment).
-    - ``delays``: ticks of each projection, by number.
+    - ``delays``: ticks of each projection, by number. ``delay_range``: least and longest of edges that have their own;
+      then all have.
     - ``duplicates``: ``"keep"``, or ``"sum"`` to make one edge of those equal in all but the weight; its weight is
       their sum, taken in float64 from the smallest up.
     - ``threads``: how many may sort.
@@ -98,6 +109,7 @@ class EdgeSorter:
         post: Sizes,
         *,
         delays: Sequence[int] = (1,),
+        delay_range: tuple[int, int] | None = None,
         duplicates: str = "keep",
         threads: int = 1,
     ) -> None:
@@ -106,7 +118,8 @@ class EdgeSorter:
         self._folder = folder
         self._capacity = max(memory_bytes // _SORT_BYTES, _FEWEST)
         self._sum = duplicates == "sum"
-        self._layout, self._bits = _layout(pre, post, delays)
+        self._layout, self._bits = _layout(pre, post, delays, delay_range)
+        self.own_delays = delay_range is not None
         self._row_shift = self._layout.delay_bits + self._layout.post_bits + self._layout.projection_bits
         self._held = self._spare = _Keyed.room(0)
         self._filled = 0
@@ -133,8 +146,11 @@ class EdgeSorter:
         post: IdArray,
         weight: npt.NDArray[np.float32],
         projection: npt.NDArray[np.uint16] | None = None,
+        delay: DelayArray | None = None,
     ) -> None:
         """Take in n edges (arrays of (n,), copied) whose ids lie where they may; all of projection 0 by default."""
+        assert (delay is not None) == self.own_delays or not len(pre), "all have delays of their own, or none has"
+        own = np.empty(0, dtype=np.uint16) if delay is None else delay
         if projection is None:
             projection = np.zeros(len(pre), dtype=np.uint16)
         start = 0
@@ -146,7 +162,7 @@ class EdgeSorter:
             stop = min(start + self._capacity - self._filled, len(pre))
             room = self._held.part(self._filled, self._filled + stop - start)
             given = slice(start, stop)
-            kernel.encode_edges(pre[given], post[given], projection[given], self._layout, room.key)
+            kernel.encode_edges(pre[given], post[given], projection[given], own[given], self._layout, room.key)
             # -0.0 and 0.0 are the same weight: adding 0 leaves one of them, so that order cannot show
             np.add(weight[given], np.float32(0), out=room.weight)
             self._filled += stop - start
@@ -223,8 +239,9 @@ class EdgeSorter:
                 if stop <= start:  # a row longer than a batch
                     at_end = row == key[-1] >> self._row_shift
                     stop = kept if at_end else int(np.searchsorted(key, (row + np.uint64(1)) << self._row_shift))
-            edges = Edges.room(stop - start)
-            kernel.decode_edges(key[start:stop], self._layout, edges.pre, edges.post, edges.projection)
+            edges = Edges.room(stop - start, delays=self.own_delays)
+            own = np.empty(0, dtype=np.uint16) if edges.delay is None else edges.delay
+            kernel.decode_edges(key[start:stop], self._layout, edges.pre, edges.post, edges.projection, own)
             edges.weight[:] = weight[start:stop]
             yield edges
             start = stop
@@ -329,12 +346,15 @@ def _merged_pair(one: _Keyed, other: _Keyed) -> _Keyed:
     return both
 
 
-def _layout(pre: Sizes, post: Sizes, delays: Sequence[int]) -> tuple[kernel.Layout, int]:
+def _layout(
+    pre: Sizes, post: Sizes, delays: Sequence[int], delay_range: tuple[int, int] | None
+) -> tuple[kernel.Layout, int]:
     """How to put an edge in one integer, and how many bits that takes."""
     place_of = {delay: place for place, delay in enumerate(sorted(set(delays)))}
     pre_upper, pre_start, pre_count = _space(pre)
     post_upper, post_start, post_count = _space(post)
-    counts = (pre_count, len(place_of), post_count, len(delays))
+    least, longest = delay_range or (0, len(place_of) - 1)
+    counts = (pre_count, longest - least + 1, post_count, len(delays))
     widths = [(count - 1).bit_length() for count in counts]
     if sum(widths) > 64:
         raise InvalidInput(
@@ -347,6 +367,7 @@ def _layout(pre: Sizes, post: Sizes, delays: Sequence[int]) -> tuple[kernel.Layo
         post_upper,
         post_start,
         np.array([place_of[delay] for delay in delays], dtype=np.uint64),
+        np.uint64(least),
         *(np.uint64(width) for width in widths[1:]),
     )
     return layout, sum(widths)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.delays import MAX_TICKS, DelayArray, chosen, ticks_of
 from engramdb.errors import InvalidInput
 from engramdb.kernels import lines as kernel
 
@@ -58,7 +59,7 @@ Labels = IdArray | Texts
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called, which rows are wanted (column, value), and the factor on every weight."""
+    """What the columns are called, which rows are wanted (column, value), the factor on every weight, ms of a tick."""
 
     pre: str = "pre"
     post: str = "post"
@@ -66,9 +67,11 @@ class Columns:
     sign: str = "sign"
     where: tuple[tuple[str, str], ...] = ()
     weight_scale: float = 1.0
+    delay: str = "delay"
+    dt_ms: float = 1.0
 
     def find(self, path: object, names: Sequence[str], hint: str = "") -> Places:
-        """Where they are in ``names``; InvalidInput says what there is. ``weight`` and ``sign`` may be missing."""
+        """Where they are in ``names``; InvalidInput says what there is. All but ``pre`` and ``post`` may be missing."""
 
         def place(name: str, parameter: str) -> int:
             if name in names:
@@ -78,12 +81,12 @@ class Columns:
                 f" say which one is meant with {parameter}={hint}"
             )
 
-        weight, sign = (
+        weight, sign, delay = (
             None if name == default and name not in names else place(name, default)
-            for name, default in ((self.weight, "weight"), (self.sign, "sign"))
+            for name, default in ((self.weight, "weight"), (self.sign, "sign"), (self.delay, "delay"))
         )
         where = tuple(place(column, "where") for column, _ in self.where)
-        return Places(place(self.pre, "pre"), place(self.post, "post"), weight, sign, where)
+        return Places(place(self.pre, "pre"), place(self.post, "post"), weight, sign, delay, where)
 
 
 class Places(NamedTuple):
@@ -93,12 +96,13 @@ class Places(NamedTuple):
     post: int
     weight: int | None
     sign: int | None
+    delay: int | None
     where: tuple[int, ...]
 
     @property
     def needed(self) -> list[int]:
         """All of them, once each, increasing."""
-        return sorted({place for place in (*self[:4], *self.where) if place is not None})
+        return sorted({place for place in (*self[:5], *self.where) if place is not None})
 
 
 class Rejected(NamedTuple):
@@ -111,21 +115,29 @@ class Rejected(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of the rows of a source."""
+    """What became of the rows of a source, and from which to which tick their delays go, if they have any."""
 
     rows: int = 0
     accepted: int = 0
     filtered: int = 0
     rejected: int = 0
     first_rejected: list[Rejected] = field(default_factory=list)
+    delays: tuple[int, int] | None = None
+
+    def note(self, delay: DelayArray) -> None:
+        """Enter the delays of accepted edges."""
+        if len(delay):
+            least, longest = self.delays or (MAX_TICKS, 1)
+            self.delays = min(least, int(delay.min())), max(longest, int(delay.max()))
 
 
 class Chunk(NamedTuple):
-    """Accepted edges: labels and weight (float32, mV, scaled and signed), each (n,)."""
+    """Accepted edges: labels, weight (float32, mV, scaled and signed) and delay (uint16, ticks) if given, each (n,)."""
 
     pre: Labels
     post: Labels
     weight: npt.NDArray[np.float32]
+    delay: DelayArray | None = None
 
 
 @dataclass
@@ -146,6 +158,7 @@ class Batch:
     why: Callable[[int], str]
     line: Callable[[int], int]
     text: Callable[[int], str]
+    delay: Texts | Floats | None = None
 
 
 class Source(Protocol):
@@ -162,6 +175,7 @@ _SIGNS = {
     -1.0: ("-1", "-", "inh", "inhibitory", "-1.0", "\N{MINUS SIGN}1", "\N{MINUS SIGN}"),
 }
 _FINE, _BROKEN, _NO_PRE, _NO_POST, _LONG_PRE, _LONG_POST, _NO_NUMBER, _TOO_LARGE, _NO_SIGN, _TWO_SIGNS = range(10)
+_NO_DELAY = 10
 
 
 def judge(batch: Batch, columns: Columns, tally: Tally) -> Chunk:
@@ -179,6 +193,11 @@ def judge(batch: Batch, columns: Columns, tally: Tally) -> Chunk:
         fault[weight < 0] = _TWO_SIGNS
         fault[sign == 0] = _NO_SIGN
         scaled *= sign
+    delay = None
+    if batch.delay is not None:
+        milliseconds, given = _numbers(batch.delay, batch.n)
+        delay, none = ticks_of(milliseconds, columns.dt_ms)
+        fault[none | ~given] = _NO_DELAY
     for labels, empty, long in ((batch.post, _NO_POST, _LONG_POST), (batch.pre, _NO_PRE, _LONG_PRE)):
         if isinstance(labels, Texts):
             length = labels.last - labels.first
@@ -198,22 +217,26 @@ def judge(batch: Batch, columns: Columns, tally: Tally) -> Chunk:
         reason = _reason(batch, columns, i, int(fault[i]))
         tally.first_rejected.append(Rejected(batch.line(i), reason, batch.text(i)[:_LONGEST_TEXT]))
     weights = scaled.astype(np.float32)
+    if delay is not None:
+        tally.note(delay[good])
     if accepted == batch.n:
-        return Chunk(batch.pre, batch.post, weights)
+        return Chunk(batch.pre, batch.post, weights, delay)
     index = np.flatnonzero(good)
-    return Chunk(batch.pre.take(index), batch.post.take(index), weights[index])
+    return Chunk(batch.pre.take(index), batch.post.take(index), weights[index], chosen(delay, index))
 
 
 def _reason(batch: Batch, columns: Columns, i: int, fault: int) -> str:
     if fault == _BROKEN:
         return batch.why(i)
-    pre, post, weight, sign = (
+    pre, post, weight, sign, delay = (
         f"column {name}" if name.isdigit() else name
-        for name in (columns.pre, columns.post, columns.weight, columns.sign)
+        for name in (columns.pre, columns.post, columns.weight, columns.sign, columns.delay)
     )
-    given = "1"
-    if batch.weight is not None:
-        given = batch.weight.text(i) if isinstance(batch.weight, Texts) else str(batch.weight[i])
+    given, after = (
+        "1" if column is None else column.text(i) if isinstance(column, Texts) else str(column[i])
+        for column in (batch.weight, batch.delay)
+    )
+    ticks = f"1..{MAX_TICKS} ticks of {columns.dt_ms:g} ms"
     factor = "" if columns.weight_scale == 1 else f" times {columns.weight_scale:g}"
     return {
         _NO_PRE: f"{pre} is empty",
@@ -224,6 +247,7 @@ def _reason(batch: Batch, columns: Columns, i: int, fault: int) -> str:
         _TOO_LARGE: f"{weight} {given}{factor} is beyond {MAX_WEIGHT_MV:g} mV",
         _NO_SIGN: f'{sign} "{batch.sign.text(i) if batch.sign else ""}" is none of -1, +1, -, +, inh, exc',
         _TWO_SIGNS: f"{weight} {given} is negative although {sign} gives the sign",
+        _NO_DELAY: f'{delay} "{after}" is not in ms, a whole number in {ticks}' if after else f"{delay} is empty",
     }[fault]
 
 

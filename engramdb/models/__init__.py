@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from engramdb.models.adex import ADEX
+from engramdb.models.exponential import exp
 from engramdb.models.intfire1 import INTFIRE1
 from engramdb.models.izhikevich import IZHIKEVICH
 from engramdb.models.lif import LIF
@@ -20,4 +21,4 @@ from engramdb.models.registry import _enter, get, known, names, register, unknow
 for _model in (LIF, LIF_EXP, LIF_SHIU, LIF_COND, IZHIKEVICH, ADEX, INTFIRE1):
     _enter(_model)
 
-__all__ = ["Absolute", "Field", "Model", "Parameter", "get", "known", "names", "register", "unknown"]
+__all__ = ["Absolute", "Field", "Model", "Parameter", "exp", "get", "known", "names", "register", "unknown"]

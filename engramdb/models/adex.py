@@ -4,23 +4,25 @@ r"""Adaptive exponential integrate-and-fire neuron (Brette & Gerstner 2005, Jour
     C \, dV/dt = -g_L (V - E_L) + g_L \Delta_T e^{(V - V_T)/\Delta_T} - w + I_e + I_{syn}, \qquad
     \tau_w \, dw/dt = a (V - E_L) - w, \qquad \tau_{syn} \, dI_{syn}/dt = -I_{syn}
 
-V >= v_peak is a spike: V = v_reset, w = w + b. A synaptic weight is the jump of the synaptic current in pA, as in NEST's
-``aeif_psc_exp`` with equal time constants. The default parameters are those of the paper. Here w is shown as
-``adaptation``; the state is relative to the stable fixed point (V*, w* = a (V* - E_L)), in float32:
-``u = V - V*``, ``w = adaptation - w*``. A tick is cut into ``substeps`` equal parts h; in each
+V >= v_peak is a spike: V = v_reset, w = w + b. A synaptic weight is the jump of the synaptic current in pA, as in
+NEST's ``aeif_psc_exp`` with equal time constants. The default parameters are those of the paper. Here w is shown as
+``adaptation``; the state is relative to the stable fixed point (V*, w* = a (V* - E_L)), in float32: ``u = V - V*``,
+``w = adaptation - w*``. A tick is cut into ``substeps`` equal parts h; in each
 
-1. Heun's method (the explicit trapezoidal rule, of second order) takes u and w on, with
-   ``u' = (K (e^(u/Delta_T) - 1) - g_L u - w + i_syn + drive) / C``, K = g_L Delta_T e^((V* - V_T)/Delta_T), drive = 0, and
-   ``w' = (a u - w) / tau_w``; the potential at the end of the first slope is taken as v_peak if it is beyond;
-   i_syn decays by exp(-h/tau_syn);
+1. Heun's method (the explicit trapezoidal rule, of second order) takes u and w on, with ``u' = (K (e^(u/Delta_T) - 1)
+   - g_L u - w + i_syn + drive) / C``, K = g_L Delta_T e^((V* - V_T)/Delta_T), drive = 0, and ``w' = (a u - w) /
+   tau_w``; the potential at the end of the first slope is taken as v_peak if it is beyond; i_syn decays by
+   exp(-h/tau_syn);
 2. ``u >= v_peak - V*``: a spike in this tick; u is at v_reset from there on, through refractoriness, while w goes on.
 
-After the last, what arrived in the tick is added to i_syn: it acts from the next tick on. When nothing arrived, the neuron
-is not refractory, ``|u| < epsilon``, and ``|w|`` and ``|i_syn|`` are below g_L epsilon, all three become 0: rest.
+After the last, what arrived in the tick is added to i_syn: it acts from the next tick on. When nothing arrived, the
+neuron is not refractory, ``|u| < epsilon``, and ``|w|`` and ``|i_syn|`` are below g_L epsilon, all three become 0:
+rest.
 
-Where there is no stable fixed point (I_e is too large, or adaptation makes it a repeller), a neuron never rests; V* is E_L
-then, and drive what is left of C V' there. The exponential is the polynomial of ``engramdb.kernels.exponential``. NEST
-integrates with an adaptive Runge-Kutta method, and resets in the middle of a step.
+Where there is no stable fixed point (I_e is too large, or adaptation makes it a repeller), a neuron never rests; V*
+is E_L then, and drive what is left of C V' there. The exponential is the polynomial of
+``engramdb.kernels.exponential``. NEST integrates with an adaptive Runge-Kutta method, and resets in the middle of a
+step.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ An arriving event adds its weight to m; m > 1 is a spike. m has no unit, a weigh
 NEURON events come at any time; here at ticks, with ``d = exp(-dt/tau)``:
 
 1. ``m = m * d`` and then ``m = m + I[t]``, two float32 roundings;
-2. ``m > 1``: a spike at t, ``m = 0``, and events are lost in ticks t < t' < t + refractory, where NEURON counts events
-   at the very end of the refractory time or not, as its queue has them;
+2. ``m > 1``: a spike at t, ``m = 0``, and events are lost in ticks t < t' < t + refractory, where NEURON counts
+   events at the very end of the refractory time or not, as its queue has them;
 3. otherwise, when no event came, ``|m| < epsilon``: m = 0, at rest.
 
-Events of one tick are summed before the threshold is tested; NEURON tests after each of several at one time. Its M is 2,
-then -1, while a cell is refractory, for plots; here m is 0.
+Events of one tick are summed before the threshold is tested; NEURON tests after each of several at one time. Its M is
+2, then -1, while a cell is refractory, for plots; here m is 0.
 """
 
 from __future__ import annotations

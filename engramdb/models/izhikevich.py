@@ -2,21 +2,23 @@ r"""The simple model of Izhikevich (2003, IEEE Transactions on Neural Networks 1
 
 .. math:: v' = 0.04 v^2 + 5 v + 140 - u + I, \qquad u' = a (b v - u)
 
-in mV and ms; v >= 30 is a spike, and v = c, u = u + d. Here the recovery variable u is shown as ``recovery``. The step is
-the published one: two half steps of Euler for v, then one for u with the new v. A tick of 1 ms is what was published;
-in a tick of another length an arriving weight w is w mV all the same, half of it in each half step.
+in mV and ms; v >= 30 is a spike, and v = c, u = u + d. Here the recovery variable u is shown as ``recovery``. The
+step is the published one: two half steps of Euler for v, then one for u with the new v. A tick of 1 ms is what was
+published; in a tick of another length an arriving weight w is w mV all the same, half of it in each half step.
 
-The state is kept relative to the stable fixed point v*, the lower root of 0.04 v^2 + (5 - b) v + 140 + I = 0, and
-u* = b v*, if there is one: ``u = v - v*``, ``w = recovery - u*``, both float32, each product and sum rounded once. In tick t:
+The state is kept relative to the stable fixed point v*, the lower root of 0.04 v^2 + (5 - b) v + 140 + I = 0, and u*
+= b v*, if there is one: ``u = v - v*``, ``w = recovery - u*``, both float32, each product and sum rounded once. In
+tick t:
 
 1. twice ``u = u + (dt/2 (0.04 u u + (0.08 v* + 5) u - w + drive) + I[t]/2)``, with drive = 0;
 2. ``w = w + a dt (b u - w)``;
 3. ``u >= v_peak - v*``: a spike at t, ``u = c - v*``, ``w = w + d``;
 4. otherwise, when no input came, ``|u|`` and ``|w|`` are below epsilon: both 0, at rest.
 
-Where there is no stable fixed point, a neuron never rests: v* is c, u* is b c, and drive is what is left of v' there. Sets
-of parameters from the paper: regular spiking a, b, c, d = 0.02, 0.2, -65, 8 (the defaults), intrinsically bursting 0.02,
-0.2, -55, 4, chattering 0.02, 0.2, -50, 2, fast spiking 0.1, 0.2, -65, 2, low-threshold spiking 0.02, 0.25, -65, 2.
+Where there is no stable fixed point, a neuron never rests: v* is c, u* is b c, and drive is what is left of v' there.
+Sets of parameters from the paper: regular spiking a, b, c, d = 0.02, 0.2, -65, 8 (the defaults), intrinsically
+bursting 0.02, 0.2, -55, 4, chattering 0.02, 0.2, -50, 2, fast spiking 0.1, 0.2, -65, 2, low-threshold spiking 0.02,
+0.25, -65, 2.
 """
 
 from __future__ import annotations

@@ -10,15 +10,16 @@ from engramdb.errors import InvalidInput
 from engramdb.models.model import Model
 
 
-@cache
 def step_of(model: Model) -> Callable[..., int]:
     """The step kernel of ``model``, see ``_step`` in :mod:`engramdb.kernels.stepping`; compiled when first called."""
+    return _step(block_of(model), model.name, len(model.state) - 1, len(model.kernel_constants), model.inputs)
+
+
+@cache
+def _step(block: Callable[..., None], name: str, fields: int, constants: int, inputs: int) -> Callable[..., int]:
     from engramdb.kernels.stepping import stepper
 
-    return stepper(
-        block_of(model), model.name,
-        fields=len(model.state) - 1, constants=len(model.kernel_constants), inputs=model.inputs,
-    )  # fmt: skip
+    return stepper(block, name, fields=fields, constants=constants, inputs=inputs)
 
 
 @cache

@@ -4,18 +4,19 @@ r"""Leaky integrate-and-fire neuron with exponential conductances.
     C \, dV/dt = -g_L (V - E_L) - g_e (V - E_e) - g_i (V - E_i) + I_e, \qquad
     \tau_e \, dg_e/dt = -g_e, \quad \tau_i \, dg_i/dt = -g_i
 
-A positive weight is the jump of g_e in nS, a negative one that of g_i. The equation and the order within a tick are those
-of NEST's ``iaf_cond_exp``; the default parameters are those of benchmark 1 of Brette et al. (2007, Journal of Computational
-Neuroscience 23:349-398), after Vogels & Abbott (2005). ``u = V - V_0`` with V_0 = E_L + I_e / g_L. Tick t:
+A positive weight is the jump of g_e in nS, a negative one that of g_i. The equation and the order within a tick are
+those of NEST's ``iaf_cond_exp``; the default parameters are those of benchmark 1 of Brette et al. (2007, Journal of
+Computational Neuroscience 23:349-398), after Vogels & Abbott (2005). ``u = V - V_0`` with V_0 = E_L + I_e / g_L. Tick
+t:
 
-1. not refractory: u relaxes for the length of the tick as it would with the conductances that are open in the middle of
-   it (the exponential midpoint rule, of second order): with ``e = g_e exp(-dt / 2 tau_e)``, ``i`` alike, and
-   ``g = g_L + e + i``: ``level = (e (E_e - V_0) + i (E_i - V_0)) / g``, ``u = level + (u - level) exp(-dt g / C)``;
+1. not refractory: u relaxes for the length of the tick as it would with the conductances that are open in the middle
+   of it (the exponential midpoint rule, of second order): with ``e = g_e exp(-dt / 2 tau_e)``, ``i`` alike, and ``g =
+   g_L + e + i``: ``level = (e (E_e - V_0) + i (E_i - V_0)) / g``, ``u = level + (u - level) exp(-dt g / C)``;
    refractory: u stays at reset;
 2. in any case ``g_e = g_e exp(-dt/tau_e) + I_+[t]`` and g_i alike: what arrives acts on u from the next tick on;
 3. ``u >= V_threshold - V_0`` and not refractory: a spike at t, ``u = V_reset - V_0``;
-4. otherwise, when no input came, refractoriness is over, ``|u| < epsilon``, and g_e and g_i are so small that they could
-   not move it that far: all three are 0, at rest.
+4. otherwise, when no input came, refractoriness is over, ``|u| < epsilon``, and g_e and g_i are so small that they
+   could not move it that far: all three are 0, at rest.
 
 Everything is rounded to float32 after each operation. The exponential of step 1 is the polynomial of
 ``engramdb.kernels.exponential``. NEST integrates the same equation with an adaptive Runge-Kutta method.

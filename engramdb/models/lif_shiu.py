@@ -2,9 +2,9 @@ r"""The neuron of the whole-brain model of the fruit fly of Shiu et al. (2024, N
 
 .. math:: \tau \, dV/dt = V_0 - V + g, \qquad \tau_{syn} \, dg/dt = -g
 
-both frozen while the neuron is refractory. A synaptic weight is the jump of g in mV: 0.275 mV for each synapse that the
-connectome counts, negative for inhibitory neurons. It is not ``lif_exp``: g too stands still and takes no input in
-refractoriness, and is set to zero by a spike, and the threshold must be passed, not reached. Tick t:
+both frozen while the neuron is refractory. A synaptic weight is the jump of g in mV: 0.275 mV for each synapse that
+the connectome counts, negative for inhibitory neurons. It is not ``lif_exp``: g too stands still and takes no input
+in refractoriness, and is set to zero by a spike, and the threshold must be passed, not reached. Tick t:
 
 1. not refractory: ``u = u * P22 + g * P21``, then ``g = g * P11 + I[t]``, each product and sum rounded to float32;
    what arrives acts on the potential from the next tick on;
@@ -12,10 +12,11 @@ refractoriness, and is set to zero by a spike, and the threshold must be passed,
 3. refractory (s < t < s + refractory after a spike at s): nothing changes, input is lost;
 4. when no input came, and ``|u|`` and ``|g|`` are below epsilon: both become 0, rest.
 
-This is what the published program computes with Brian2: a neuron that spiked in step s is stepped again in step
-s + refractory / dt, so that of the 2.2 ms, 21 ticks of 0.1 ms are refractory, not 22 as in ``lif``. Its exact
-integration is that of :mod:`engramdb.models.lif_exp`. The defaults are the published ones; use them with ``dt_ms=0.1``
-and ``delay_ms=1.8``. Neurons that were driven by Poisson input have ``refractory`` 0 there.
+This is what the published program computes with Brian2: a neuron that spiked in step s is stepped again in step s +
+refractory / dt, so that of the 2.2 ms, 21 ticks of 0.1 ms are refractory, not 22 as in ``lif``. Its exact integration
+is that of :mod:`engramdb.models.lif_exp`. The defaults are the published ones; use them with ``dt_ms=0.1`` and
+``delay_ms=1.8``. Neurons driven by Poisson input have no refractoriness there, and an event adds 68.75 mV to V, which
+makes them fire in the next step. Input acts on g here: a stimulus of 2000 mV at ``refractory`` 0 does just that.
 """
 
 from __future__ import annotations

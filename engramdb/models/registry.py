@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from engramdb.errors import InvalidInput
-from engramdb.models.model import COUNTS, Model
+from engramdb.models.model import Model
 
 GROUP = "engramdb.models"
 
@@ -35,11 +35,10 @@ def _enter(model: Model) -> Model:
     """Check what can be checked without an engram, and register."""
     where = f'neuron model "{model.name}"'
     names = [field.name for field in model.fields]
-    taken = {*(field.name for field in COUNTS), "id"}
     if not model.state:
         raise InvalidInput(f"{where}: state must have at least one field")
     for name in names:
-        if not name.isidentifier() or names.count(name) > 1 or (name in taken and name not in {f.name for f in COUNTS}):
+        if not name.isidentifier() or names.count(name) > 1 or name == "id":
             raise InvalidInput(f'{where}: "{name}" cannot be the name of a field; it is taken or no identifier')
     for field in model.state:
         if field.dtype != "float32":

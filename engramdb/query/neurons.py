@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
-from engramdb.parameters import LayerParameters
+from engramdb.parameters import given, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import charged_fields, column_of
 from engramdb.store import STORED, Store
@@ -88,51 +88,53 @@ class Present:
             out[column][found] = values[place[found]]
         return out
 
-    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
+    def fields(self, ids: IdArray, state: Mapping[str, npt.NDArray[Any]], store: Store) -> dict[str, npt.NDArray[Any]]:
         """All fields of the models of ``ids`` but their counts, (n,) by name; NaN where a neuron's model has no such.
 
-        ``ids``: sorted, as far as their layers go.
+        ``ids``: sorted and distinct; ``state``: what :meth:`state` says of them; ``store`` has the parameters that they
+        were given of their own.
         """
-        state = self.state(ids)
         out: dict[str, npt.NDArray[Any]] = {}
         for layer_index, part in by_layer(ids):
-            own = LayerParameters(self._spec.layer(layer_index), self._spec.seed, self._spec.dt_ms)
+            own = parameters_of_layer(self._spec.layer(layer_index), self._spec)
             columns = {field.name: column_of(place, field.name) for place, field in enumerate(own.model.state)}
             values = {name: _of(state, column, part) for name, column in columns.items()}
-            for shown in own.model.absolute:
-                values[shown.name] = own.constant(shown.rest, ids[part]) + values[shown.of]
+            if own.model.absolute:
+                constants = own.constants(ids[part], given(store, own.columns, ids[part]))
+                for shown in own.model.absolute:
+                    values[shown.name] = np.float32(constants[shown.rest]) + values[shown.of]
             for field in (*own.model.absolute, *own.model.state):
                 out.setdefault(field.name, np.full(len(ids), np.nan, dtype=np.float32))[part] = values[field.name]
         return {**out, "refractory": state["refractory"]}
-
-    def awake(self, ids: IdArray) -> npt.NDArray[np.bool_]:
-        """Which of ``ids`` are charged."""
-        awake = np.zeros(len(ids), dtype=bool)
-        for values in self.state(ids).values():
-            awake |= values != 0
-        return awake
 
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
         if self._live is None:
             nobody = np.zeros(len(ids), dtype=bool)
-            return nobody, History(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, bool))
+            return nobody, History(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, bool))
+        from engramdb.kernels import rows
+
         held = self._live.lookup(ids)
         record = np.where(held >= 0, self._live.slots.record[np.maximum(held, 0)], -1)
         resident = record >= 0
-        records, place = self._live.records, record[resident]
-        return resident, History(
-            records["spike_count"][place], records["last_spike"][place], records["offset"][place] >= 0
-        )
+        found = self._live.records[record[resident]]
+        on_top = found["flags"] & rows.ON_TOP != 0
+        # who has fired and whose row has not been read yet will have it when the spike arrives
+        active = (found["offset"] >= 0) | (on_top & (found["spike_count"] > 0))
+        return resident, History(found["spike_count"], found["last_spike"], active, on_top)
 
 
 @dataclass(frozen=True)
 class History:
-    """Counts of neurons whose record is in RAM, and whether their row is too; arrays of equal length."""
+    """Counts of neurons whose record is in RAM, and whether they are active; arrays of equal length.
+
+    Counts ``on_top`` are those since the store was last asked: they come on top of what it has.
+    """
 
     spike_count: npt.NDArray[np.uint32]
     last_spike: npt.NDArray[np.int64]
-    row_loaded: npt.NDArray[np.bool_]
+    active: npt.NDArray[np.bool_]
+    on_top: npt.NDArray[np.bool_]
 
 
 def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring], present: Present) -> Neurons:
@@ -159,16 +161,37 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
             degree[ruled] = wiring().degrees(unique[ruled])
     # what is in RAM is newer than what the store has
     resident, history = present.history(unique)
-    spike_count[resident], last_spike[resident] = history.spike_count, history.last_spike
-    recorded |= resident
+    spike_count[resident] = history.spike_count + np.where(history.on_top, spike_count[resident], np.uint32(0))
+    silent_since = history.on_top & (history.last_spike == 0)
+    last_spike[resident] = np.where(silent_since, last_spike[resident], history.last_spike)
+    recorded[resident] |= history.spike_count > 0
     active = np.zeros(n, dtype=bool)
-    active[resident] = history.row_loaded
-    awake = present.awake(unique)
+    active[resident] = history.active
+    kept = present.state(unique)
+    awake = np.zeros(n, dtype=bool)
+    for values in kept.values():
+        awake |= values != 0
+
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
-    fields = {**present.fields(unique), "spike_count": spike_count, "last_spike": last_spike}
+    fields = {**present.fields(unique, kept, store), "spike_count": spike_count, "last_spike": last_spike}
     return Neurons(
         ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
     )
+
+
+def parameters_of(ids: IdArray, spec: Spec, store: Store) -> dict[str, npt.NDArray[np.float64]]:
+    """Parameters of ``ids`` (as in :func:`look_up`), float64 (n,) by name; NaN where they are not given, or not had."""
+    unique, back = np.unique(ids, return_inverse=True)
+    out: dict[str, npt.NDArray[np.float64]] = {}
+    for layer_index, part in by_layer(unique):
+        own = parameters_of_layer(spec.layer(layer_index), spec)
+        values = own.values(unique[part], given(store, own.columns, unique[part]))
+        for parameter, value in values.items():
+            if parameter in own.initially:
+                continue
+            column = out.setdefault(parameter, np.full(len(unique), np.nan))
+            column[part] = np.nan if value is None else value
+    return {name: values[back] for name, values in out.items()}
 
 
 def _of(state: Mapping[str, npt.NDArray[Any]], column: str, part: slice) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer
+from engramdb.delays import DelayArray, chosen, end_to_end
 from engramdb.spec import Spec
 from engramdb.store import STORED, Records, Store
 
@@ -66,6 +67,13 @@ def whole_rows(ids: IdArray, store: Store, wiring: Callable[[], Wiring]) -> Reco
     projection[of_store], target[of_store], weight[of_store] = found.projection, found.target, found.weight
     if made is not None:
         projection[~of_store], target[~of_store], weight[~of_store] = made.projection, made.target, made.weight
+    delay = None
+    if found.delay is not None or (made is not None and made.delay is not None):
+        delay = np.empty(indptr[-1], dtype=np.uint16)
+        if found.delay is not None:
+            delay[of_store] = found.delay
+        if made is not None:
+            delay[~of_store] = made.delay
     state: dict[str, npt.NDArray[Any]] = {
         "spike_count": np.zeros(len(ids), dtype=np.uint32),
         "last_spike": np.zeros(len(ids), dtype=np.int64),
@@ -74,13 +82,13 @@ def whole_rows(ids: IdArray, store: Store, wiring: Callable[[], Wiring]) -> Reco
         for name, column in state.items():
             column[known] = found.state[name]
     kind = np.full(len(ids), STORED, dtype=np.uint8)
-    return Records(ids, state, kind, indptr, projection, target, weight)
+    return Records(ids, state, kind, indptr, projection, target, weight, delay=delay)
 
 
 def outgoing(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Synapses:
     """The row of ``neuron_id``, as the store has it or as its wiring rule gives it."""
     row = whole_rows(np.array([neuron_id], dtype=np.uint64), store, wiring)
-    return _synapses(neuron_id, "out", spec, row.target, row.weight, row.projection)
+    return _synapses(neuron_id, "out", spec, row.target, row.weight, row.projection, row.delay)
 
 
 def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Synapses:
@@ -88,12 +96,13 @@ def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiri
 
     The scan reads every stored row of the layers that project here, leaf by leaf.
     """
-    sources, projection, weight = wiring().sources(neuron_id)
+    sources, projection, weight, delay = wiring().sources(neuron_id)
     virtual = np.ones(len(sources), dtype=bool)
     for _, part in by_layer(sources):
         found = store.find(np.unique(sources[part]), query=True)
         virtual[part] = ~np.isin(sources[part], found.ids[found.row_kind == STORED])
     parts = [(sources[virtual], weight[virtual], projection[virtual])]
+    delays = [chosen(delay, virtual)]
     post = spec.layer(int(neuron_id) >> 48)
     for name in dict.fromkeys(p.pre for p in spec.all_projections if p.post == post.name):
         for records in store.scan(spec.layer(name).index):
@@ -101,7 +110,9 @@ def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiri
             if len(hit):
                 row = np.searchsorted(records.indptr, hit, side="right") - 1
                 parts.append((records.ids[row], records.weight[hit], records.projection[hit]))
-    return _synapses(neuron_id, "in", spec, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+                delays.append(chosen(records.delay, hit))
+    partners, weight, projection = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _synapses(neuron_id, "in", spec, partners, weight, projection, end_to_end(delays))
 
 
 def _synapses(
@@ -111,8 +122,9 @@ def _synapses(
     partners: IdArray,
     weight: npt.NDArray[np.float32],
     projection: npt.NDArray[np.uint16],
+    delay: DelayArray | None,
 ) -> Synapses:
-    delays = spec.delays[projection]
+    delays = spec.ticks_of(projection, delay)
     order = np.lexsort((projection, partners, delays))
     names = [spec.all_projections[p].name or "" for p in projection[order]]
     return Synapses(int(neuron_id), direction, partners[order], weight[order], delays[order], names)

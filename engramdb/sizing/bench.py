@@ -47,6 +47,10 @@ class Workload:
 
 WORKLOADS = (
     Workload("tick", "T1", "a tick of 1M LIF neurons, k = 12 random, all resident", "engramdb.sizing.workload_tick"),
+    Workload("flat", "T3", "the same activity in networks of any size", "engramdb.sizing.workload_flat"),
+    Workload("spill", "T4", "activity that moves through four times the memory", "engramdb.sizing.workload_spill"),
+    Workload("spill-random", "T4", "the same without any locality", "engramdb.sizing.workload_spill_random"),
+    Workload("delays", "T1", "a tick with 1, 10 and 100 delays", "engramdb.sizing.workload_delays"),
     Workload("memory", "T7", "bytes of RAM per neuron, by its state", "engramdb.sizing.workload_memory"),
     Workload("bytes", "S4", "bytes on disk per neuron", "engramdb.sizing.workload_bytes"),
     Workload("codecs", "S4", "codecs on columns as leaves have them", "engramdb.sizing.workload_codecs"),

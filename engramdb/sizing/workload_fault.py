@@ -57,7 +57,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
                     began = time.perf_counter()
                     os.pread(file.fileno(), ref.length, ref.offset)
                     read = time.perf_counter()
-                    _decode(record)
+                    decode_columns(record)
                     least.append((time.perf_counter() - began) * 1e3)
                     reads.append((read - began) * 1e3)
 
@@ -85,7 +85,7 @@ def _forget(pack: Path) -> None:
             os.close(handle)
 
 
-def _decode(record: Record) -> list[npt.NDArray[Any]]:
+def decode_columns(record: Record) -> list[npt.NDArray[Any]]:
     """All columns, decoded."""
     return [
         column.decode(entry.codec, record.data[entry.offset : entry.offset + entry.nbytes], entry.dtype, entry.shape)

@@ -39,15 +39,19 @@ def warmed_up(path: Path, threads: int) -> engramdb.Engram:
     """The engram at ``path``, past its beginning and with all rows in RAM; no checkpoint falls due soon."""
     e = engramdb.open(path, "r+", threads=threads, memory="8GiB")
     e.run(_WARM_UP_TICKS)
-    # those that fire rarely would bring their rows in one by one while the clock runs
+    load_every_row(e)
+    e.checkpoint()
+    e.run(5)
+    return e
+
+
+def load_every_row(e: engramdb.Engram) -> None:
+    """Those that fire rarely would bring their rows in one by one while the clock runs."""
     working_set = e._live.working_set
     for start in range(0, len(e), _LOADED_AT_ONCE):
         ids = np.arange(start, min(len(e), start + _LOADED_AT_ONCE), dtype=np.uint64)
         working_set.load(working_set.hold(ids), evict=False)
     assert e.stats()["active"] == len(e), "everything is resident"
-    e.checkpoint()
-    e.run(5)
-    return e
 
 
 def ticks_of(e: engramdb.Engram, ticks: int) -> tuple[float, int, int]:

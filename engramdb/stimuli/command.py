@@ -90,7 +90,9 @@ def poisson(
     return Command("poisson", {"number": number, "start": start, "stop": stop}, arrays)
 
 
-def play(number: int, tick: int, ids: IdArray, ticks: Any, amplitude: Any, *, last: bool = True) -> Command:
+def play(
+    number: int, tick: int, ids: IdArray, ticks: Any, amplitude: Any, *, part: int = 0, last: bool = True
+) -> Command:
     """Given spikes, or a part of them: ``ticks`` are those of the engram, later than the present one."""
     given = np.asarray(ticks)
     if given.dtype.kind not in "iu" and given.size:
@@ -107,7 +109,7 @@ def play(number: int, tick: int, ids: IdArray, ticks: Any, amplitude: Any, *, la
     if len(at) and int(at.max()) >= EVER:
         raise InvalidInput(f"ticks: {int(at.max())} is too far away")
     amplitudes = one(amplitude_mv(amplitude, len(ids)))
-    return Command("play", {"number": number, "last": last}, arrays_of(ids, at, amplitudes))
+    return Command("play", {"number": number, "part": part, "last": last}, arrays_of(ids, at, amplitudes))
 
 
 def stop(numbers: Sequence[int]) -> Command:

@@ -46,7 +46,7 @@ class Stimuli:
 
         ``stimulate``: ``start``, ``duration`` (one, or one for each step; None: without end), arrays ``id`` and
         ``amplitude`` (float32 mV, one for each id and step). ``poisson``: ``start``, ``stop``, arrays ``id``, ``rate``,
-        ``amplitude``. ``play``: ``last`` says whether the train is whole with this part; arrays of
+        ``amplitude``. ``play``: the ``part`` (from 0), and whether it is the ``last``; arrays of
         :func:`engramdb.stimuli.command.arrays_of`. ``stop_stimuli``: ``numbers``. All but the last have a ``number``.
         """
         number = int(meta.get("number", self.next_number))
@@ -55,7 +55,7 @@ class Stimuli:
         if kind == "play":
             part = train.of_arrays(number, arrays)
             self._admit(part.nbytes, f"{len(part.ids):,} more spikes of a train")
-            return lambda: self._take_part(part, whole=meta["last"])
+            return lambda: self._take_part(part, begins=meta["part"] == 0, whole=meta["last"])
         if kind == "poisson":
             ids, rates, amplitude = arrays["id"], arrays["rate"], arrays["amplitude"]
             self._admit(
@@ -78,9 +78,9 @@ class Stimuli:
         self.next_number = max(self.next_number, number + 1)
         self._count_bytes()
 
-    def _take_part(self, part: Train, *, whole: bool) -> None:
-        if self._parts and self._parts[0].number != part.number:
-            self.drop_parts()
+    def _take_part(self, part: Train, *, begins: bool, whole: bool) -> None:
+        if begins:  # parts before it are of a train that never became whole
+            self._parts = []
         self._parts.append(part)
         self._count_bytes()
         if whole:

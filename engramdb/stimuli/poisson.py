@@ -38,10 +38,12 @@ class Poisson:
         self._fixed = fixed(self.amplitude_mv)
         self._wheel = poisson.Wheel(
             head=np.empty(_lists(rates), dtype=np.int32),
+            link=np.empty(len(ids), dtype=np.int32),
             target=np.zeros(len(ids), dtype=poisson.TARGET),
             counters=np.zeros(2, dtype=np.int64),
         )
         self._wheel.target["id"] = ids
+        self._slots, self._epoch = np.empty(len(ids), dtype=np.int32), -1
         self._drawn = max(tick, start - 1)
         self._places: Int64Array = np.empty(0, dtype=np.int64)
         self._events = self._places
@@ -60,9 +62,23 @@ class Poisson:
         if tick != self._drawn:  # a tick that was taken back comes again with the same events
             self._draw(tick)
         if len(self._places):
-            held = working_set.hold(self._wheel.target["id"][self._places])
+            held = self._held(working_set)
             amplitude = self._fixed[self._places] if len(self._fixed) > 1 else self._fixed
             slots.add_input(working_set.slots, held, amplitude * self._events)
+
+    def _held(self, working_set: WorkingSet) -> Int64Array:
+        """The slots of those that are due; known ones are not looked up again while none is freed."""
+        ids = self._wheel.target["id"]
+        if self._epoch == working_set.epoch:
+            held = self._slots[self._places].astype(np.int64)
+            unknown = np.flatnonzero(held < 0)
+            if len(unknown):
+                held[unknown] = working_set.hold(ids[self._places[unknown]])
+        if self._epoch != working_set.epoch:
+            held = working_set.hold(ids[self._places])
+            self._slots[:], self._epoch = -1, working_set.epoch
+        self._slots[self._places] = held
+        return held
 
     def _draw(self, tick: int) -> None:
         poisson.turn(self._wheel, tick)
@@ -82,7 +98,7 @@ class Poisson:
 
 def nbytes_of(neurons: int, rates: int, amplitudes: int) -> int:
     """Bytes of a stimulus of so many neurons, rates and amplitudes, but for its lists."""
-    return neurons * poisson.TARGET.itemsize + 8 * rates + 12 * amplitudes
+    return neurons * (poisson.TARGET.itemsize + 8) + 8 * rates + 12 * amplitudes
 
 
 def _lists(rates: Float64Array) -> int:

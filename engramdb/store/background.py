@@ -14,12 +14,12 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: Thread | None = None
-        self._stop = Event()
+        self._stop, self._over = Event(), Event()
         self._error: BaseException | None = None
 
     def idle(self) -> bool:
         """Whether it is over; if not, it is told to leave what can be left."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None or self._over.is_set():
             return True
         self._stop.set()
         return False
@@ -28,24 +28,29 @@ class Background:
         """Run ``work`` in a thread; the one before must be over."""
         assert self._thread is None, "one thing at a time"
         self._stop.clear()
+        self._over.clear()
 
         def run() -> None:
             try:
                 work(self._stop.is_set)
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 self._error = error
+            finally:
+                self._over.set()
 
-        self._thread = Thread(target=run, name="engramdb-behind")
-        self._thread.start()
+        thread = Thread(target=run, name="engramdb-behind")
+        thread.start()  # where there can be no further thread, nothing goes on
+        self._thread = thread
 
     def wait(self, *, stop: bool = True) -> None:
         """Until it is over; with ``stop``, tell it to leave what can be left. Raises what it raised."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        if self._thread is None:
             return
         if stop:
             self._stop.set()
-        thread.join()
+        # not join: where Ctrl-C ends that, Python takes the thread for dead, and it must be waited for again
+        self._over.wait()
+        self._thread = None
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, format_id
+from engramdb.delays import chosen, end_to_end
 from engramdb.errors import InvalidInput
-from engramdb.store.records import FORGOTTEN, GENERATED, KEEP, Array, IndexArray, Records, check_same_columns, gather
+from engramdb.store.records import (
+    FORGOTTEN,
+    GENERATED,
+    KEEP,
+    OWN,
+    Array,
+    IndexArray,
+    Records,
+    check_same_columns,
+    gather,
+)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -28,11 +42,28 @@ def given(changes: Records, column: str) -> Mask:
     return (changes.row_kind != FORGOTTEN) if kept is None else ~kept & (changes.row_kind != FORGOTTEN)
 
 
-def born(changes: Records) -> Records:
+def with_own(changes: Records, fresh: Mask, columns: Iterable[str]) -> Records:
+    """``changes`` in which nothing is left open in columns of parameters: neurons that are given none keep theirs,
+    and ``fresh`` ones, which are not stored yet, have NaN. ``columns``: names of all columns there are."""
+    own = [name for name in {*columns, *changes.state} if name.startswith(OWN)]
+    if not own:
+        return changes
+    state, kept = dict(changes.state), dict(changes.kept)
+    for name in own:
+        if name not in state:
+            state[name], kept[name] = np.full(len(changes), np.nan), np.ones(len(changes), bool)
+        if name in kept:
+            state[name] = np.where(kept[name] & fresh, np.nan, state[name])
+            kept[name] = kept[name] & ~fresh
+    return replace(changes, state=state, kept={name: mask for name, mask in kept.items() if mask.any()})
+
+
+def born(changes: Records, columns: Iterable[str] = ()) -> Records:
     """``changes`` to neurons that are not stored yet, as whole records: KEEP becomes GENERATED, FORGOTTEN goes.
 
-    Raises InvalidInput, naming the first neuron that lacks a state column.
+    ``columns``: those of what is stored. Raises InvalidInput, naming the first neuron that lacks a state column.
     """
+    changes = with_own(changes, np.ones(len(changes), bool), columns)
     for column, kept in changes.kept.items():
         if (kept & (changes.row_kind != FORGOTTEN)).any():
             first = int(changes.ids[int(np.argmax(kept & (changes.row_kind != FORGOTTEN)))])
@@ -56,7 +87,7 @@ def apply(stored: Records, changes: Records) -> Records:
     forgotten = changes.row_kind == FORGOTTEN
     fresh = changes.take(np.flatnonzero(~known))
     _check_columns(stored, changes)
-    fresh = born(fresh)
+    fresh = born(fresh, stored.state)
     if len(fresh):
         check_same_columns(stored, fresh)
     state = dict(stored.state)
@@ -69,8 +100,9 @@ def apply(stored: Records, changes: Records) -> Records:
     gone = place[known & forgotten]
     if not (len(fresh) or rewritten.size or gone.size):
         return Records(
-            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight
-        )
+            stored.ids, state, stored.row_kind, stored.indptr, stored.projection, stored.target, stored.weight,
+            delay=stored.delay,
+        )  # fmt: skip
     # where each row comes from: the stored ones, the changes, and the new neurons, laid end to end
     rows = np.arange(len(stored))
     rows[place[rewritten]] = len(stored) + rewritten
@@ -93,6 +125,7 @@ def apply(stored: Records, changes: Records) -> Records:
         projection=np.concatenate([source.projection for source in sources])[synapse],
         target=np.concatenate([source.target for source in sources])[synapse],
         weight=np.concatenate([source.weight for source in sources])[synapse],
+        delay=chosen(end_to_end([source.delay for source in sources]), synapse),
     )  # fmt: skip
 
 
@@ -139,6 +172,7 @@ def compose(older: Records, newer: Records) -> Records:
         projection=np.concatenate([older.projection, newer.projection])[synapse],
         target=np.concatenate([older.target, newer.target])[synapse],
         weight=np.concatenate([older.weight, newer.weight])[synapse],
+        delay=chosen(end_to_end([older.delay, newer.delay]), synapse),
     )  # fmt: skip
 
 

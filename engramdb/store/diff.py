@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.delays import DelayArray, chosen
 from engramdb.errors import InvalidInput
 from engramdb.store.changes import find_in
 from engramdb.store.directory import Directory
@@ -31,7 +32,10 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Rows(Protocol):
-    """Rows of n neurons end to end: int64 (n + 1,), uint16 (nnz,), uint64 (nnz,), float32 (nnz,)."""
+    """Rows of n neurons end to end: int64 (n + 1,), uint16 (nnz,), uint64 (nnz,), float32 (nnz,), uint16 (nnz,).
+
+    ``delay``: None where every synapse has that of its projection.
+    """
 
     @property
     def indptr(self) -> IndexArray: ...
@@ -41,6 +45,8 @@ class Rows(Protocol):
     def target(self) -> IdArray: ...
     @property
     def weight(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def delay(self) -> DelayArray | None: ...
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ class Changes:
     """Neurons of one segment that differ: ``ids`` uint64 (n,), increasing, and ``what`` uint8 (n,), bits as above.
 
     The synapses of all of them: how many only the later place has, how many only the earlier one, and of those that
-    both have with another weight how much it grew (float64, mV). A synapse is the same in both if its source, target
-    and projection are, and its place among those of the row that share them.
+    both have with another weight how much it grew (float64, mV). A synapse is the same in both if its source, target,
+    projection and delay are, and its place among those of the row that share them.
     """
 
     ids: IdArray
@@ -231,6 +237,7 @@ class _Csr:
     projection: npt.NDArray[np.uint16]
     target: IdArray
     weight: npt.NDArray[np.float32]
+    delay: DelayArray | None
 
     @property
     def row(self) -> IndexArray:
@@ -239,7 +246,8 @@ class _Csr:
 
 def _take(rows: Rows, index: IndexArray) -> _Csr:
     indptr, synapse = gather(rows.indptr, index)
-    return _Csr(indptr, rows.projection[synapse], rows.target[synapse], rows.weight[synapse])
+    delay = chosen(rows.delay, synapse)
+    return _Csr(indptr, rows.projection[synapse], rows.target[synapse], rows.weight[synapse], delay)
 
 
 def _rows(records: Records, place: IndexArray, stored: Mask, ids: IdArray, generate: Callable[[IdArray], Rows]) -> _Csr:
@@ -253,13 +261,22 @@ def _rows(records: Records, place: IndexArray, stored: Mask, ids: IdArray, gener
     indptr = np.zeros(ids.size + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     of_store = np.repeat(stored, lengths)
+    none = own.delay is None and made.delay is None
     rows = _Csr(
-        indptr, np.empty(indptr[-1], np.uint16), np.empty(indptr[-1], np.uint64), np.empty(indptr[-1], np.float32)
-    )
+        indptr, np.empty(indptr[-1], np.uint16), np.empty(indptr[-1], np.uint64), np.empty(indptr[-1], np.float32),
+        None if none else np.empty(indptr[-1], np.uint16),
+    )  # fmt: skip
     rows.projection[of_store], rows.projection[~of_store] = own.projection, made.projection
     rows.target[of_store], rows.target[~of_store] = own.target, made.target
     rows.weight[of_store], rows.weight[~of_store] = own.weight, made.weight
+    if rows.delay is not None:
+        rows.delay[of_store], rows.delay[~of_store] = _delays(own), _delays(made)
     return rows
+
+
+def _delays(rows: Rows) -> DelayArray:
+    """Zeros where every synapse has that of its projection: equal where those are."""
+    return np.zeros(rows.target.size, np.uint16) if rows.delay is None else rows.delay
 
 
 def _rows_differ(one: _Csr, other: _Csr) -> Mask:
@@ -269,6 +286,7 @@ def _rows_differ(one: _Csr, other: _Csr) -> Mask:
     alike = np.flatnonzero(~differ)
     left, right = _take(one, alike), _take(other, alike)
     unlike = (left.target != right.target) | (left.weight != right.weight) | (left.projection != right.projection)
+    unlike |= _delays(left) != _delays(right)
     differ[alike] = np.bincount(left.row[unlike], minlength=alike.size) > 0
     return differ
 
@@ -279,12 +297,13 @@ def _match(one: _Csr, other: _Csr) -> tuple[IndexArray, IndexArray, IndexArray, 
     row = np.concatenate([one.row, other.row])
     projection = np.concatenate([one.projection, other.projection])
     target = np.concatenate([one.target, other.target])
+    delay = np.concatenate([_delays(one), _delays(other)])
     weight = np.concatenate([one.weight, other.weight]).astype(np.float64)
     later = np.repeat([False, True], [one.target.size, other.target.size])
-    ordinal = _ordinals(row, projection, target, later)
-    order = np.lexsort((later, ordinal, projection, target, row))
+    ordinal = _ordinals(row, delay, projection, target, later)
+    order = np.lexsort((later, ordinal, delay, projection, target, row))
     row, later, weight = row[order], later[order], weight[order]
-    keys = [key[order] for key in (ordinal, projection, target)]
+    keys = [key[order] for key in (ordinal, delay, projection, target)]
     pair = row[1:] == row[:-1]
     for key in keys:
         pair &= key[1:] == key[:-1]
@@ -301,11 +320,13 @@ def _match(one: _Csr, other: _Csr) -> tuple[IndexArray, IndexArray, IndexArray, 
     )
 
 
-def _ordinals(row: IndexArray, projection: npt.NDArray[np.uint16], target: IdArray, later: Mask) -> IndexArray:
-    """The place of each synapse among those of its row, on its side, that share projection and target."""
-    order = np.lexsort((projection, target, later, row))  # stable: equal ones keep the order of their row
+def _ordinals(
+    row: IndexArray, delay: DelayArray, projection: npt.NDArray[np.uint16], target: IdArray, later: Mask
+) -> IndexArray:
+    """The place of each synapse among those of its row, on its side, that share delay, projection and target."""
+    order = np.lexsort((delay, projection, target, later, row))  # stable: equal ones keep the order of their row
     new = np.ones(row.size, bool)
-    for key in (row, later, target, projection):
+    for key in (row, later, target, projection, delay):
         new[1:] &= key[order][1:] == key[order][:-1]
     new[:1] = False
     # so far: whether each is like the one before it

@@ -216,7 +216,8 @@ class Directory:
 
     def segments(self, layer: int | None = None) -> list[int]:
         """Segments that have leaves, sorted, as (layer << 16 | segment)."""
-        found = {segment for segment, table in self._tables.items() if len(table)}
+        # copied: rows that are made ahead, in a thread, look for their last leaf meanwhile
+        found = {segment for segment, table in tuple(self._tables.items()) if len(table)}
         for line, upto in self._chain:
             low = 0
             while low < 1 << 64:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.delays import DelayArray
 from engramdb.store.changes import given
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, BadRecord, Identity, Record, encode_record
 from engramdb.store.records import GENERATED, STORED, Records
@@ -19,6 +20,8 @@ from engramdb.store.targets import from_steps, to_steps
 STATE_PREFIX, GIVEN_PREFIX = "state.", "given."
 _NEURON_BYTES = 12  # id and degree
 _SYNAPSE_BYTES = 8  # weight and target
+_BOOL, _FLOAT32 = np.dtype(np.bool_), np.dtype(np.float32)
+_UINT8, _UINT16, _UINT32, _UINT64 = (np.dtype(f"u{nbytes}") for nbytes in (1, 2, 4, 8))
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def _row_columns(records: Records) -> dict[str, npt.NDArray[Any]]:
         "target_step": step,
         "target_far": far,
         "weight": records.weight,
+        **({} if records.delay is None else {"delay": records.delay}),
     }
 
 
@@ -108,15 +112,15 @@ def decode_leaf(record: Record) -> Records:
     if identity.kind != LEAF:
         raise BadRecord(f"it is a record of kind {identity.kind}, not a leaf")
     rows, synapses = identity.rows, identity.synapses
-    ids = _column(record, "id", np.uint64, (rows,))
+    ids = record.column("id", _UINT64, (rows,))
     state = {}
     for name, entry in record.columns.items():
         if name.startswith(STATE_PREFIX):
             if entry.shape[:1] != (rows,):
                 raise BadRecord(f"column {name} has shape {entry.shape} for {rows} neurons")
             state[name.removeprefix(STATE_PREFIX)] = record.column(name)
-    row_kind = _column(record, "row_kind", np.uint8, (rows,))
-    return Records(ids, state, row_kind, *_decode_rows(record, ids, synapses))
+    row_kind = record.column("row_kind", _UINT8, (rows,))
+    return Records(ids, state, row_kind, *_decode_rows(record, ids, synapses), delay=_decode_delay(record, synapses))
 
 
 def decode_array(record: Record, name: str) -> npt.NDArray[Any]:
@@ -129,7 +133,7 @@ def decode_array(record: Record, name: str) -> npt.NDArray[Any]:
     indptr = _decode_indptr(record, record.identity.rows, record.identity.synapses)
     if name == "indptr":
         return indptr
-    return _decode_targets(record, _column(record, "id", np.uint64, (record.identity.rows,)), indptr)
+    return _decode_targets(record, record.column("id", _UINT64, (record.identity.rows,)), indptr)
 
 
 def decode_delta(record: Record) -> Records:
@@ -138,16 +142,16 @@ def decode_delta(record: Record) -> Records:
         raise BadRecord(f"it is a record of kind {record.identity.kind}, not a delta")
     ids = record.column("id")
     rows = ids.size
-    _column(record, "id", np.uint64, (rows,))
+    record.column("id", _UINT64, (rows,))
     changes = Records.of_state(ids, {})
-    changes.row_kind = _column(record, "row_kind", np.uint8, (rows,))
+    changes.row_kind = record.column("row_kind", _UINT8, (rows,))
     for column in record.columns:
         if not column.startswith(STATE_PREFIX):
             continue
         name = column.removeprefix(STATE_PREFIX)
         values = record.column(column)
         if GIVEN_PREFIX + name in record.columns:
-            mask = _column(record, GIVEN_PREFIX + name, np.bool_, (rows,))
+            mask = record.column(GIVEN_PREFIX + name, _BOOL, (rows,))
             if values.shape[:1] != (np.count_nonzero(mask),):
                 raise BadRecord(f"column {column} has shape {values.shape} for {np.count_nonzero(mask)} neurons")
             whole = np.zeros((rows, *values.shape[1:]), values.dtype)
@@ -160,6 +164,7 @@ def decode_delta(record: Record) -> Records:
     if "degree" in record.columns:
         synapses = math.prod(record.columns["weight"].shape) if "weight" in record.columns else 0
         changes.indptr, changes.projection, changes.target, changes.weight = _decode_rows(record, ids, synapses)
+        changes.delay = _decode_delay(record, synapses)
     return changes
 
 
@@ -169,31 +174,30 @@ def _decode_rows(
     indptr = _decode_indptr(record, ids.size, synapses)
     return (
         indptr,
-        _column(record, "projection", np.uint16, (synapses,)),
+        record.column("projection", _UINT16, (synapses,)),
         _decode_targets(record, ids, indptr),
-        _column(record, "weight", np.float32, (synapses,)),
+        record.column("weight", _FLOAT32, (synapses,)),
     )
 
 
+def _decode_delay(record: Record, synapses: int) -> DelayArray | None:
+    """None where every synapse has the delay of its projection."""
+    return record.column("delay", _UINT16, (synapses,)) if "delay" in record.columns else None
+
+
 def _decode_indptr(record: Record, rows: int, synapses: int) -> npt.NDArray[np.int64]:
-    degree = _column(record, "degree", np.uint32, (rows,))
-    indptr = np.zeros(rows + 1, np.int64)
-    np.cumsum(degree, out=indptr[1:])
+    degree = record.column("degree", _UINT32, (rows,))
+    indptr = np.empty(rows + 1, np.int64)
+    indptr[0], indptr[1:] = 0, degree
+    np.cumsum(indptr, out=indptr)  # in one type: three times as fast
     if indptr[-1] != synapses:
         raise BadRecord(f"its degrees add up to {indptr[-1]}, not to {synapses}")
     return indptr
 
 
-def _column(record: Record, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    entry = record.columns.get(name)
-    if entry is not None and (entry.dtype != dtype or entry.shape != shape):
-        raise BadRecord(f"column {name} is {entry.dtype} {entry.shape}, not {np.dtype(dtype)} {shape}")
-    return record.column(name)
-
-
 def _decode_targets(record: Record, ids: IdArray, indptr: npt.NDArray[np.int64]) -> IdArray:
     far = record.column("target_far")
-    if far.dtype != np.uint64 or far.ndim != 1:
+    if far.dtype != _UINT64 or far.ndim != 1:
         raise BadRecord(f"column target_far is {far.dtype} {far.shape}")
     step = record.column("target_step")
     if step.shape != (indptr[-1],) or step.dtype.kind != "i":

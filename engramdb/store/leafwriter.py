@@ -14,7 +14,7 @@ import numpy as np
 
 from engramdb.address import LOCAL_BITS, SEGMENT_BITS
 from engramdb.errors import DiskFull, InvalidInput, LeafDamaged
-from engramdb.store.changes import apply, born, compose, find_in, given
+from engramdb.store.changes import apply, born, compose, find_in, given, with_own
 from engramdb.store.directory import Directory, by_segment
 from engramdb.store.leaf import LeafPolicy, encode_delta, encode_leaf, encode_tombstone
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, Identity, PackWriter
@@ -286,10 +286,11 @@ def _settled(stored: Records, changes: Records) -> Records:
     _, known = find_in(stored.ids, changes.ids)
     if known.all():
         return changes
-    fresh = born(changes.take(np.flatnonzero(~known)))
+    fresh = born(changes.take(np.flatnonzero(~known)), stored.state)
     if len(fresh):
         check_same_columns(stored, fresh)
     settled = changes.take(np.flatnonzero(known | (changes.row_kind != FORGOTTEN)))
     _, known = find_in(stored.ids, settled.ids)
+    settled = with_own(settled, ~known, stored.state)
     settled.row_kind[~known & (settled.row_kind == KEEP)] = GENERATED
     return settled

@@ -7,6 +7,7 @@ the layout byte by byte.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import struct
 import time
@@ -32,19 +33,21 @@ LEAF, DELTA, STATE, LABELS, TOMBSTONE = 1, 2, 3, 4, 5
 
 _FIXED = struct.Struct("<8sHBxIQ11QI")
 _ENTRY = struct.Struct("<BBBBQQI")
+_NDIM = 3  # where an entry says how many dimensions there are
 _CRC = struct.Struct("<I")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OPEN_PACKS = 64
 
 Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
+"""What was read: parts of it are views, and the checksum and the codecs take them as they are."""
 
 
 class BadRecord(Exception):
     """Bytes in a pack that are not the record they should be; the message says what is wrong."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What a record is a version of. All but ``kind``, ``line`` and ``commit`` are 0 unless it is a leaf.
 
     ``low`` is the smallest id the leaf may hold, ``first`` and ``last`` those it does hold. ``base`` is the
@@ -82,19 +85,29 @@ class Record:
 
     identity: Identity
     columns: Mapping[str, Column]
-    data: bytes
+    data: Bytes
 
-    def column(self, name: str) -> Array:
-        """One column decoded, after its CRC was checked. Raises :class:`BadRecord`."""
-        raw = self.encoded(name)
-        entry = self.columns[name]
+    def column(self, name: str, dtype: np.dtype[Any] | None = None, shape: tuple[int, ...] = ()) -> Array:
+        """One column decoded, after its CRC was checked. Raises :class:`BadRecord`.
+
+        ``dtype`` and ``shape`` are what it must have, where that is known.
+        """
+        entry = self.columns.get(name)
+        if entry is None:
+            raise BadRecord(f"column {name} is missing")
+        _, own_dtype, own_shape, codec, offset, nbytes, crc = entry
+        if dtype is not None and (own_dtype != dtype or own_shape != shape):
+            raise BadRecord(f"column {name} is {own_dtype} {own_shape}, not {dtype} {shape}")
+        raw = self.data[offset : offset + nbytes]
+        if crc32c(raw) != crc:
+            raise BadRecord(f"column {name} fails its checksum")
         try:
-            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
+            return column.decode(codec, raw, own_dtype, own_shape)
         except column.BadColumn as error:
             raise BadRecord(f"column {name} cannot be decoded: {error}") from error
 
-    def encoded(self, name: str) -> bytes:
-        """One column as it is stored, after its CRC was checked. Raises :class:`BadRecord`."""
+    def encoded(self, name: str) -> Bytes:
+        """One column as it is stored, after its CRC was checked: a part of ``data``. Raises :class:`BadRecord`."""
         entry = self.columns.get(name)
         if entry is None:
             raise BadRecord(f"column {name} is missing")
@@ -104,10 +117,14 @@ class Record:
         return raw
 
 
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli)."""
-    value: int = google_crc32c.value(data)
+def _of_bytes(data: bytes | Bytes) -> int:
+    """Where there is no compiled one: Python's adds up elements, and those of an array do not grow."""
+    value: int = google_crc32c.value(bytes(data))
     return value
+
+
+crc32c: Callable[[bytes | Bytes], int] = google_crc32c.value if google_crc32c.implementation == "c" else _of_bytes
+"""CRC-32C (Castagnoli)."""
 
 
 def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[bytes, int]:
@@ -136,20 +153,23 @@ def encode_record(identity: Identity, arrays: Mapping[str, Array]) -> tuple[byte
     return b"".join([header, _CRC.pack(crc), *bodies]), crc
 
 
-def parse_record(data: bytes, header_crc: int | None = None) -> Record:
+def parse_record(data: bytes | Bytes, header_crc: int | None = None) -> Record:
     """The record in ``data``, which must be exactly its bytes. Columns are checked when they are decoded.
 
     ``header_crc``: what the catalog says it is. Raises :class:`BadRecord`.
     """
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, np.uint8)
     if len(data) < _FIXED.size + _CRC.size:
         raise BadRecord(f"the file ends after {len(data)} bytes of it")
-    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data)
+    magic, version, kind, header_bytes, record_bytes, *fields, _, count = _FIXED.unpack_from(data.data)
     if magic != MAGIC:
         raise BadRecord("no record begins here")
     if not _FIXED.size + _CRC.size <= header_bytes <= len(data):
         raise BadRecord("its header fails its checksum")
-    (crc,) = _CRC.unpack_from(data, header_bytes - _CRC.size)
-    if crc32c(data[: header_bytes - _CRC.size]) != crc:
+    header = data[:header_bytes].tobytes()
+    (crc,) = _CRC.unpack_from(header, header_bytes - _CRC.size)
+    if crc32c(header[: -_CRC.size]) != crc:
         raise BadRecord("its header fails its checksum")
     if version > FORMAT_VERSION:
         raise BadRecord(f"it has format {version}, and this EngramDB reads up to {FORMAT_VERSION}")
@@ -161,19 +181,29 @@ def parse_record(data: bytes, header_crc: int | None = None) -> Record:
     at = _FIXED.size
     try:
         for _ in range(count):
-            name_len, dtype_len, codec, ndim, offset, nbytes, column_crc = _ENTRY.unpack_from(data, at)
-            at += _ENTRY.size
-            shape = struct.unpack_from(f"<{ndim}Q", data, at)
-            at += 8 * ndim
-            name = data[at : at + name_len].decode()
-            dtype = np.dtype(data[at + name_len : at + name_len + dtype_len].decode())
+            entry = _entry(header[at + _NDIM])
+            name_len, dtype_len, codec, _, offset, nbytes, column_crc, *shape = entry.unpack_from(header, at)
+            at += entry.size
+            name, dtype = _named(header[at : at + name_len + dtype_len], name_len)
             at += name_len + dtype_len
-            if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > len(data):
+            if dtype.kind not in "biufc" or offset < header_bytes or offset + nbytes > record_bytes:
                 raise BadRecord(f"column {name} lies outside it")
-            columns[name] = Column(name, dtype, shape, codec, offset, nbytes, column_crc)
-    except (struct.error, UnicodeDecodeError, TypeError) as error:
+            columns[name] = Column._make((name, dtype, tuple(shape), codec, offset, nbytes, column_crc))
+    except (struct.error, IndexError, UnicodeDecodeError, TypeError) as error:
         raise BadRecord(f"its column table is malformed: {error}") from error
     return Record(Identity(kind, *fields), columns, data)
+
+
+@functools.cache
+def _entry(ndim: int) -> struct.Struct:
+    """An entry of the column table with its shape."""
+    return struct.Struct(f"{_ENTRY.format}{ndim}Q")
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(text: bytes, name_len: int) -> tuple[str, np.dtype[Any]]:
+    """Name and type of a column: the same few in every leaf."""
+    return text[:name_len].decode(), np.dtype(text[name_len:].decode())
 
 
 def new_name() -> str:
@@ -298,7 +328,7 @@ class Packs:
                 with self._lock:
                     self._leave(entry)
 
-    def _pread(self, pack: int, offset: int, length: int) -> bytes:
+    def _pread(self, pack: int, offset: int, length: int) -> Bytes:
         try:
             entry = self._enter(pack)
         except FileNotFoundError:
@@ -307,7 +337,7 @@ class Packs:
             size = self._files.size(entry.handle)
             if offset < 0 or length < 0 or offset + length > size:
                 raise BadRecord(f"it lies outside the file, which ends after {size} bytes")
-            return self._files.pread(entry.handle, length, offset)
+            return np.frombuffer(self._files.pread(entry.handle, length, offset), np.uint8)
         except FileNotFoundError:  # an object store says so only now
             raise BadRecord("the file is missing") from None
         except OSError as error:
@@ -321,7 +351,7 @@ class Packs:
         record = self.read(pack, offset, length, header_crc)
         for name in record.columns:
             record.encoded(name)
-        return record.data
+        return record.data.tobytes()
 
     def forget(self, pack: int) -> None:
         """Close the file of a pack that is deleted, as soon as nobody reads from it."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,14 +26,6 @@ class BadVersion(BadRecord):
     def __init__(self, ref: LeafRef, problem: str) -> None:
         super().__init__(problem)
         self.ref = ref
-
-
-@contextlib.contextmanager
-def _told_of(ref: LeafRef) -> Iterator[None]:
-    try:
-        yield
-    except BadRecord as error:
-        raise BadVersion(ref, str(error)) from error
 
 
 class LeafReader:
@@ -99,34 +90,39 @@ class LeafReader:
 
     def check(self, ref: LeafRef) -> Records:
         """The leaf's records, with what lies beneath it read from disk or the cache. Raises BadVersion."""
-        above: list[Records] = []
         while True:
-            with _told_of(ref):
-                record, ref = self.record(ref)
-                if ref.kind != DELTA:
-                    break
-                above.append(decode_delta(record))
-            beneath = self.beneath(ref)
-            if beneath is None:
-                now = self._at(ref.line, ref.low, ref.commit)
+            try:
+                return self._put_together(ref)
+            except BadVersion:
+                now = None
+                with contextlib.suppress(CatalogDamaged):
+                    now = self._at(ref.line, ref.low, ref.commit)
                 if now is None or now == ref:
+                    raise
+                ref = now  # compacted since this handle looked, and gc may have freed what it was
+
+    def _put_together(self, ref: LeafRef) -> Records:
+        above: list[Records] = []
+        known: Records | None = None
+        while known is None:
+            try:
+                record, ref = self.record(ref)
+                if ref.kind == LEAF:
+                    known = decode_leaf(record)
+                elif ref.kind == TOMBSTONE:
+                    known = Records.empty()
+                else:
+                    above.append(decode_delta(record))
+            except BadRecord as error:
+                raise BadVersion(ref, str(error)) from error
+            if known is None:
+                beneath = self.beneath(ref)
+                if beneath is None:
                     raise BadVersion(ref, f"the version beneath it, of commit {ref.base}, is missing")
-                above.pop()  # compacted since this handle looked, and what lay beneath is gone: read what is there now
-                ref = now
-                continue
-            known = self._cached(beneath)
-            if known is not None:
-                records = known
-                break
-            ref = beneath
-        if ref.kind == LEAF:
-            with _told_of(ref):
-                records = decode_leaf(record)
-        elif ref.kind == TOMBSTONE:
-            records = Records.empty()
+                ref, known = beneath, self._cached(beneath)
         for changes in reversed(above):
-            records = apply(records, changes)
-        return records
+            known = apply(known, changes)
+        return known
 
     def changes(self, ref: LeafRef) -> Records:
         """What a DELTA changes in the version beneath it. Raises LeafDamaged."""
@@ -163,14 +159,15 @@ class LeafReader:
         Raises BadRecord.
         """
         try:
-            return self._record_at(ref), ref
+            return self.record_at(ref), ref
         except (BadRecord, CatalogDamaged):  # or a pack that is no more
             now = self.unnamed.get((ref.low, ref.commit)) or self._at(ref.line, ref.low, ref.commit)
             if now is None or now == ref:
                 raise
-            return self._record_at(now), now
+            return self.record_at(now), now
 
-    def _record_at(self, ref: LeafRef) -> Record:
+    def record_at(self, ref: LeafRef) -> Record:
+        """The record of a version where ``ref`` says that it lies. Raises BadRecord, CatalogDamaged."""
         return self._checked(ref, self._packs.read(ref.pack, ref.offset, ref.length, ref.header_crc))
 
     def _checked(self, ref: LeafRef, record: Record) -> Record:
@@ -183,7 +180,7 @@ class LeafReader:
         if record.identity != expected:
             wrong = [
                 f"{name} {value} where the catalog has {getattr(expected, name)}"
-                for name, value in dataclasses.asdict(record.identity).items()
+                for name, value in record.identity._asdict().items()
                 if value != getattr(expected, name)
             ]
             raise BadRecord(f"it is another record than the one the catalog names: {', '.join(wrong)}")

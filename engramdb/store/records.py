@@ -6,19 +6,24 @@ A record is a neuron's id, its state columns, and its row of outgoing synapses i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, format_id
+from engramdb.delays import DelayArray, chosen, end_to_end
 from engramdb.errors import InvalidInput
 
 KEEP, STORED, GENERATED, FORGOTTEN = 0, 1, 2, 3
 """Row kinds. STORED: the row given here. GENERATED: the row that the layer's wiring rule generates; no synapse is
 stored. In changes only: KEEP: leave the stored row as it is (a neuron not yet stored becomes GENERATED); FORGOTTEN:
 the neuron has no record any more."""
+
+OWN = "param."
+"""Names of state columns that hold a parameter of each neuron begin with it: float64, NaN where it has none of its own.
+A neuron that is not stored yet and is given no such value gets NaN."""
 
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
@@ -35,6 +40,8 @@ class Records:
     - ``indptr``: int64 (n + 1,), non-decreasing from 0; rows that are not STORED have length zero
     - ``projection``: uint16 (nnz,); ``target``: uint64 (nnz,); ``weight``: float32 (nnz,), finite.
       Within a row the order is the caller's, and is kept.
+    - ``delay``: uint16 (nnz,), ticks, at least 1, where synapses of a projection can differ in theirs: in the records
+      of an engram either all with synapses have it, or none; None where every synapse has that of its projection.
     - ``kept``: bool (n,) for some state columns, in changes only: the neurons that keep the value they have. A column
       that is not in ``state`` at all is kept by every neuron. A neuron that is not stored yet needs all columns.
     """
@@ -47,6 +54,7 @@ class Records:
     target: IdArray
     weight: npt.NDArray[np.float32]
     kept: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    delay: DelayArray | None = None
 
     def __len__(self) -> int:
         return int(self.ids.size)
@@ -59,7 +67,8 @@ class Records:
     def nbytes(self) -> int:
         """Bytes of all arrays together."""
         own = (self.ids, self.row_kind, self.indptr, self.projection, self.target, self.weight)
-        return sum(a.nbytes for a in own) + sum(a.nbytes for a in self.state.values())
+        delays = 0 if self.delay is None else self.delay.nbytes
+        return sum(a.nbytes for a in own) + sum(a.nbytes for a in self.state.values()) + delays
 
     @classmethod
     def empty(cls) -> Records:
@@ -90,10 +99,17 @@ class Records:
             target=self.target[low:high],
             weight=self.weight[low:high],
             kept={name: mask[start:stop] for name, mask in self.kept.items()},
+            delay=None if self.delay is None else self.delay[low:high],
         )
+
+    def copy(self) -> Records:
+        """The same in arrays of their own."""
+        return Records(**{one.name: _copied(getattr(self, one.name)) for one in fields(self)})
 
     def take(self, index: IndexArray) -> Records:
         """The neurons at ``index`` (int64 (m,), increasing), copied."""
+        if index.size == 1:  # what a fault most often is after
+            return self.part(int(index[0]), int(index[0]) + 1).copy()
         indptr, synapse = gather(self.indptr, index)
         return Records(
             ids=self.ids[index],
@@ -104,7 +120,14 @@ class Records:
             target=self.target[synapse],
             weight=self.weight[synapse],
             kept={name: mask[index] for name, mask in self.kept.items()},
+            delay=chosen(self.delay, synapse),
         )
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: column.copy() for name, column in value.items()}
+    return None if value is None else value.copy()
 
 
 def gather(indptr: IndexArray, index: IndexArray) -> tuple[IndexArray, IndexArray]:
@@ -135,6 +158,7 @@ def concatenate(parts: Sequence[Records]) -> Records:
         projection=np.concatenate([part.projection for part in parts]),
         target=np.concatenate([part.target for part in parts]),
         weight=np.concatenate([part.weight for part in parts]),
+        delay=end_to_end([part.delay for part in parts]),
     )
 
 
@@ -150,10 +174,11 @@ def check_same_columns(one: Records, other: Records) -> None:
         raise InvalidInput(f"state columns differ within one layer: {left} and {right}")
 
 
-def validate(changes: Records, projections: int) -> None:
+def validate(changes: Records, projections: int, *, delays: bool = False) -> None:
     """Raise InvalidInput, naming the first neuron that is wrong, unless every promise of :class:`Records` holds.
 
-    ``projections``: how many the engram has; projection numbers lie in 0..projections - 1.
+    ``projections``: how many the engram has; projection numbers lie in 0..projections - 1. ``delays``: whether its
+    synapses have delays of their own.
     """
     n, nnz = len(changes), int(changes.target.size)
     for name, array, dtype, shape in (
@@ -163,6 +188,7 @@ def validate(changes: Records, projections: int) -> None:
         ("projection", changes.projection, np.uint16, (nnz,)),
         ("target", changes.target, np.uint64, (nnz,)),
         ("weight", changes.weight, np.float32, (nnz,)),
+        *(() if changes.delay is None else [("delay", changes.delay, np.uint16, (nnz,))]),
     ):
         if array.dtype != dtype or array.shape != shape:
             raise InvalidInput(f"{name} must be {np.dtype(dtype)} {shape}, not {array.dtype} {array.shape}")
@@ -190,6 +216,12 @@ def validate(changes: Records, projections: int) -> None:
     _refuse(changes, lengths >= 1 << 32, "a row holds fewer than 2^32 synapses")
     if nnz and int(changes.projection.max()) >= projections:
         raise InvalidInput(f"projection {int(changes.projection.max())} is not one of the engram's {projections}")
+    if nnz and (changes.delay is not None) != delays:
+        has = "have delays of their own" if delays else "have the delays of their projections"
+        raise InvalidInput(f"synapses of this engram {has}: delay {'is missing' if delays else 'must be None'}")
+    if changes.delay is not None and nnz and not changes.delay.min():
+        neuron = int(changes.ids[np.searchsorted(changes.indptr, int(np.argmin(changes.delay)), side="right") - 1])
+        raise InvalidInput(f"a synapse of neuron {format_id(neuron)} has delay 0; the least is one tick")
     if not np.isfinite(changes.weight).all():
         at = int(np.flatnonzero(~np.isfinite(changes.weight))[0])
         neuron = int(changes.ids[np.searchsorted(changes.indptr, at, side="right") - 1])

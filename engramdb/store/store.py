@@ -26,7 +26,7 @@ from engramdb.kernels import KERNEL_VERSION
 from engramdb.spec import Spec
 from engramdb.store.background import Background, Stopped
 from engramdb.store.catalog import FILE_NAME, Catalog
-from engramdb.store.changes import apply, find_in
+from engramdb.store.changes import apply, find_in, with_own
 from engramdb.store.column import load_codecs
 from engramdb.store.compaction import DUE, Compacted, Progress
 from engramdb.store.creation import create_engram
@@ -43,7 +43,7 @@ from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
 from engramdb.store.readahead import read_leaves
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import Records, concatenate, validate
+from engramdb.store.records import OWN, Records, concatenate, validate
 from engramdb.store.state import read_state
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
@@ -303,9 +303,13 @@ class Store:
             for ref, start, stop in located
             if ref.first <= int(ids[stop - 1]) and int(ids[start]) <= ref.last
         ]
+        if len(parts) == 1:  # a fault: nothing comes next
+            leaves: Iterable[Records] = [self._leaves.read(parts[0][0], query=query)]
+        else:
+            read = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
+            leaves = (leaf for _, leaf in read)
         found = []
-        leaves = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
-        for (_, wanted), (_, leaf) in zip(parts, leaves, strict=True):
+        for (_, wanted), leaf in zip(parts, leaves, strict=True):
             place, there = find_in(leaf.ids, wanted)
             if there.any():
                 found.append(leaf.take(place[there]))
@@ -348,9 +352,15 @@ class Store:
         All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged, DiskFull.
         """
         with self._writing() as writer:
-            validate(changes, len(self.spec.all_projections))
+            validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if len(changes):
-                writer.write(changes)
+                writer.write(self._with_own(changes))
+
+    def _with_own(self, changes: Records) -> Records:
+        """``changes`` with all columns of parameters that their layer has."""
+        index = int(changes.ids[0]) >> 48
+        columns = [OWN + name for layer in self.spec.layers if layer.index == index for name in layer.columns]
+        return with_own(changes, np.zeros(len(changes), bool), columns)
 
     # commits and their state
 
@@ -381,9 +391,9 @@ class Store:
 
             def work(stopped: Stopped) -> None:
                 try:
-                    found = [part for part in changes() if len(part)]
+                    found = [self._with_own(part) for part in changes() if len(part)]
                     for part in found:
-                        validate(part, len(self.spec.all_projections))
+                        validate(part, len(self.spec.all_projections), delays=self.spec.varying_delays)
                 except BaseException as error:
                     behind.set_exception(error)
                     raise

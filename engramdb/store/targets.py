@@ -34,13 +34,28 @@ def to_steps(ids: IdArray, indptr: npt.NDArray[np.int64], target: IdArray) -> tu
     rows = max(int(np.searchsorted(indptr, _SAMPLE, side="right")) - 1, 1)
     first = ids[:rows], indptr[: rows + 1], target[: indptr[rows]] if ids.size else target
     spread = float(_bits(np.ptp(first[2] & np.uint64(MAX_LOCAL)))) if first[2].size else 0.0
-    costs = [_cost(_measure(*first, dtype)[0], spread) for dtype in _STEPS]
-    narrowest = next(dtype for dtype, cost in zip(_STEPS, costs, strict=True) if cost <= _TOLERANCE * min(costs))
     kernel = _kernel()
+    costs: list[float] = []
+    for dtype in _STEPS:
+        step, far = _measured(kernel, *first, dtype)
+        costs.append(_cost(step, spread))
+        if not far.size:
+            break  # in a wider type the steps are the same
+    narrowest = next(dtype for dtype, cost in zip(_STEPS, costs, strict=False) if cost <= _TOLERANCE * min(costs))
+    return _measured(kernel, ids, indptr, target, narrowest)
+
+
+def _measured(
+    kernel: ModuleType | None,
+    ids: IdArray,
+    indptr: npt.NDArray[np.int64],
+    target: IdArray,
+    dtype: type[np.signedinteger[Any]],
+) -> tuple[StepArray, IdArray]:
     if kernel is None:
-        return _measure(ids, indptr, target, narrowest)
-    step, far = np.empty(target.size, narrowest), np.empty(target.size, np.uint64)
-    found = kernel.measure(ids, indptr, target, _reach(narrowest), step, far)
+        return _measure(ids, indptr, target, dtype)
+    step, far = np.empty(target.size, dtype), np.empty(target.size, np.uint64)
+    found = kernel.measure(ids, indptr, target, _reach(dtype), step, far)
     return step, far[:found].copy()
 
 
@@ -93,10 +108,11 @@ def from_steps(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far
 
 def _kernel() -> ModuleType | None:
     """The compiled kernels, once there were enough leaves: loading them takes longer than decoding a few."""
+    loaded = sys.modules.get(_KERNELS)
+    if loaded is not None:
+        return loaded
     enough = _MANY if "numba" in sys.modules else _VERY_MANY
-    if _KERNELS not in sys.modules and next(_leaves) < enough:
-        return None
-    return import_module(_KERNELS)
+    return None if next(_leaves) < enough else import_module(_KERNELS)
 
 
 def _walk(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far: IdArray) -> IdArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from tests.peers import double
 from tests.peers.double import Network
 
 LARGEST_TIE_MV = 0.005
-"""Of the potential, in double precision, from the threshold where rasters part: what is nearer to rest than some 0.001 mV
-is put to rest here and not there, and several such steps can add up."""
+"""Of the potential, in double precision, from the threshold where rasters part: what is nearer to rest than some
+0.001 mV is put to rest here and not there, and several such steps can add up."""
 LARGEST_DOUBLE_TIE_MV = 1e-9  # where two simulators part that both step in double precision
 _BIN_MS = 10.0
 _PAIRED = 200  # neurons, the busiest
@@ -123,7 +123,7 @@ def agreement(peer: str, network: Network, here: Spikes, there: Spikes, twin: Sp
     first, who = first_difference(ours, theirs)
     twin_first, twin_who = first_difference(twin.pairs, theirs)
     asked = {tick: places for tick, places in ((first, who), (twin_first, twin_who)) if tick is not None}
-    margins = double.run(network, ask=tuple(asked)).asked
+    margins = double.run(replace(network, ticks=max(asked, default=0)), ask=tuple(asked)).asked if asked else {}
     tie = float(np.abs(margins[first][who]).max()) if first is not None else 0.0
     twin_tie = float(np.abs(margins[twin_first][twin_who]).max()) if twin_first is not None else 0.0
     explanation = "every spike is the same"

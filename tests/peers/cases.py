@@ -115,7 +115,7 @@ def brunel(folder: Path) -> Iterator[Case]:
     Its in-degrees of 1000 and 250 are divided by 5 and its jumps of 0.1 mV multiplied by 5, so that the mean input
     stays. The external spikes, 1000 inputs at twice the rate that reaches the threshold by itself, are drawn once.
     """
-    j, g, excitatory, dt, ticks = 0.5, 5.0, 200, 0.1, 5000
+    j, g, excitatory, dt, ticks = 0.5, 5.0, 200, 0.1, 3000
     params = {"v_rest": 0.0, "v_reset": 10.0, "v_threshold": 20.0, "tau": 20.0, "refractory": 2.0}
     layers = [Layer(name, params=params, segments=[n]) for name, n in (("exc", 2000), ("inh", 500))]
     between = [
@@ -134,7 +134,7 @@ def brunel(folder: Path) -> Iterator[Case]:
 @contextmanager
 def exponential(folder: Path) -> Iterator[Case]:
     """Excitation and inhibition in a random network of ``lif_exp``, neurons with a bias of their own."""
-    ticks, dt = 5000, 0.1
+    ticks, dt = 3000, 0.1
     params = {"tau": 20.0, "tau_syn": 5.0, "refractory": 2.0, "bias": (6.0, 14.0)}
     layers = [Layer(name, model="lif_exp", params=params, segments=[n]) for name, n in (("exc", 1600), ("inh", 400))]
     between = [
@@ -152,10 +152,10 @@ def fly(folder: Path) -> Iterator[Case]:
     """``lif_shiu`` with its published parameters on a made-up connectome whose degrees have heavy tails.
 
     5000 neurons, of which 30 % inhibit; a pair that is joined has 5 synapses or more, of 0.275 mV each, as in the
-    published data. 60 neurons without refractoriness are driven at 150 Hz. A pulse makes them fire in the next tick:
+    published data. 150 neurons without refractoriness are driven at 150 Hz. A pulse makes them fire in the next tick:
     there 68.75 mV of potential, here the current that adds as much in that tick.
     """
-    n, driven, ticks, dt = 5000, 60, 5000, 0.1
+    n, driven, ticks, dt = 5000, 150, 3000, 0.1
     random = np.random.default_rng(10)
     out_degree = np.minimum(random.lognormal(3.0, 1.1, n), 1500).astype(np.int64)
     attraction = random.lognormal(0.0, 1.0, n)
@@ -171,9 +171,7 @@ def fly(folder: Path) -> Iterator[Case]:
         Layer("driven", model="lif_shiu", params={"refractory": 0.0}, segments=[driven]),
         Layer("brain", model="lif_shiu", segments=[n - driven]),
     ]
-    between = [
-        Projection(a, b, Explicit(), delay_ms=1.8) for a in ("driven", "brain") for b in ("driven", "brain")
-    ]
+    between = [Projection(a, b, Explicit(), delay_ms=1.8) for a in ("driven", "brain") for b in ("driven", "brain")]
     with make(folder, Spec(seed=23, layers=layers, projections=between, dt_ms=dt)) as e:
         ids = ids_of(e)
         e.connect(ids[pre], ids[post], weight)
@@ -195,7 +193,7 @@ def network_of(case: Case) -> Network:
         values = model.values(layer.params)
         bias = draw(values.get("bias", 0.0), e.spec.seed, ids[own], BIAS).astype(np.float64)
         v_infinite[own] = values["v_rest"] + bias
-        refractory[own] = int(model.constants(values, e.spec.dt_ms)["refractory_ticks"])
+        refractory[own] = int(model.constants({**values, "bias": 0.0}, e.spec.dt_ms)["refractory_ticks"])
     return Network(
         model=layer.model, dt_ms=e.spec.dt_ms, ticks=case.ticks, tau=values["tau"], tau_syn=values.get("tau_syn", 1.0),
         v_threshold=values["v_threshold"], v_reset=values["v_reset"], v_init=v_infinite, v_infinite=v_infinite,

@@ -1,7 +1,7 @@
 """The definition in double precision: what the peers would give if they did as we do, but for the rounding.
 
-Where a run here and a run in a peer part, this one tells why: if it goes with the peer, the difference is that of float32
-and float64 and nothing else. It knows no rest: potentials decay for ever, as they do in the peers.
+Where a run here and a run in a peer part, this one tells why: if it goes with the peer, the difference is that of
+float32 and float64 and nothing else. It knows no rest: potentials decay for ever, as they do in the peers.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 Knows nothing of EngramDB. What has to be mapped, and why:
 
 - tick t (from 1) is Brian2's step t - 1;
-- in a tick of ``lif`` and ``lif_exp`` input comes before the test. Brian2 tests before it adds, so ``synapses`` go before
-  ``thresholds`` in its schedule; a spike of one step is then taken up by ``synapses`` in the next one, so Brian2's delay
-  is one tick less. ``lif_shiu`` is a program for Brian2 and follows its own schedule, with the delay as it is;
-- a neuron that stands still for r ticks after its spike has a refractory time of r + 1 steps in Brian2, which counts from
-  the start of the step of the spike;
+- in a tick of ``lif`` and ``lif_exp`` input comes before the test. Brian2 tests before it adds, so ``synapses`` go
+  before ``thresholds`` in its schedule; a spike of one step is then taken up by ``synapses`` in the next one, so
+  Brian2's delay is one tick less. ``lif_shiu`` is a program for Brian2 and follows its own schedule, with the delay as
+  it is;
+- a neuron that stands still for r ticks after its spike has a refractory time of r + 1 steps in Brian2, which counts
+  from the start of the step of the spike;
 - the potential is absolute here (mV), in double precision, integrated exactly; inputs to a refractory neuron are lost
   because of ``(unless refractory)``, which the current of ``lif_exp`` does not have.
 """

@@ -1,9 +1,9 @@
 """Runs a network in NEST: ``python run_nest.py NETWORK.npz RESULT.npz``, in the environment that has NEST.
 
-Knows nothing of EngramDB. ``lif`` is ``iaf_psc_delta`` and ``lif_exp`` is ``iaf_psc_exp``; both take input before the test,
-delays and refractory times are the same number of steps, and tick t is the step that ends at t dt. A weight w in mV is the
-jump of the potential in the first, and w C_m / tau pA of current in the second. Input comes from spike generators over
-synapses of one step, so it must be sent one step before it arrives.
+Knows nothing of EngramDB. ``lif`` is ``iaf_psc_delta`` and ``lif_exp`` is ``iaf_psc_exp``; both take input before the
+test, delays and refractory times are the same number of steps, and tick t is the step that ends at t dt. A weight w in
+mV is the jump of the potential in the first, and w C_m / tau pA of current in the second. Input comes from spike
+generators over synapses of one step, so it must be sent one step before it arrives.
 """
 
 from __future__ import annotations

@@ -162,6 +162,8 @@ def check_records(ref: LeafRef, records: Records, sizes: Sizes | None, projectio
         raise BadRecord("a synapse belongs to a projection that does not exist")
     if not np.isfinite(records.weight).all():
         raise BadRecord("a weight is not finite")
+    if records.delay is not None and records.delay.size and not records.delay.min():
+        raise BadRecord("a delay is 0 ticks")
 
 
 def exist(ids: npt.NDArray[np.uint64], sizes: Sizes) -> bool:

@@ -71,5 +71,6 @@ def array_of(records: Records, name: str) -> Array:
         "target": records.target,
         "weight": records.weight,
         "projection": records.projection,
+        "delay": np.empty(0, np.uint16) if records.delay is None else records.delay,
     }
     return arrays[name]

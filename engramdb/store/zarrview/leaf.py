@@ -6,6 +6,7 @@ top of it is a group ``delta-<commit>``. The leaf's attribute ``versions`` lists
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import format_id, unpack
-from engramdb.errors import EngramError
+from engramdb.errors import CatalogDamaged, EngramError
 from engramdb.store import column
 from engramdb.store.cache import Cache
 from engramdb.store.leaf import GIVEN_PREFIX, STATE_PREFIX
@@ -63,7 +64,8 @@ class Leaves(Group):
     def __init__(self, store: Store, layer: int | None = None, *, core: bool = False) -> None:
         self._store, self._layer, self._core = store, layer, core
         self._recent: Cache[Stack] = Cache(_RECENT_BYTES)
-        self._depths: dict[int, int] = {}  # how many versions each leaf had that was looked at
+        self._shown: dict[int, tuple[LeafRef, ...]] = {}
+        """The versions of each leaf with deltas that was looked at: what is shown stays what it was, once compacted."""
 
     def attributes(self) -> dict[str, Any]:
         return {
@@ -86,6 +88,21 @@ class Leaves(Group):
         known = self._recent.get(top)
         if known is not None:
             return known
+        stack = Stack(tuple(self._as_shown(top) or self._as_found(top)))
+        if len(stack.versions) > 1:
+            self._shown[top.leaf] = tuple(version.ref for version in stack.versions)
+        self._recent.put(top, stack)
+        return stack
+
+    def _as_shown(self, top: LeafRef) -> list[Version]:
+        """The versions that were shown before, if there were any and all of them lie where they lay."""
+        reader = self._store.reader
+        with contextlib.suppress(BadRecord, CatalogDamaged):
+            return [Version(ref, reader.record_at(ref)) for ref in self._shown.get(top.leaf, ())]
+        return []
+
+    def _as_found(self, top: LeafRef) -> list[Version]:
+        """The versions as they lie now, which must be those that were shown before."""
         reader = self._store.reader
         versions: list[Version] = []
         ref: LeafRef | None = top
@@ -102,15 +119,17 @@ class Leaves(Group):
                 reader.read(top)  # raises LeafDamaged unless all that has happened is that it was compacted
                 raise _compacted(top)
             ref = beneath
-        if self._depths.setdefault(top.leaf, len(versions)) != len(versions):
+        shown = self._shown.get(top.leaf, ())
+        if shown and [ref.commit for ref in shown] != [version.ref.commit for version in versions]:
             raise _compacted(top)  # the metadata that somebody may have got from here do not fit what is there now
-        stack = Stack(tuple(versions))
-        self._recent.put(top, stack)
-        return stack
+        return versions
 
 
 def _compacted(ref: LeafRef) -> EngramError:
-    return EngramError(f"leaf {ref.leaf} has been compacted since it was first looked at: open the view again")
+    return EngramError(
+        f"leaf {ref.leaf} has been compacted since it was first looked at, and gc has freed what it was: "
+        "open the view again"
+    )
 
 
 class Leaf(Group):
@@ -238,7 +257,7 @@ class StoredColumn(Array):
     def _encoded(self) -> bytes:
         """Raises LeafDamaged where the column fails its checksum."""
         try:
-            return self._version.record.encoded(self._entry.name)
+            return self._version.record.encoded(self._entry.name).tobytes()
         except BadRecord as error:
             raise self._reader.damaged(self._version.ref, error) from error
 
@@ -263,7 +282,7 @@ class StoredColumn(Array):
 def _dimensions(entry: Column, record: Record) -> tuple[str, ...]:
     """Names of its dimensions: the same where columns of one record have the same length for the same reason."""
     name = entry.name
-    if name in ("projection", "target_step", "weight"):
+    if name in ("projection", "target_step", "weight", "delay"):
         first = "synapse"
     elif name.startswith(STATE_PREFIX) and GIVEN_PREFIX + name.removeprefix(STATE_PREFIX) in record.columns:
         first = GIVEN_PREFIX + name.removeprefix(STATE_PREFIX)

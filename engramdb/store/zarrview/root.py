@@ -48,7 +48,8 @@ class Root(Group):
                     "name": projection.name,
                     "pre": projection.pre,
                     "post": projection.post,
-                    "delay_ms": projection.delay_ms,
+                    # None where each synapse has its own, in the array ``delay``
+                    "delay_ms": None if spec.varying_delays else projection.delay_ms,
                     "sign": projection.sign,
                 }
                 for projection in spec.all_projections

@@ -23,7 +23,7 @@ from engramdb.layer import Layer
 from engramdb.store.directory import LeafTable
 from engramdb.store.leaf import STATE_PREFIX
 from engramdb.store.pack import LEAF, BadRecord
-from engramdb.store.records import GENERATED, STORED, IndexArray, Records
+from engramdb.store.records import GENERATED, OWN, STORED, IndexArray, Records
 from engramdb.store.store import Store
 from engramdb.store.versions import LeafRef
 from engramdb.store.zarrview.column import array_of, read_array
@@ -75,6 +75,7 @@ _ROWS = (
     Column("weight", SYNAPSE, np.dtype("<f4")),
     Column("projection", SYNAPSE, np.dtype("<u2")),
 )
+_DELAY = Column("delay", SYNAPSE, np.dtype("<u2"))
 _DESCRIBED: dict[str, dict[str, Any]] = {
     "id": {"description": "neuron id: layer << 48 | segment << 32 | local; strictly increasing"},
     "row_kind": {
@@ -87,6 +88,7 @@ _DESCRIBED: dict[str, dict[str, Any]] = {
     "target": {"description": "id of the neuron onto which the synapse leads"},
     "weight": {"description": "synaptic weight", "units": "mV"},
     "projection": {"description": "position in the list of projections that the root group has"},
+    "delay": {"description": "ticks from the spike of the source until the weight arrives", "units": "ticks"},
 }
 
 
@@ -125,9 +127,13 @@ class Segment(Group):
         if column.field is None:
             return _DESCRIBED[column.name]
         about: dict[str, Any] = {"field": column.field}
-        for field in models.get(self._layer.model).fields:
+        model = models.get(self._layer.model)
+        for field in model.fields:
             if field.name == column.field:
                 about |= {"description": field.doc, "units": field.unit}
+        parameter = model.parameters.get(column.field.removeprefix(OWN)) if column.field.startswith(OWN) else None
+        if parameter is not None:
+            about |= {"description": f"{parameter.doc}; NaN: that of its layer", "units": parameter.unit}
         return about
 
     @property
@@ -138,13 +144,15 @@ class Segment(Group):
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
-        own = [column.name for column in (*_IDENTITY, *_ROWS)]
+        # where every synapse has the delay of its projection, the list in the root group says it
+        rows = (*_ROWS, _DELAY) if self._store.spec.varying_delays else _ROWS
+        own = [column.name for column in (*_IDENTITY, *rows)]
         found = self._state_columns()
         state = {
             key: Column(STATE_PREFIX + name, NEURON, found[name][0].newbyteorder("<"), found[name][1])
             for key, name in keys_of(list(found), own).items()
         }
-        return {column.name: column for column in _IDENTITY} | state | {column.name: column for column in _ROWS}
+        return {column.name: column for column in _IDENTITY} | state | {column.name: column for column in rows}
 
     def _state_columns(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Type and width of each state column, by the first leaf that is not damaged. Raises LeafDamaged if all are."""

@@ -31,7 +31,7 @@ class ZarrStore(Store):
     """The engram at ``path`` as it is at one commit; nothing of it can be changed through it.
 
     - ``/<layer>/<segment>/``: the stored neurons of a segment as regular arrays: ``id``, ``row_kind``, the state
-      columns, ``indptr``, ``target``, ``weight``, ``projection``.
+      columns, ``indptr``, ``target``, ``weight``, ``projection``, and ``delay`` where synapses have their own.
     - ``/leaves/<number>/``: what is stored of a leaf, one chunk a column.
 
     ``at``: a snapshot's name or a commit's number; otherwise the head of ``branch`` at this moment. The commit is found
