@@ -35,6 +35,7 @@ _NEAR_BUFFER = 1 << 13
 _NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
 _SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
 _PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
+_JUDGED_TICKS, _VAIN_TICKS = 16, 128  # without it where, in so many ticks, more rows were missed than read in time
 
 
 class Engine:
@@ -61,6 +62,7 @@ class Engine:
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
         self._ahead_from = 0
+        self._judged = (0, 0)
 
     def close(self) -> None:
         self.working_set.prefetch.close()
@@ -355,6 +357,12 @@ class Engine:
         arrived = self.working_set.prefetch.arrived()
         if arrived and not self.working_set.take_in(arrived):
             self._ahead_from = tick + _PAUSE_TICKS
+        if tick % _JUDGED_TICKS == 0:
+            # where what is active barely fits, rows are dropped before their use, and reading ahead doubles the reads
+            counts, (misses, in_time) = self.working_set.counts, self._judged
+            self._judged = counts["misses"], counts["prefetch_hits"]
+            if tick >= self._ahead_from and counts["misses"] - misses > counts["prefetch_hits"] - in_time:
+                self._ahead_from = tick + _VAIN_TICKS
 
     def _read_ahead(self, fired: Int64Array, tick: int) -> None:
         """Ask for the rows of neurons that have just fired, and of those that will fire soon."""

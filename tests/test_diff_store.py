@@ -45,7 +45,7 @@ def synapses(neuron: Neuron | None) -> dict[tuple[int, int, int], float]:
     found: dict[tuple[int, int, int], float] = {}
     if neuron is not None and neuron[1] == STORED:
         count: dict[tuple[int, int], int] = defaultdict(int)
-        for projection, target, weight in neuron[2]:
+        for projection, target, weight, _ in neuron[2]:
             found[projection, target, count[projection, target]] = float(np.frombuffer(weight, np.float32)[0])
             count[projection, target] += 1
     return found

@@ -149,7 +149,7 @@ def test_a_budget_too_small_for_what_is_active_stops_the_run_with_the_state_whol
         twin = twin_of(e)
         e.stimulate(np.arange(600), 16.0)
         twin.stimulate(np.arange(600), np.full(600, np.float32(16)), 1)
-        with pytest.raises(BudgetExceeded, match="memory budget of 20,000 bytes .* more are needed"):
+        with pytest.raises(BudgetExceeded, match=r"memory budget of 20,000 bytes .* more are needed"):
             e.run(50)
         reached = e.tick
     with engramdb.open(tmp_path / "net.engram", "r+", memory="64MiB") as e:

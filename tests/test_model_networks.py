@@ -17,7 +17,7 @@ from engramdb import Engram, FixedOutdegree, Layer, Projection, SmallWorld, Spec
 from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded
 from tests.modeltwin import assert_same_fields, model_twin_of
-from tests.networks import ids_of, make
+from tests.networks import edges_of, ids_of, make
 
 # of each model: dt in ms, a weight that makes a network of it busy, the drive, parameters by neuron
 DRIVEN: dict[str, tuple[float, float, float, dict[str, Any]]] = {
@@ -169,3 +169,45 @@ def test_layers_of_different_models_live_in_one_engram(tmp_path: Path) -> None:
         for layer in layers:
             shown = e.neuron(layer.index << 48).fields
             assert list(shown) == [field.name for field in models.get(layer.name).fields]
+
+
+def test_lif_shiu_spikes_as_the_published_program_does(tmp_path: Path) -> None:
+    """A network stepped in float64 as Brian2 steps the published equations: update, thresholds, synapses, resets."""
+    n, steps, delay, random = 300, 1500, 18, np.random.default_rng(8)
+    spec = Spec(
+        seed=8, dt_ms=0.1,
+        layers=[Layer("brain", model="lif_shiu", segments=[n], columns=["refractory"], delay_ms=1.8,
+                      wiring=FixedOutdegree(k=20, weight=(-8.0, 12.0)))],
+    )  # fmt: skip
+    driven = np.arange(0, n, 10)
+    kicks = random.random((steps, len(driven))) < 150 * 1e-4  # Poisson input of 150 Hz
+    with make(tmp_path, spec) as e:
+        e.set_parameters(driven, refractory=0.0)
+        pre, post, weight, _ = edges_of(e)
+        for step in np.flatnonzero(kicks.any(axis=1)):
+            e.stimulate(driven[kicks[step]], 13923.0, at=int(step) + 1)
+        run = e.run(steps, record=("spikes",))
+    rests, tau, tau_syn = -52.0, 20.0, 5.0
+    slow, fast = np.exp(-0.1 / tau), np.exp(-0.1 / tau_syn)
+    coupling = tau_syn / (tau_syn - tau) * (fast - slow)
+    v, g = np.full(n, rests), np.zeros(n)
+    last, refractory = np.full(n, -1000), np.where(np.isin(np.arange(n), driven), 0, 22)
+    matrix = np.zeros((n, n))
+    np.add.at(matrix, (post.astype(int), pre.astype(int)), weight.astype(np.float64))
+    fired: list[np.ndarray] = []
+    for step in range(steps):
+        free = step - last >= refractory
+        v = np.where(free, rests + (v - rests) * slow + g * coupling, v)
+        g = np.where(free, g * fast, g)
+        spikes = free & (v > -45.0)
+        last[spikes] = step
+        writable = free & ~spikes
+        if step >= delay:
+            g += np.where(writable, matrix @ fired[step - delay], 0.0)
+        v[driven[kicks[step]]] += 68.75
+        v[spikes], g[spikes] = rests, 0.0
+        fired.append(spikes)
+    theirs = {(int(step), int(i)) for step, who in enumerate(fired) for i in np.flatnonzero(who)}
+    ours = {(int(tick) - 1, int(i)) for tick, i in zip(*run.spikes, strict=True)}
+    assert len({i for _, i in theirs} - set(driven.tolist())) > 50, "not only those that are driven fire"
+    assert len(ours & theirs) > 0.99 * max(len(ours), len(theirs)), (len(ours), len(theirs), len(ours & theirs))

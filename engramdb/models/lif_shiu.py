@@ -15,8 +15,9 @@ in refractoriness, and is set to zero by a spike, and the threshold must be pass
 This is what the published program computes with Brian2: a neuron that spiked in step s is stepped again in step s +
 refractory / dt, so that of the 2.2 ms, 21 ticks of 0.1 ms are refractory, not 22 as in ``lif``. Its exact integration
 is that of :mod:`engramdb.models.lif_exp`. The defaults are the published ones; use them with ``dt_ms=0.1`` and
-``delay_ms=1.8``. Neurons driven by Poisson input have no refractoriness there, and an event adds 68.75 mV to V, which
-makes them fire in the next step. Input acts on g here: a stimulus of 2000 mV at ``refractory`` 0 does just that.
+``delay_ms=1.8``. Neurons driven by Poisson input have no refractoriness there (``refractory`` 0), and an event adds
+68.75 mV to V, which makes them fire in the next step. Input acts on g here: a stimulus of 68.75 / P21 = 13923 mV adds
+as much to V in that step, and the spike takes g back to zero.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Stimuli:
         if working_set.free_bytes < nbytes:
             working_set.make_room(nbytes)
         if working_set.free_bytes < nbytes:
-            raise working_set.too_small(f"{what} ({nbytes:,} bytes)")
+            raise working_set.too_small(what, nbytes - working_set.free_bytes)
 
     def _add(self, number: int, sources: list[Source]) -> None:
         self._sources += sources
