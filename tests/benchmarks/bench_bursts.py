@@ -1,4 +1,4 @@
-"""Ticks of small networks in bursts, and one kernel at a time: ``python -m tests.benchmarks.bench_bursts``.
+"""Small networks in bursts and with their kernels called one by one: ``python -m tests.benchmarks.bench_bursts``.
 
 Prints microseconds of processor time a tick (the least of several runs) and ticks a second of wall time (the most).
 """
