@@ -54,12 +54,8 @@ def main() -> None:
         began = time.perf_counter()
         nest.Simulate(float(line))
         seconds = time.perf_counter() - began
-        print(
-            seconds,
-            nest.local_spike_counter,  # of this call
-            file=answers,
-            flush=True,
-        )
+        spikes = nest.local_spike_counter  # of the last call of Simulate
+        print(seconds, spikes, file=answers, flush=True)
 
 
 if __name__ == "__main__":
