@@ -34,6 +34,7 @@ _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13
 _NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
 _SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
+_CALM_TICKS = 256  # without evictions, before bursts begin again: they read nothing ahead
 _PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
 _JUDGED_TICKS, _VAIN_TICKS = 16, 128  # without it where, in so many ticks, more rows were missed than read in time
 
@@ -62,6 +63,7 @@ class Engine:
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
         self._ahead_from = 0
+        self._evictions = self._calm_from = 0
         self._judged = (0, 0)
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class Engine:
             return Stretch(quiet)
         before = self.tick
         try:
-            if self._workers.threads == 1 or self._parts() == 1:
+            if (self._workers.threads == 1 or self._parts() == 1) and not self._memory_is_short():
                 burst = self.bursts.run(self.tick + 1, most)
                 if burst is not None:
                     stretch = self._settle_burst(burst)
@@ -105,6 +107,13 @@ class Engine:
             fired = self.last_fired if self.tick > before else NOBODY
             return Stretch(self.tick - before, np.full(self.tick - before, len(fired)), fired, error)
         return Stretch(1, np.array([len(fired)]), fired)
+
+    def _memory_is_short(self) -> bool:
+        """Whether something was evicted of late, so that rows have to be read ahead."""
+        evictions = self.working_set.counts["evictions"]
+        if evictions != self._evictions:
+            self._evictions, self._calm_from = evictions, self.tick + _CALM_TICKS
+        return self.tick < self._calm_from
 
     def _parts(self) -> int:
         return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from engramdb.errors import BudgetExceeded
-from engramdb.workingset import Int64Array
+
+Int64Array = npt.NDArray[np.int64]
 
 NOBODY: Int64Array = np.empty(0, dtype=np.int64)
 

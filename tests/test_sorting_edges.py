@@ -46,11 +46,11 @@ def random_edges(sizes: dict[tuple[int, int], int], n: int, projections: int, se
 def twin_sort(edges: Edges, delays: Sequence[int], duplicates: str) -> Edges:
     delay = np.array(delays)[edges.projection]
     order = np.lexsort((edges.weight, edges.projection, edges.post, delay, edges.pre))
-    edges = Edges(*(column[order] for column in edges))
+    edges = Edges(*(column[order] for column in edges[:4]))
     if duplicates == "keep":
         return edges
     sums: dict[tuple[int, int, int], float] = {}
-    for pre, post, weight, projection in zip(*(column.tolist() for column in edges), strict=True):
+    for pre, post, weight, projection in zip(*(column.tolist() for column in edges[:4]), strict=True):
         sums[pre, post, projection] = sums.get((pre, post, projection), 0.0) + weight
     pre, post, projection = zip(*sums, strict=True)
     columns = (pre, np.uint64), (post, np.uint64), (list(sums.values()), np.float32), (projection, np.uint16)
