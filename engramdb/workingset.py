@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import IdArray, by_layer
+from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import rows, slots
@@ -33,6 +33,7 @@ Int64Array = npt.NDArray[np.int64]
 SYNAPSE_BYTES = 14
 RECORD_BYTES = rows.RECORD.itemsize
 _LEAST_INDEX = 64
+_ENOUGH_CODES = rows.MOST_CODES // 8 * 7  # if more stay in use, they would soon be looked through again
 _COUNTS_AT_ONCE = 1 << 16
 _NOBODY: Int64Array = np.empty(0, dtype=np.int64)
 _COUNTED = (
@@ -284,7 +285,7 @@ class WorkingSet:
         """Put rows into the arena for the slots ``held``, which have records; returns how many fitted."""
         rows.add_base(self.records, self.slots.record[held], part.spike_count, part.last_spike)
         columns = part.projection, part.target, part.weight, part.delay
-        done = installed = 0
+        done = installed = out_of_codes = 0
         while True:
             limit = min(
                 int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // SYNAPSE_BYTES,
@@ -294,21 +295,41 @@ class WorkingSet:
             fitted = int(rows.install(
                 self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
             ))  # fmt: skip
-            out_of_codes = fitted < 0
-            done += -1 - fitted if out_of_codes else fitted
+            done += fitted if fitted >= 0 else -1 - fitted
             installed += int(self.slots.counters[slots.N_ROWS]) - before
             if done == len(held) or not evict:
                 break
-            if out_of_codes:
-                raise BudgetExceeded(
-                    f"{rows.MOST_CODES:,} combinations of projection, target segment and delay have come into RAM, the "
-                    "most there can be; the state is whole: open the engram again, or let delays take fewer values"
-                )
+            if fitted < 0:
+                if out_of_codes == 2:
+                    self._check_codes(held[done])
+                    break
+                self._free_codes(enough=0 if out_of_codes else _ENOUGH_CODES)
+                out_of_codes += 1
+                continue
             self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
             self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * SYNAPSE_BYTES
             evict = False
         self.counts["rows_loaded"] += installed
         return done
+
+    def _free_codes(self, enough: int) -> None:
+        """Take back the codes that no loaded row uses; where those left over are more than ``enough``, drop rows too.
+
+        Which rows were loaded before thus never decides whether another can be.
+        """
+        self._close_gaps()
+        if rows.renumber(self.slots, self.arena, self.codes) > enough:
+            self._drop_rows(spare_warm=False, want=1 << 62)
+            rows.renumber(self.slots, self.arena, self.codes)
+
+    def _check_codes(self, held: np.int64) -> None:
+        """Refuse a row for which there are too few codes though no other is loaded: it can wait for nothing."""
+        if self.slots.counters[slots.N_ROWS] == 0:
+            raise BudgetExceeded(
+                f"the synapses of neuron {format_id(int(self.slots.id[held]))} have more combinations of projection, "
+                f"target segment and delay than memory can tell apart, {rows.MOST_CODES:,}; the state is whole; let "
+                "delays take fewer values"
+            )
 
     # ---- reading ahead
 

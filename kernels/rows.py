@@ -64,7 +64,8 @@ class Codes(NamedTuple):
     """What a synapse's code means: arrays over codes.
 
     The first codes are those of the pairs (projection, segment), with the projection's delay. Where synapses have
-    delays of their own, further codes are made as rows with new combinations are installed.
+    delays of their own, further codes are made as rows with new combinations are installed; when there is none left,
+    those that no loaded row uses are taken back.
     """
 
     prefix: npt.NDArray[np.uint64]  # layer << 48 | segment << 32 of the target
@@ -101,6 +102,39 @@ def code_of(codes, pair, delay):
     codes.table[at] = np.uint32(code + 1)
     codes.made[0] = code + 1
     return code
+
+
+@njit(cache=True, nogil=True)
+def renumber(slots, arena, codes):
+    """Keep the codes of the pairs and those that the arena uses, under new numbers; returns how many they are."""
+    made = codes.made[0]
+    used = np.zeros(made, dtype=np.bool_)
+    number = np.zeros(made, dtype=np.uint16)
+    end = slots.counters[ARENA_END]
+    for j in range(end):
+        used[arena.code[j]] = True
+    codes.table[:] = 0
+    mask = np.uint64(codes.table.shape[0] - 1)
+    n = 0
+    for code in range(made):
+        pair = codes.pair[code]
+        if not used[code] and pair != code:
+            continue
+        number[code] = n
+        codes.prefix[n] = codes.prefix[code]
+        codes.delay[n] = codes.delay[code]
+        codes.layer[n] = codes.layer[code]
+        codes.pair[n] = pair
+        if pair != n:
+            at = mix64(np.uint64(pair) << np.uint64(32) | np.uint64(codes.delay[n])) & mask
+            while codes.table[at] != 0:
+                at = (at + np.uint64(1)) & mask
+            codes.table[at] = np.uint32(n + 1)
+        n += 1
+    for j in range(end):
+        arena.code[j] = number[arena.code[j]]
+    codes.made[0] = n
+    return n
 
 
 @njit(cache=True, nogil=True)

@@ -28,7 +28,9 @@ from engramdb import (
 )
 from engramdb.delays import delay_range, mean_ticks
 from engramdb.distribution import Uniform
+from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, InvalidInput
+from engramdb.kernels import rows
 from tests.networks import assert_same_state, edges_of, ids_of, make, twin_of
 from tests.simulator import Simulator
 
@@ -328,3 +330,38 @@ def test_growing_draws_delays_and_leaves_those_there_are(tmp_path: Path) -> None
         _drive(e, twin, np.arange(250, 400), 1)
         np.testing.assert_array_equal(e.run(80, record=("spikes",)).spikes[1], twin.run(80)[1])
         assert len(ids_of(e)) == 400
+
+
+@pytest.mark.parametrize("memory", [1 << 28, 40_000])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_more_combinations_than_can_be_told_apart_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, ahead: int
+) -> None:
+    """Rows take turns where their delays together are too many; which were there before makes no difference."""
+    monkeypatch.setattr(rows, "MOST_CODES", 64)
+    monkeypatch.setattr(Engine, "reading_threads", ahead)
+    with make(tmp_path, _spec(), memory=memory) as e:
+        twin = twin_of(e)
+        assert len(np.unique(twin.delay)) > 200
+        for at in (1, 2, 40, 90):
+            _drive(e, twin, np.arange(at, 300, 5), at)
+        run, expected = e.run(400, record=("spikes",)), twin.run(400)
+        assert len(expected[0]) > 200
+        np.testing.assert_array_equal(run.spikes[0], expected[0])
+        np.testing.assert_array_equal(run.spikes[1], expected[1])
+        assert_same_state(e, twin)
+
+
+@pytest.mark.parametrize("memory", [1 << 28, 40_000])
+def test_a_row_of_too_many_combinations_is_refused_whatever_else_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(rows, "MOST_CODES", 4)
+    with make(tmp_path, _spec(delay=(1.0, 300.0)), memory=memory) as e:
+        e.stimulate(7, 16.0, at=3)
+        with pytest.raises(BudgetExceeded, match=r"neuron 0/0/7 have more combinations .* the state is whole") as told:
+            e.run(400)
+        assert told.value.run.ticks == e.tick == 3, "its row is wanted when the first synapse of any may deliver"
+    monkeypatch.undo()
+    with engramdb.open(tmp_path / "net.engram", "r+") as e:
+        assert e.run(400).stats["synaptic_events"] >= 8

@@ -95,3 +95,28 @@ def test_rows_for_which_no_code_is_left_stay_out_and_are_counted() -> None:
     assert codes.delay.tolist() == [1, 5, 2]
     assert records["offset"].tolist()[:2] == [0, -1]
     assert held.counters[slots.ARENA_END] == 2
+
+
+@given(seed=st.integers(0, 2**32))
+def test_codes_that_no_row_uses_are_taken_back_and_the_others_keep_their_meaning(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pairs, made, end = 3, int(random.integers(3, 60)), int(random.integers(0, 80))
+    held = make_slots(1)
+    held.counters[slots.ARENA_END] = end
+    codes = rows.Codes(
+        prefix=np.zeros(64, np.uint64), delay=np.zeros(64, np.int32), layer=np.zeros(64, np.int32),
+        pair=np.zeros(64, np.uint16), of=np.zeros((1, 1), np.uint16), made=np.array([pairs]),
+        table=np.zeros(128, np.uint32),
+    )  # fmt: skip
+    codes.prefix[:pairs], codes.delay[:pairs], codes.pair[:pairs] = [7, 8, 9], 1, range(pairs)
+    for at in range(pairs, made):
+        assert rows.code_of(codes, np.int64(at % pairs), np.int32(at)) == at
+    arena = rows.Arena(*(np.zeros(100, t) for t in (np.uint32, np.uint16, rows.LINK)))
+    arena.code[:end] = random.integers(0, made, end)
+    used = set(arena.code[:end].tolist())
+    meant = codes.prefix[arena.code[:end]], codes.delay[arena.code[:end]]
+    assert rows.renumber(held, arena, codes) == codes.made[0] == pairs + len(used - set(range(pairs)))
+    np.testing.assert_array_equal(codes.prefix[arena.code[:end]], meant[0])
+    np.testing.assert_array_equal(codes.delay[arena.code[:end]], meant[1])
+    for at in range(int(codes.made[0])):
+        assert rows.code_of(codes, np.int64(codes.pair[at]), codes.delay[at]) == at, "each is found again"

@@ -216,6 +216,23 @@ def test_a_tick_may_hold_several_spikes_of_a_neuron(tmp_path: Path) -> None:
         assert e.stimuli() == []
 
 
+def test_what_is_listed_does_not_depend_on_how_a_run_is_cut(tmp_path: Path) -> None:
+    """Of a train that has begun a commit keeps what is still to come."""
+    with make(tmp_path, PLAIN) as e:
+        e.play([1, 2, 3, 4], [2, 5, 7, 9], 0.5)
+        e.stimulate([1, 2], [0.5, 0.25, 0.5], duration=[3, 4, None])
+        e.poisson([5, 6], 10.0, 0.5, at=2, duration=20)
+        e.run(5)
+        listed = e.stimuli()
+        assert [(s.neurons, s.start, s.stop) for s in listed] == [(2, 7, 9), (2, 4, None), (2, 2, 21)]
+        e.snapshot("here")
+        e.restore("here")
+        assert e.stimuli() == listed
+        e._shut()
+    with engramdb.open(e.path, "r+") as e:
+        assert e.stimuli() == listed
+
+
 def test_the_next_tick_with_input_is_known(tmp_path: Path) -> None:
     with make(tmp_path, PLAIN) as e:
         stimuli = e._live.stimuli

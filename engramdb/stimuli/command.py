@@ -23,7 +23,7 @@ class Stimulus:
     """One stimulus that is not over: ``kind`` is current, poisson or train.
 
     ``neurons``: how many it reaches (of a train: how many spikes are still to come). ``start``, ``stop``: its first
-    and last tick; ``stop`` is None where it goes on until it is stopped.
+    and last tick (of a train: of those spikes); ``stop`` is None where it goes on until it is stopped.
     """
 
     number: int

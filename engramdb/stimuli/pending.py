@@ -146,8 +146,8 @@ class Stimuli:
         """What is not over, by number; the steps and parts of one stimulus are one."""
         found: dict[int, Stimulus] = {}
         for source in self._sources:
-            n = len(source.rest(self._tick).ids if isinstance(source, Train) else source.ids)
-            start, stop = source.start, source.stop
+            shown = source.rest(self._tick) if isinstance(source, Train) else source
+            n, start, stop = len(shown.ids), shown.start, shown.stop
             if (known := found.get(source.number)) is not None:
                 n = known.neurons + n if isinstance(source, Train) else n
                 start = min(start, known.start)
