@@ -233,7 +233,7 @@ def test_the_next_tick_with_input_is_known(tmp_path: Path) -> None:
 
 def test_input_too_large_for_the_budget_is_refused_before_it_is_begun(tmp_path: Path) -> None:
     with make(tmp_path, Spec(layers=[Layer("a", segments=[100_000])]), memory=300_000) as e:
-        with pytest.raises(BudgetExceeded, match=r"no room for 100,000 more spikes of a train \([\d,]+ bytes\)"):
+        with pytest.raises(BudgetExceeded, match="no room for 100,000 more spikes of a train"):
             e.play(np.arange(100_000), np.arange(100_000) + 1, 1.0)
         with pytest.raises(BudgetExceeded, match="no room for Poisson input to 100,000 neurons"):
             e.poisson(np.arange(100_000), 1.0, 1.0)
