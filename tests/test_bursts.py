@@ -97,7 +97,7 @@ def test_poisson_input_and_given_trains_go_into_a_burst(busy: Engram) -> None:
 
 
 def test_a_burst_takes_a_tick_back_in_which_a_slot_cannot_be_taken(tmp_path: Path) -> None:
-    """Rows are there and their targets are not: in the middle of delivery the index is full; only Python enlarges it."""
+    """Rows are there and their targets are not: amid delivery the index is full, and only Python enlarges it."""
     spec = Spec(
         seed=9,
         layers=[Layer("a", segments=[10]), Layer("b", segments=[500])],
