@@ -65,11 +65,11 @@ class Bursts:
         if self._waiting:
             self._waiting -= 1
             return None
-        held, amplitude, last = self._stimuli.steady(first)
-        if last < first:
+        coming = self._stimuli.coming(first, min(most, self._ticks))
+        if not coming.ticks:
             return None
         working_set.fill_fresh()
-        ticks = min(most, self._ticks, last - first + 1)
+        ticks = coming.ticks
         blocks = int(working_set.slots.counters[slots.N_BLOCKS])
         calendar, delay, least, longest = self._flight.for_burst((blocks + 1) * slots.BLOCK)
         before = [self._flight.fired(first - delay + i) for i in range(delay)]
@@ -86,7 +86,8 @@ class Bursts:
         began = time.perf_counter()
         done, stands, events = self._kernel(
             working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
-            layers.rows, self._mine, calendar, least, longest, delay, first, ticks, held, amplitude, self._spikes, ends,
+            layers.rows, self._mine, calendar, least, longest, delay, first, ticks, coming.held, coming.amplitude,
+            coming.ends, coming.slots, coming.amounts, self._spikes, ends,
         )  # fmt: skip
         self._learn(done, ticks, time.perf_counter() - began, vain=not done and stands in (BOUNDARY, BROKEN))
         return Burst(done, stands, events, self._spikes, ends[delay:])

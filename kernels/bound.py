@@ -9,24 +9,25 @@ from engramdb.kernels.memory import prefetch
 
 
 @njit(cache=True, nogil=True)
-def fetch_rows(order, length, slot, weight, ahead):
-    """Read the rows ``order`` (int64), ``length`` entries each, of ``slot`` and ``weight`` (both uint32); their sum.
+def add_rows(order, length, target, total, ahead):
+    """Read the rows ``order`` (int64), ``length`` entries each, of ``target`` (int64), and add 1 at each in ``total``.
 
-    Rows are asked for ``ahead`` rows before they are read, so that their loads overlap. Nothing else is done with them.
+    Rows are asked for 2 * ``ahead`` rows before their turn and what they add to ``ahead`` rows before, so that loads
+    overlap. Nothing else is done. ``total``: int64.
     """
-    total = np.uint32(0)
     n = order.shape[0]
     for i in range(n):
+        if i + 2 * ahead < n:
+            first = order[i + 2 * ahead] * length
+            prefetch(target, first)
+            prefetch(target, first + length - 1)
         if i + ahead < n:
             first = order[i + ahead] * length
-            prefetch(slot, first)
-            prefetch(weight, first)
-            prefetch(slot, first + length - 1)
-            prefetch(weight, first + length - 1)
+            for j in range(first, first + length):
+                prefetch(total, target[j])
         first = order[i] * length
         for j in range(first, first + length):
-            total += slot[j] + weight[j]
-    return total
+            total[target[j]] += 1
 
 
 @njit(cache=True, nogil=True)

@@ -45,15 +45,17 @@ def _and_others(slots, constants, rows, mine, number, stop, fired, count):
 
 def _burst(
     slots, records, arena, codes, constants, rows, mine, calendar, least, longest, delay, first, ticks, held, amplitude,
-    spikes, ends,
+    event_ends, event_slots, event_amounts, spikes, ends,
 ):  # fmt: skip
     """Run up to ``ticks`` ticks, from the tick ``first`` on.
 
     ``constants``, ``rows`` and, one row a model, ``mine``: see ``stepping``; ``calendar``, ``least``, ``longest``: see
     ``calendar``. ``delay``: that of all synapses, 0 where they differ. ``held`` and ``amplitude`` (int64): input to add
-    in every tick. ``spikes`` (int64): slots that fired, of the ``delay`` ticks before first and then of these; ``ends``
-    (int64, (delay + ticks + 1,)): ``ends[i]`` to ``ends[i + 1]`` of them are those of tick first - delay + i. Returns
-    (whole ticks, where it stands, synaptic events delivered); where neurons have FIRED, ``ends`` has this tick's too.
+    in every tick; ``event_ends[i]`` to ``event_ends[i + 1]`` of ``event_slots`` and ``event_amounts`` (all int64):
+    input of tick number i besides. ``spikes`` (int64): slots that fired, of the ``delay`` ticks before first and then
+    of these; ``ends`` (int64, (delay + ticks + 1,)): ``ends[i]`` to ``ends[i + 1]`` of them are those of tick
+    first - delay + i. Returns (whole ticks, where it stands, synaptic events delivered); where neurons have FIRED,
+    ``ends`` has this tick's too.
     """
     counters = slots.counters
     record, block_layer = slots.record, slots.block_layer
@@ -103,6 +105,8 @@ def _burst(
             if counters[N_FRESH] or not _has_room(slots, calendar, delay, spikes, end):
                 return done, DELIVERED, events
         add_input(slots, held, amplitude)
+        begin, stop = event_ends[done], event_ends[done + 1]
+        add_input(slots, event_slots[begin:stop], event_amounts[begin:stop])
         count[0] = end
         _step_all(slots, constants, rows, mine, 0, counters[N_BLOCKS], spikes, count)
         ends[delay + done + 1] = count[0]

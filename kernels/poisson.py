@@ -194,6 +194,25 @@ def draw(seed, number, rates, wheel, tick, places, events):
 
 
 @njit(cache=True, nogil=True)
+def draw_ahead(seed, number, rates, wheel, first, last, places, events, ends):
+    """Draw all events of the ticks ``first`` to ``last``, for as many of them as ``places`` and ``events`` have room.
+
+    As :func:`due` and :func:`draw` fill them, tick after tick; ``ends[i]`` to ``ends[i + 1]`` (int64, zeros, one more
+    than there are ticks) are of tick first + i. Returns how many ticks were drawn.
+    """
+    n = 0
+    for tick in range(first, last + 1):
+        turn(wheel, tick)
+        more = due(wheel, tick, places[n:])
+        if n + more > places.shape[0]:
+            return tick - first
+        draw(seed, number, rates, wheel, tick, places[n : n + more], events[n : n + more])
+        n += more
+        ends[tick - first + 1] = n
+    return last + 1 - first
+
+
+@njit(cache=True, nogil=True)
 def next_due(wheel, tick):
     """The first tick after ``tick`` in which anybody is due; -1 where nobody ever is."""
     for place in range(max(tick + 1 - wheel.counters[BASE], 0), wheel.head.shape[0]):

@@ -24,10 +24,15 @@ from typing import Any
 
 import numpy as np
 
+from engramdb.kernels.bits import as_float64, lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
 
-_LOW = np.int64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+_LOW_BITS = np.uint64(0x4330000000000000)  # of 2^52: the unit of its last place is 1
+_HIGH_BITS = np.uint64(0x4530000080000000)  # of 2^84 + 2^63: that unit is 2^32; the sign is turned into an offset
+_HIGH = 2.0**84 + 2.0**63 + 2.0**52
 _FROM_FIXED = 1.0 / 4294967296.0
 
 Step = Callable[..., int]
@@ -41,22 +46,30 @@ _FIELDS = _CONSTANTS = _INPUTS = 0
 @njit(inline="always")
 def _take_input(sums, first, total):
     """``total`` (int64, (BLOCK,)) = the sums of all threads (int64, (threads, c)) of the block, which become zero."""
+    # a slice: where an index could be negative, each element is looked at by itself
+    plane = sums[0, first : first + BLOCK]
     for i in range(BLOCK):
-        total[i] = sums[0, first + i]
-        sums[0, first + i] = 0
+        total[i] = plane[i]
+        plane[i] = 0
     for thread in range(1, sums.shape[0]):
+        plane = sums[thread, first : first + BLOCK]
         for i in range(BLOCK):
-            total[i] += sums[thread, first + i]
-            sums[thread, first + i] = 0
+            total[i] += plane[i]
+            plane[i] = 0
 
 
 @njit(inline="always")
 def _to_float(total, out):
-    """``out[i]`` = float32 of ``total[i]`` (int64) * 2^-32: both halves are exact in float64, their sum rounds once."""
+    """``out[i]`` = float32 of ``total[i]`` (int64) * 2^-32: both halves are exact in float64, their sum rounds once.
+
+    Processors without AVX-512 convert no vectors of 64-bit integers. So each half becomes the low bits of a float64
+    of known exponent, from which that of the exponent alone is taken away: no conversion, only bits.
+    """
     for i in range(BLOCK):
-        high = np.float64(np.int32(total[i] >> np.int64(32)))
-        low = np.float64(np.uint32(total[i] & _LOW))
-        out[i] = np.float32(high + low * _FROM_FIXED)
+        word = np.uint64(total[i])
+        high = as_float64((word >> _HALF) ^ _HIGH_BITS) - _HIGH
+        low = as_float64((word & _LOW) | _LOW_BITS)
+        out[i] = np.float32((high + low) * _FROM_FIXED)
 
 
 def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
@@ -75,7 +88,15 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
     fires = np.zeros(BLOCK, dtype=np.int32)
     apart = slots.inhibition.shape[0] > 0
     filled_for = np.int32(-1)
-    for block in range(first_block, last_block):
+    eights = slots.block_awake[: slots.block_awake.shape[0] & ~7].view(np.uint64)
+    following = first_block
+    while following < last_block:
+        block = following
+        # among millions of slots of which few are awake, looking at each flag would be the most of a tick
+        if block & 7 == 0 and block + 8 <= last_block and eights[block >> 3] == 0:
+            following += 8
+            continue
+        following += 1
         if not slots.block_awake[block]:
             continue
         layer = slots.block_layer[block]
@@ -111,24 +132,28 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
                     constant[k, i] = slots.param[block, row, i]
         u, fields, refractory = slots.u[first:last], slots.aux[block], slots.refractory[first:last]
         _block_step(u, fields, refractory, incoming, constant, fires)
-        someone_fires = np.int32(0)
+        firing_low = np.uint32(0)
+        firing_high = np.uint32(0)
         awake = np.int32(0)
         for i in range(BLOCK):
             left = refractory[i] - np.int32(refractory[i] > 0)
             refractory[i] = np.int32(constant[_CONSTANTS, i]) if fires[i] else left
         # reductions have loops of their own: beside other work they halve the vectors
-        for i in range(BLOCK):
-            someone_fires |= fires[i]
+        for i in range(BLOCK // 2):
+            firing_low |= np.uint32(np.uint32(fires[i]) << np.uint32(i))
+        for i in range(BLOCK // 2):
+            firing_high |= np.uint32(np.uint32(fires[BLOCK // 2 + i]) << np.uint32(i))
         for i in range(BLOCK):
             awake |= np.int32((u[i] != 0) | (refractory[i] > 0))
         for k in range(_FIELDS):
             for i in range(BLOCK):
                 awake |= np.int32(fields[k, i] != 0)
         slots.block_awake[block] = np.uint8((awake | np.int32(slots.block_flags[block] & RESTLESS)) != 0)
-        if someone_fires:
-            for i in range(BLOCK):
-                fired[n] = first + i
-                n += fires[i]
+        firing = np.uint64(firing_high) << np.uint64(32) | np.uint64(firing_low)
+        while firing:
+            fired[n] = first + lowest_bit(firing)
+            n += 1
+            firing &= firing - np.uint64(1)
     count[0] = n
     return last_block
 

@@ -18,6 +18,7 @@ from engramdb.errors import BudgetExceeded, InvalidInput
 from engramdb.kernels import burst as kernel
 from engramdb.run import MOST_TICKS
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
+from tests.test_poisson import twin_train
 
 
 def one_by_one(patch: pytest.MonkeyPatch) -> None:
@@ -32,6 +33,9 @@ def driven(e: Engram) -> None:
     for at, duration in ((1, 2), (2, 7), (9, 1), (60, 1)):
         chosen = random.choice(ids, min(30, len(ids)), replace=False)
         e.stimulate(chosen, 16.0, at=e.tick + at, duration=duration)
+    e.poisson(ids[::3], random.choice([30.0, 900.0]), 9.0, at=e.tick + 20, duration=70)
+    e.poisson(ids, np.linspace(0.0, 200.0, len(ids)), 5.0)
+    e.play(random.choice(ids, 40), e.tick + random.integers(1, 120, 40), random.uniform(-9, 16, 40))
 
 
 @given(spec=specs(largest=400), cuts=st.sets(st.integers(1, 119), max_size=4))
@@ -68,6 +72,55 @@ def test_a_resident_network_is_run_many_ticks_a_call(busy: Engram) -> None:
     assert stretch.ticks >= 32
     assert busy.tick == before + stretch.ticks
     assert stretch.counts.sum() == len(stretch.fired) > 0
+
+
+def test_poisson_input_and_given_trains_go_into_a_burst(busy: Engram) -> None:
+    twin = twin_of(busy)
+    random = np.random.default_rng(5)
+    places, at = random.integers(0, 300, 4000), np.sort(random.integers(1, 301, 4000))
+    busy.play(places, at, 2.0)
+    number = busy.poisson(np.arange(300), 40.0, 1.5)
+    for place in range(300):
+        for tick in twin_train(3, number, place, 0.04, 300):
+            twin.stimulate(np.array([place]), np.array([1.5], dtype=np.float32), tick)
+    for place, tick in zip(places, at, strict=True):
+        twin.stimulate(np.array([place]), np.array([2.0], dtype=np.float32), int(tick))
+    busy.run(100)
+    twin.run(100)
+    stretch = busy._live.advance(1000)
+    assert stretch.ticks >= 32
+    twin.run(stretch.ticks)
+    assert_same_state(busy, twin)
+    busy.run(300 - busy.tick)
+    twin.run(300 - twin.tick)
+    assert_same_state(busy, twin)
+
+
+def test_a_burst_takes_a_tick_back_in_which_a_slot_cannot_be_taken(tmp_path: Path) -> None:
+    """Rows are there and their targets are not: amid delivery the index is full, and only Python enlarges it."""
+    spec = Spec(
+        seed=9,
+        layers=[Layer("a", segments=[10]), Layer("b", segments=[500])],
+        projections=[Projection("a", "b", FixedOutdegree(k=12), weight=8.0, delay_ms=2.0)],
+    )
+    with make(tmp_path, spec) as e:
+        twin = twin_of(e)
+        working_set = e._live.working_set
+        working_set.load(working_set.hold(ids_of(e)[:10]), evict=False)
+        e.play([*range(6), 0], [1] * 6 + [20], 20.0)
+        number = e.poisson(np.arange(10), 400.0, 1.0)
+        twin.stimulate(np.arange(6), np.full(6, np.float32(20)), 1)
+        twin.stimulate(np.array([0]), np.array([20], dtype=np.float32), 20)
+        for place in range(10):
+            for tick in twin_train(9, number, place, 0.4, 20):
+                twin.stimulate(np.array([place]), np.array([1.0], dtype=np.float32), tick)
+        burst = Bursts.run(e._live.bursts, 1, 20)
+        assert burst is not None
+        assert (burst.ticks, burst.stands) == (2, kernel.BROKEN)
+        e._live._settle_burst(burst)
+        e.run(18)
+        twin.run(20)
+        assert_same_state(e, twin)
 
 
 def test_until_ends_a_run_after_the_very_tick_and_progress_and_pauses_change_nothing(busy: Engram) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engramdb.kernels import deliver, rows, slots
+from engramdb.kernels import bits, deliver, rows, slots
+from engramdb.kernels.compiled import njit
 
 
 def make_slots(
@@ -150,3 +151,19 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
         np.testing.assert_array_equal(held.input[0][place], expected)
         assert events == arriving.sum()
         slots.clear_input(held)
+
+
+@njit()
+def _bits_of(words: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+    for i in range(len(words)):
+        places[i] = bits.lowest_bit(words[i])
+        values[i] = bits.as_float64(words[i])
+
+
+@given(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=50))
+def test_the_lowest_bit_of_a_word_and_the_number_that_has_its_bits(given_words: list[int]) -> None:
+    words = np.array(given_words, dtype=np.uint64)
+    places, values = np.empty(len(words), dtype=np.int64), np.empty(len(words))
+    _bits_of(words, places, values)
+    assert places.tolist() == [(word & -word).bit_length() - 1 for word in given_words]
+    np.testing.assert_array_equal(values.view(np.uint64), words)

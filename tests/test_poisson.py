@@ -153,3 +153,30 @@ def test_the_length_of_a_block_follows_the_rate() -> None:
         assert bits == 0 or rate * 2 ** (bits - 1) < 2
     assert [int(poisson.block_bits(r)) for r in (2.0, 1.0, 0.5)] == [0, 1, 2]
     assert all(a <= b for a, b in pairwise(int(poisson.block_bits(r)) for r in (5.0, 1.0, 0.1, 0.01)))
+
+
+@given(st.integers(0, MASK), st.integers(1, 40), st.lists(st.integers(1, 60), min_size=1, max_size=6))
+def test_events_drawn_ahead_are_those_drawn_tick_by_tick(seed: int, room: int, lengths: list[int]) -> None:
+    """However much is asked for at once, and however little of it has room."""
+    ids = np.arange(5, 25, dtype=np.uint64)
+    rates = np.linspace(0.0, 1.5, len(ids))
+    last = sum(lengths)
+    wheel, events = wheel_of(ids, 64), []
+    s, number = np.uint64(seed), np.uint64(3)
+    poisson.start(s, number, rates, 0, wheel)
+    tick, length = 1, iter(lengths)
+    stop = next(length)
+    while tick <= last:
+        poisson.turn(wheel, tick)
+        most = max(room, int(poisson.due(wheel, tick, np.empty(0, dtype=np.int64))))
+        places, counts = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+        ends = np.zeros(stop - tick + 2, dtype=np.int64)
+        ticks = poisson.draw_ahead(s, number, rates, wheel, tick, stop, places, counts, ends)
+        assert 1 <= ticks <= stop - tick + 1
+        for i in range(ticks):
+            part = slice(ends[i], ends[i + 1])
+            events += [(tick + i, int(ids[place])) for place in np.repeat(places[part], counts[part])]
+        tick += ticks
+        if tick > stop:
+            stop += next(length, 0)
+    assert sorted(events) == drawn(seed, ids, rates, 1, last)

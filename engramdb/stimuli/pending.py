@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.stimuli import poisson, pulse, train
+from engramdb.stimuli.coming import NONE, Coming, coming
 from engramdb.stimuli.command import EVER, Stimulus
 from engramdb.stimuli.poisson import Poisson
 from engramdb.stimuli.pulse import Pulse
@@ -120,22 +121,35 @@ class Stimuli:
         coming = [tick for source in self._sources if (tick := source.next_tick(after)) is not None]
         return min(coming, default=None)
 
-    def steady(self, tick: int) -> tuple[Int64Array, Int64Array, int]:
-        """Slots and their input (int64, 2^-32 of the unit of weights) in ``tick`` and up to the last tick, included,
-        until which it stays the same; before ``tick`` where the input of this very tick is of another kind."""
+    def coming(self, first: int, most: int) -> Coming:
+        """The input of the tick ``first`` and of up to ``most`` ticks in all, as far as it goes to neurons with slots.
+
+        Where it changes hands, as a pulse begins or ends, it is that of the ticks before.
+        """
         working_set = self._working_set
-        held, amplitude, last = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)], EVER
+        held, amplitude, last = [NONE], [NONE], first + most - 1
+        drawn: list[Poisson | Train] = []
         for source in self._sources:
-            coming = source.next_tick(tick - 1)
-            if coming is None:
-                continue
-            if coming > tick or not isinstance(source, Pulse):
-                last = min(last, coming - 1)
-                continue
-            held.append(source.slots(working_set))
-            amplitude.append(source.amplitude)
-            last = min(last, source.stop)
-        return np.concatenate(held), np.concatenate(amplitude), last
+            if not isinstance(source, Pulse):
+                if source.start <= last and source.stop >= first:
+                    drawn.append(source)
+            elif (begins := source.next_tick(first - 1)) is not None:
+                if begins > first:
+                    last = min(last, begins - 1)
+                    continue
+                held.append(source.slots(working_set))
+                amplitude.append(source.amplitude)
+                last = min(last, source.stop)
+        for source in drawn:
+            # what begins or ends in between is another stretch: there are few of those, and ticks enough in each
+            last = min(last, source.start - 1 if source.start > first else source.stop)
+        # slots are taken above and not below: none is freed any more
+        events = [
+            source.events(first, last, working_set).before_newcomers() for source in drawn if source.start <= first
+        ]
+        if events:
+            self._count_bytes()
+        return coming(first, last, np.concatenate(held), np.concatenate(amplitude), events)
 
     def held(self) -> list[Int64Array]:
         """Slots that must stay where they are."""

@@ -11,12 +11,14 @@ import numpy.typing as npt
 from engramdb.address import IdArray
 from engramdb.kernels import poisson, slots
 from engramdb.state import joined
+from engramdb.stimuli.coming import NONE, Events
 from engramdb.stimuli.command import one
 from engramdb.stimuli.pulse import fixed
 from engramdb.workingset import Int64Array, WorkingSet
 
 KIND = "poisson"
 _FEWEST_LISTS, _MOST_LISTS = 64, 1 << 16
+_MOST_EVENTS = 1 << 16  # that are drawn ahead
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -44,9 +46,11 @@ class Poisson:
         )
         self._wheel.target["id"] = ids
         self._slots, self._epoch = np.empty(len(ids), dtype=np.int32), -1
+        # events of the ticks _first to _drawn: drawn once, whether those ticks run now, later or again
         self._drawn = max(tick, start - 1)
-        self._places: Int64Array = np.empty(0, dtype=np.int64)
-        self._events = self._places
+        self._first = self._drawn + 1
+        self._ends: Int64Array = np.zeros(1, dtype=np.int64)
+        self._places = self._events = NONE
         poisson.start(self._seed, self._key, self.rates, self._drawn, self._wheel)
 
     @property
@@ -56,43 +60,73 @@ class Poisson:
     @property
     def nbytes(self) -> int:
         wheel = self._wheel
-        return nbytes_of(len(wheel.target), len(self.rates), len(self.amplitude_mv)) + wheel.head.nbytes
+        drawn = self._ends.nbytes + self._places.nbytes + self._events.nbytes
+        return nbytes_of(len(wheel.target), len(self.rates), len(self.amplitude_mv)) + wheel.head.nbytes + drawn
 
     def apply(self, tick: int, working_set: WorkingSet) -> None:
-        if tick != self._drawn:  # a tick that was taken back comes again with the same events
-            self._draw(tick)
-        if len(self._places):
-            held = self._held(working_set)
-            amplitude = self._fixed[self._places] if len(self._fixed) > 1 else self._fixed
-            slots.add_input(working_set.slots, held, amplitude * self._events)
+        if tick > self._drawn:
+            self._draw(tick, tick, 0)
+        part = self._part(tick, tick)
+        if part.stop > part.start:
+            slots.add_input(working_set.slots, self._held(self._places[part], working_set), self._amounts(part))
 
-    def _held(self, working_set: WorkingSet) -> Int64Array:
-        """The slots of those that are due; known ones are not looked up again while none is freed."""
-        ids = self._wheel.target["id"]
-        if self._epoch == working_set.epoch:
-            held = self._slots[self._places].astype(np.int64)
-            unknown = np.flatnonzero(held < 0)
-            if len(unknown):
-                held[unknown] = working_set.hold(ids[self._places[unknown]])
+    def events(self, first: int, last: int, working_set: WorkingSet) -> Events:
+        """What it adds in the ticks ``first`` to ``last``, or in as many of them as are drawn at once."""
+        last = min(last, self.stop)
+        if last > self._drawn and first > self._drawn:
+            self._draw(first, last, min(_MOST_EVENTS, working_set.budget_bytes // 4096))
+        last = min(last, self._drawn)
+        part = self._part(first, last)
+        ticks = np.repeat(np.arange(first, last + 1), np.diff(self._ends)[first - self._first : last + 1 - self._first])
+        return Events(last, ticks, self._known(self._places[part], working_set), self._amounts(part))
+
+    def _part(self, first: int, last: int) -> slice:
+        """Where the events of the ticks ``first`` to ``last`` lie, which are drawn."""
+        return slice(int(self._ends[first - self._first]), int(self._ends[last + 1 - self._first]))
+
+    def _amounts(self, part: slice) -> Int64Array:
+        amplitude = self._fixed[self._places[part]] if len(self._fixed) > 1 else self._fixed
+        return amplitude * self._events[part]
+
+    def _known(self, places: Int64Array, working_set: WorkingSet) -> Int64Array:
+        """The slots of targets, -1 where they have none; known ones are not looked up again while none is freed."""
         if self._epoch != working_set.epoch:
-            held = working_set.hold(ids[self._places])
             self._slots[:], self._epoch = -1, working_set.epoch
-        self._slots[self._places] = held
+        held = self._slots[places].astype(np.int64)
+        unknown = np.flatnonzero(held < 0)
+        if len(unknown):
+            held[unknown] = working_set.lookup(self._wheel.target["id"][places[unknown]])
+            self._slots[places] = held
         return held
 
-    def _draw(self, tick: int) -> None:
-        poisson.turn(self._wheel, tick)
-        places = np.empty(max(64, 2 * len(self._places)), dtype=np.int64)
-        n = int(poisson.due(self._wheel, tick, places))
-        if n > len(places):
-            places = np.empty(n, dtype=np.int64)
-            poisson.due(self._wheel, tick, places)
-        self._places, self._events = places[:n], np.empty(n, dtype=np.int64)
-        poisson.draw(self._seed, self._key, self.rates, self._wheel, tick, self._places, self._events)
-        self._drawn = tick
+    def _held(self, places: Int64Array, working_set: WorkingSet) -> Int64Array:
+        """The slots of targets, taken where they have none."""
+        held = self._known(places, working_set)
+        if (held < 0).any():
+            held = working_set.hold(self._wheel.target["id"][places])
+            if self._epoch != working_set.epoch:
+                self._slots[:], self._epoch = -1, working_set.epoch
+            self._slots[places] = held
+        return held
+
+    def _draw(self, first: int, last: int, room: int) -> None:
+        """Draw the events of the ticks ``first`` to ``last``, those of the first or more, if there are ``room``."""
+        poisson.turn(self._wheel, first)
+        most = max(room, int(poisson.due(self._wheel, first, NONE)))
+        places, events = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+        ends = np.zeros(last - first + 2, dtype=np.int64)
+        ticks = poisson.draw_ahead(self._seed, self._key, self.rates, self._wheel, first, last, places, events, ends)
+        n = int(ends[ticks])
+        self._first, self._drawn, self._ends = first, first + ticks - 1, ends[: ticks + 1]
+        self._places, self._events = (drawn if n == most else drawn[:n].copy() for drawn in (places, events))
 
     def next_tick(self, after: int) -> int | None:
-        first = int(poisson.next_due(self._wheel, after))
+        if after < self._drawn:
+            some = np.flatnonzero(np.diff(self._ends[max(0, after + 1 - self._first) :]))
+            if len(some):
+                first = max(self._first, after + 1) + int(some[0])
+                return first if first <= self.stop else None
+        first = int(poisson.next_due(self._wheel, max(after, self._drawn)))
         return first if 0 <= first <= self.stop else None
 
 

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from engramdb.address import IdArray
 from engramdb.kernels import slots
 from engramdb.state import joined
+from engramdb.stimuli.coming import Events
 from engramdb.stimuli.pulse import fixed
 from engramdb.workingset import Int64Array, WorkingSet
 
 KIND = "train"
+_MOST_EVENTS = 1 << 16  # that are looked up ahead
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,12 +59,23 @@ class Train:
         if place == len(self.ticks) or self.ticks[place] != tick:
             return
         part = slice(int(self._begins[place]), int(self._begins[place + 1]))
-        held = working_set.hold(self.ids[part])
+        slots.add_input(working_set.slots, working_set.hold(self.ids[part]), self._amounts(part))
+
+    def events(self, first: int, last: int, working_set: WorkingSet) -> Events:
+        """What it adds in the ticks ``first`` to ``last``, or in the first of them where that is much."""
+        begin, end = (int(place) for place in np.searchsorted(self.ticks, (first, last + 1)))
+        most = int(np.searchsorted(self._begins, self._begins[begin] + _MOST_EVENTS, side="right")) - 1
+        if most < end:
+            end = max(most, begin + 1)
+            last = int(self.ticks[end]) - 1 if end < len(self.ticks) else last
+        part = slice(int(self._begins[begin]), int(self._begins[end]))
+        ticks = np.repeat(self.ticks[begin:end], self.sizes[begin:end])
+        return Events(last, ticks, working_set.lookup(self.ids[part]), self._amounts(part))
+
+    def _amounts(self, part: slice) -> Int64Array:
         if len(self.amplitude_mv) == 1:
-            amplitude = np.full(len(held), fixed(self.amplitude_mv)[0])
-        else:
-            amplitude = fixed(self.amplitude_mv[part])
-        slots.add_input(working_set.slots, held, amplitude)
+            return np.full(part.stop - part.start, fixed(self.amplitude_mv)[0])
+        return fixed(self.amplitude_mv[part])
 
     def next_tick(self, after: int) -> int | None:
         place = int(np.searchsorted(self.ticks, after, side="right"))
