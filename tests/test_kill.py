@@ -16,7 +16,8 @@ import pytest
 import engramdb
 from engramdb import Layer, SmallWorld, Spec
 from engramdb.errors import Locked
-from tests.commands import KINDS, Command, apply, create, difference
+from tests.commands import KINDS, Command, apply
+from tests.commandtwin import create, difference
 from tests.kills import ROOT, Nursery, Trials
 from tests.networks import assert_same_state, make, twin_of
 
