@@ -1,9 +1,10 @@
 """``python -m tests.kills [TRIALS [SEED]]``: kill writers at random instants, and see what is left of their engrams.
 
 In each trial a process opens an engram and gives it random commands, each acknowledged after it has returned. It is
-killed (SIGKILL) at a random instant behind a random number of them, sometimes again while it recovers. What is then found must be the state after
-the last acknowledged command, or after that and the one under way, of a run perhaps only its first ticks: every field,
-synapse and snapshot, and the spikes that follow. Nothing may be damaged. An engram lives through several trials.
+killed (SIGKILL) at a random instant behind a random number of them, sometimes again while it recovers. What is then
+found must be the state after the last acknowledged command, or after that and the one under way, of a run perhaps only
+its first ticks: every field, parameter, synapse and snapshot, and the spikes that follow. Nothing may be damaged. An
+engram lives through several trials.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _MOST_COMMANDS = 40  # in one life, before the instant of its death is drawn: so
 _OPENINGS = 0.1  # of all kills come while the engram is being opened, or soon after
 _TICKS_THAT_TELL = 10  # no stimulus and no spike is under way for longer
 _PATIENCE_SECONDS = 120.0  # until a process that does not answer is taken for hung
-_PLENTY, _LITTLE = 1 << 28, 18_000  # bytes; the little makes rows and slots go to the store all the time
+_PLENTY, _LITTLE = 1 << 28, 40_000  # bytes; the little makes rows and slots go to the store all the time
 
 
 class Nursery:
