@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 import engramdb
 from engramdb import Engram, Explicit, FixedOutdegree, Layer, Projection, SmallWorld, Spec
-from engramdb.growth.bundle import Bundles
-from engramdb.wiring import Wiring
-from tests.networks import edges_of, ids_of, twin_of
-from tests.simulator import FIXED, Simulator, narrowed
-from tests.test_poisson import twin_train
+from tests.networks import ids_of
 
 # How often each comes. Growing is rare, or the network would not stay small.
 KINDS = {
-    "stimulate": 20, "run": 30, "set_weight": 12, "connect": 12, "forget": 6, "checkpoint": 5, "checkpoint_behind": 8,
-    "snapshot": 5, "delete_snapshot": 2, "restore": 4, "branch": 3, "switch": 4, "delete_branch": 2, "compact": 4,
-    "gc": 4, "reopen": 4, "grow": 2, "grow_written": 2,
+    "stimulate": 20, "stop_stimuli": 6, "run": 30, "set_weight": 12, "connect": 8, "connect_delayed": 8,
+    "set_parameters": 8, "forget": 6, "checkpoint": 5, "checkpoint_behind": 8, "snapshot": 5, "delete_snapshot": 2,
+    "restore": 4, "branch": 3, "switch": 4, "delete_branch": 2, "compact": 4, "gc": 4, "reopen": 4, "grow": 2,
+    "grow_written": 2,
 }  # fmt: skip
 INHIBITORY, EXCITATORY = 0, 7  # layer indices
+OWN = ("bias", "tau")  # the parameters of each neuron of the second layer
+EVER = 1 << 62  # the last tick of a current without end
 
 
 def spec(seed: int) -> Spec:
-    """Two layers with delays of 1 to 3 ticks and narrow weights; the one that grows has the highest ids."""
+    """Two layers of different models, with narrow weights and delays of 1 to 8 ticks, most of them of each synapse.
+
+    The layer that grows has the highest ids, and parameters of each neuron.
+    """
     wiring = SmallWorld(k=6, long_fraction=0.2, span=12, weight=(1.0, 8.0))
     return Spec(
         seed=seed,
         layers=[
-            Layer("inh", index=INHIBITORY, segments=[60], weights="int8", weight_step=0.08),
-            Layer("exc", index=EXCITATORY, segments=[100, 100], wiring=wiring, delay_ms=2.0, weights="float16"),
+            Layer("inh", index=INHIBITORY, model="izhikevich", segments=[60], weights="int8", weight_step=0.08),
+            Layer(
+                "exc", index=EXCITATORY, segments=[100, 100], wiring=wiring, delay_ms=(1.0, 6.0), weights="float16",
+                columns=OWN,
+            ),
         ],
         projections=[
-            Projection("exc", "inh", FixedOutdegree(k=2), weight=(1.0, 8.0)),
+            Projection("exc", "inh", FixedOutdegree(k=4), weight=(4.0, 16.0)),
             Projection("inh", "exc", FixedOutdegree(k=4), weight=(0.5, 4.0), delay_ms=3.0, sign=-1),
-            Projection("inh", "inh", Explicit(), weight=1.0, delay_ms=2.0, sign=-1),
+            Projection("inh", "inh", Explicit(), weight=1.0, delay_ms=(1.0, 8.0), sign=-1),
         ],
-    )
+    )  # fmt: skip
+
+
+Name = TypeVar("Name", str, int)
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,15 @@ class Command:
         places: np.ndarray = np.unique(self.places(0, n)[:, None] + np.arange(8))
         return places[places < n]
 
-    def one_of(self, names: Iterable[str]) -> str | None:
-        """One of some names; None where there is none."""
+    def one_of(self, names: Iterable[Name]) -> Name | None:
+        """One of some names or numbers; None where there is none."""
         known = sorted(names)
         return known[self.places(0, len(known))[0]] if known else None
 
     def pairs(self, twin_ids: np.ndarray, targets_of: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(pre, post, weight) of a change of synapses; inhibitory neurons get weights of their sign."""
         pre = twin_ids[self.places(0, len(twin_ids))]
-        if self.kind == "connect":
+        if self.kind != "set_weight":
             post = twin_ids[self.places(1, len(twin_ids))]
         else:
             rows = [targets_of(int(p)) for p in pre]  # type: ignore[operator]
@@ -97,16 +104,37 @@ class Command:
         sign = np.where(pre >> np.uint64(48) == INHIBITORY, -1.0, 1.0)
         return pre, post, (sign * self.draws[2, : len(pre)] * 9.0).astype(np.float32)
 
+    def delays(self, spec: Spec, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
+        """Ticks of each pair of ids, of those that its projection may have."""
+        ranges = np.array([spec.delay_range(spec.all_projections[n]) for n in projections_of(spec, pre, post)])
+        return ranges[:, 0] + (self.draws[3, : len(pre)] * (np.diff(ranges)[:, 0] + 1)).astype(np.int64)
+
+    def own(self, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Places of ``n``, and what the neurons there are given of their own; NaN takes it back."""
+        places = np.unique(self.places(0, n))
+        bias, tau = self.draws[1, : len(places)] * 18.0 - 4.0, self.draws[2, : len(places)] * 30.0 + 3.0
+        return places, {"bias": np.where(bias > 12.0, np.nan, bias), "tau": np.where(tau > 28.0, np.nan, tau)}
+
+
+def projections_of(spec: Spec, pre: np.ndarray, post: np.ndarray) -> list[int]:
+    """Which projection joins the layers of each pair of ids."""
+    joined = {(p.pre, p.post): number for number, p in reversed(list(enumerate(spec.all_projections)))}
+    layers = [[spec.layer(int(neuron) >> 48).name for neuron in ids] for ids in (pre, post)]
+    return [joined[pair] for pair in zip(*layers, strict=True)]
+
 
 @dataclass(frozen=True)
 class Input:
-    """What a command ``stimulate`` gives: a current, Poisson input or a train, over by ten ticks later."""
+    """What a command ``stimulate`` gives: a current, Poisson input or a train, begun within ten ticks.
+
+    Most is over soon, some lasts for a long run, and some currents (``duration`` None) until they are stopped.
+    """
 
     kind: str
     places: np.ndarray
     amplitude: np.ndarray
     later: int
-    duration: int
+    duration: int | None
     rates: np.ndarray
     ticks: np.ndarray
 
@@ -116,12 +144,21 @@ class Input:
         places = command.places(0, n)
         if kind == "poisson":
             places = np.unique(places)
-        m = len(places)
+        m, lasting = len(places), command.draws[3, 0]
+        duration: int | None = 1 + int(lasting * 4)
+        if lasting > 0.5:
+            duration = None if kind == "current" and lasting > 0.9 else int(lasting * 60)
         return cls(
-            kind, places, (command.draws[1, :m] * 24.0).astype(np.float32), later=1 + int(command.draws[2, 0] * 5),
-            duration=1 + int(command.draws[3, 0] * 4), rates=command.draws[2, :m] * 0.6 + 0.001,
+            kind, places, (command.draws[1, :m] * 40.0).astype(np.float32), later=1 + int(command.draws[2, 0] * 5),
+            duration=duration, rates=command.draws[2, :m] * 0.6 + 0.001,
             ticks=(command.draws[3, :m] * 4).astype(int),
         )  # fmt: skip
+
+    def last(self, start: int) -> int:
+        """The last tick, if the first is ``start``."""
+        if self.kind == "train":
+            return start + int(self.ticks.max())
+        return EVER if self.duration is None else start + self.duration - 1
 
 
 def apply(e: Engram, command: Command, durability: str = "journal") -> Engram:
@@ -138,10 +175,20 @@ def apply(e: Engram, command: Command, durability: str = "journal") -> Engram:
             e.play(who, start + given.ticks, given.amplitude)
     elif command.kind == "run":
         e.run(command.ticks)
-    elif command.kind in ("set_weight", "connect"):
+    elif command.kind == "stop_stimuli":
+        number = command.one_of(stimulus.number for stimulus in e.stimuli())
+        if number is not None:
+            e.stop_stimuli(number)
+    elif command.kind in ("set_weight", "connect", "connect_delayed"):
         pre, post, weight = command.pairs(ids, lambda neuron: e.synapses(neuron).targets)
-        if len(pre):
+        if command.kind == "connect_delayed":
+            e.connect(pre, post, weight, command.delays(e.spec, pre, post) * e.spec.dt_ms)
+        elif len(pre):
             (e.connect if command.kind == "connect" else e.set_weight)(pre, post, weight)
+    elif command.kind == "set_parameters":
+        own = ids[ids >> np.uint64(48) == EXCITATORY]
+        places, values = command.own(len(own))
+        e.set_parameters(own[places], **values)
     elif command.kind == "forget":
         e.forget(ids[command.stretches(len(ids))])
     elif command.kind == "checkpoint":
@@ -183,238 +230,3 @@ def _change_history(e: Engram, command: Command) -> None:
         e.restore(snapshot)
     elif command.kind == "delete_branch" and branch is not None:
         e.delete_branch(branch)
-
-
-@dataclass
-class State:
-    """What a twin remembers of one moment."""
-
-    simulator: Simulator
-    bundles: Bundles
-    log: list[str]
-    stimuli: int = 0
-
-
-class Twin:
-    """What an engram must be after some commands, from the plain simulator."""
-
-    def __init__(self, e: Engram) -> None:
-        """Of an engram as it was created."""
-        self.spec = e.spec
-        self.now = State(twin_of(e), Bundles.initial(e.spec), [])
-        self.saved: dict[str, State] = {}
-        self.branch = "main"
-        self.others: dict[str, State] = {}
-        """The other branches, as they were left."""
-        self.thinned = False
-        """Whether commits without a name may have been deleted."""
-
-    def copy(self) -> Twin:
-        twin = copy.copy(self)
-        twin.now = copy.deepcopy(self.now)
-        twin.saved, twin.others = dict(self.saved), dict(self.others)  # what is saved is never changed
-        return twin
-
-    @property
-    def simulator(self) -> Simulator:
-        return self.now.simulator
-
-    def apply(self, command: Command) -> None:
-        simulator = self.simulator
-        n = len(simulator.ids)
-        if command.kind == "stimulate":
-            self._stimulate(Input.of(command, n))
-        elif command.kind == "run":
-            self.run(command.ticks)
-        elif command.kind in ("set_weight", "connect"):
-            for pre, post, weight in zip(*command.pairs(simulator.ids, self._targets), strict=True):
-                self._set(int(np.searchsorted(simulator.ids, pre)), int(np.searchsorted(simulator.ids, post)), weight)
-        elif command.kind == "checkpoint":
-            self.now.log.append(command.name)
-        elif command.kind == "snapshot":
-            self.saved[command.name] = copy.deepcopy(self.now)
-        elif command.kind == "delete_snapshot":
-            self.saved.pop(command.one_of(self.saved) or "", None)
-        elif command.kind == "restore":
-            name = command.one_of(self.saved)
-            if name is not None:
-                self.now = copy.deepcopy(self.saved[name])
-        elif command.kind == "branch":
-            self.others[command.name] = copy.deepcopy(self.now)
-        elif command.kind == "delete_branch":
-            self.others.pop(command.one_of(self.others.keys() - {"main"}) or "", None)
-        elif command.kind == "switch":
-            self._switch(command.one_of([self.branch, *self.others]) or self.branch)
-        elif command.kind == "gc":
-            self.thinned = True
-        elif command.kind == "forget":
-            self._forget(command.stretches(n))
-        elif command.kind in ("grow", "grow_written"):
-            self._grow(command.neurons, command.kind == "grow_written")
-
-    def run(self, ticks: int) -> tuple[np.ndarray, np.ndarray]:
-        spikes = self.simulator.run(ticks)
-        for tick in [t for t in self.simulator.fired_at if t < self.simulator.tick - 8]:
-            del self.simulator.fired_at[tick]
-        return spikes
-
-    def _stimulate(self, given: Input) -> None:
-        simulator, start = self.simulator, self.simulator.tick + given.later
-        if given.kind == "current":
-            simulator.stimulate(given.places, given.amplitude, start, given.duration)
-        elif given.kind == "train":
-            for tick in np.unique(given.ticks):
-                now = given.ticks == tick
-                simulator.stimulate(given.places[now], given.amplitude[now], start + int(tick))
-        else:
-            for place, rate, amplitude in zip(given.places, given.rates, given.amplitude, strict=True):
-                rate = rate * 1000.0 * (self.spec.dt_ms / 1000.0)  # through Hz and back, as the engram has it
-                last = start + given.duration - 1
-                for tick in twin_train(self.spec.seed, self.now.stimuli, int(simulator.ids[place]), rate, last):
-                    if tick >= start:
-                        simulator.stimulate(np.array([place]), np.array([amplitude]), tick)
-        self.now.stimuli += 1
-
-    def _switch(self, branch: str) -> None:
-        self.others[self.branch] = self.now
-        self.branch, self.now = branch, copy.deepcopy(self.others.pop(branch))
-
-    def _forget(self, places: np.ndarray) -> None:
-        """Those at rest, with no spike under way, whose rows are what the rules generate."""
-        simulator = self.simulator
-        resting = (simulator.u == 0) & (simulator.left == 0)
-        for layer in self.spec.layers:
-            longest = max(self.spec.delay_range(p)[1] for p in self.spec.all_projections if p.pre == layer.name)
-            own = simulator.ids >> np.uint64(48) == layer.index
-            for tick in range(simulator.tick - longest + 1, simulator.tick + 1):
-                resting &= ~(own & simulator.fired_at.get(tick, np.zeros(len(resting), dtype=bool)))
-        wiring = Wiring(self.spec, self.now.bundles)
-        for place in places[resting[places]].tolist():
-            rows = wiring.rows(simulator.ids[place : place + 1])
-            own = np.flatnonzero(simulator.pre == place)
-            made = rows.target, rows.weight, self.spec.delays[rows.projection]
-            has = simulator.ids[simulator.post[own]], simulator.weight[own], simulator.delay[own]
-            if sorted(zip(*made, strict=True)) == sorted(zip(*has, strict=True)):
-                simulator.spike_count[place] = simulator.last_spike[place] = 0
-
-    def _targets(self, pre: int) -> np.ndarray:
-        simulator = self.simulator
-        own = np.flatnonzero(simulator.pre == np.searchsorted(simulator.ids, np.uint64(pre)))
-        post = simulator.ids[simulator.post[own]]
-        return post[np.lexsort((post, simulator.delay[own]))]
-
-    def _set(self, pre: int, post: int, weight: np.float32) -> None:
-        simulator = self.simulator
-        weight = narrowed(weight, self.spec.layer(int(simulator.ids[pre]) >> 48))
-        pair = np.flatnonzero((simulator.pre == pre) & (simulator.post == post))
-        if len(pair) == 0:
-            names = [self.spec.layer(int(simulator.ids[place]) >> 48).name for place in (pre, post)]
-            projection = next(p for p in self.spec.all_projections if [p.pre, p.post] == names)
-            self._append(pre, post, weight, self.spec.delay_ticks(projection))
-        else:
-            simulator.weight[pair] = weight
-            simulator.fixed[pair] = np.int64(np.rint(np.float64(weight) * FIXED))
-
-    def _append(self, pre: object, post: object, weight: object, delay: object) -> None:
-        simulator = self.simulator
-        simulator.pre = np.append(simulator.pre, pre)
-        simulator.post = np.append(simulator.post, post)
-        simulator.weight = np.append(simulator.weight, np.asarray(weight, dtype=np.float32))
-        simulator.fixed = np.rint(simulator.weight.astype(np.float64) * FIXED).astype(np.int64)
-        simulator.delay = np.append(simulator.delay, delay)
-
-    def _grow(self, neurons: int, written: bool) -> None:
-        simulator = self.simulator
-        self.now.bundles, bundle = self.now.bundles.grow(
-            self.spec, "exc", neurons, tick=simulator.tick, materialized=written
-        )
-        ids = np.arange(bundle.lo, bundle.hi, dtype=np.uint64) | np.uint64(bundle.layer << 48 | bundle.segment << 32)
-        assert ids[0] > simulator.ids[-1]
-        simulator.ids = np.concatenate([simulator.ids, ids])
-        for name in ("u", "left", "spike_count", "last_spike"):
-            column = getattr(simulator, name)
-            setattr(simulator, name, np.concatenate([column, np.zeros(neurons, dtype=column.dtype)]))
-        for name in ("theta", "reset"):
-            column = getattr(simulator, name)
-            setattr(simulator, name, np.concatenate([column, np.full(neurons, column[-1])]))
-        for tick, fired in simulator.fired_at.items():
-            simulator.fired_at[tick] = np.concatenate([fired, np.zeros(neurons, dtype=bool)])
-        rows = Wiring(self.spec, self.now.bundles).rows(ids)
-        pre = np.repeat(ids, np.diff(rows.indptr))
-        self._append(
-            np.searchsorted(simulator.ids, pre), np.searchsorted(simulator.ids, rows.target), rows.weight,
-            self.spec.delays[rows.projection],
-        )  # fmt: skip
-
-
-def difference(e: Engram, twin: Twin, *, snapshots: bool) -> str | None:
-    """The first thing in which the engram is not what its twin says; None if it is the same.
-
-    Tick, how many stimuli there were, every field of every neuron, every synapse, the named commits, the branches;
-    with ``snapshots`` also what each of them holds.
-    """
-    found = _state_difference(e, twin.now, thinned=twin.thinned)
-    if found is not None:
-        return found
-    branches = {branch.name for branch in e.branches()}
-    if (branch_of(e), branches) != (twin.branch, {twin.branch, *twin.others}):
-        return f"branch {branch_of(e)} of {branches} instead of {twin.branch} of {twin.others.keys()} besides"
-    names = sorted(s.name for s in e.snapshots())
-    if names != sorted(twin.saved):
-        return f"snapshots {names} instead of {sorted(twin.saved)}"
-    if not snapshots:
-        return None
-    places = [({"at": name}, state) for name, state in twin.saved.items()]
-    places += [({"branch": name}, state) for name, state in twin.others.items()]
-    for place, state in places:
-        with engramdb.open(e.path, **place) as reader:  # type: ignore[arg-type]
-            found = _state_difference(reader, state, thinned=twin.thinned)
-        if found is not None:
-            return f"{place}: {found}"
-    return None
-
-
-def _state_difference(e: Engram, state: State, *, thinned: bool) -> str | None:
-    simulator = state.simulator
-    if e.tick != simulator.tick:
-        return f"tick {e.tick} instead of {simulator.tick}"
-    kept = e._kept.get("stimulus_next", np.empty(0))
-    given = e._live.stimuli.next_number if e.mode == "r+" else int(kept.max(initial=0))
-    if given != state.stimuli:
-        return f"{given} stimuli have been given instead of {state.stimuli}"
-    ids = ids_of(e)
-    if not np.array_equal(ids, simulator.ids):
-        return f"{len(ids)} neurons instead of {len(simulator.ids)}"
-    fields = e.neurons(ids).fields
-    for name, expected in (
-        ("u", simulator.u.view(np.uint32)), ("refractory", simulator.left),
-        ("spike_count", simulator.spike_count), ("last_spike", simulator.last_spike),
-    ):  # fmt: skip
-        column = fields[name].view(np.uint32) if name == "u" else fields[name]
-        wrong = np.flatnonzero(column != expected)
-        if len(wrong):
-            at = wrong[0]
-            return f"{name} of {len(wrong)} neurons, the first {ids[at]:#x}: {column[at]}, not {expected[at]}"
-    expected_edges = (ids[simulator.pre], ids[simulator.post], simulator.weight, simulator.delay)
-    for name, column, expected in zip(
-        ("sources", "targets", "weights", "delays"), _sorted(edges_of(e)), _sorted(expected_edges), strict=True
-    ):
-        if not np.array_equal(column, expected):
-            return f"{name} of synapses"
-    log = [c.message for c in reversed(e.log()) if c.message.startswith("command")]
-    there = iter(state.log)
-    if log != state.log and not (thinned and all(name in there for name in log)):
-        return f"commits {log} instead of {state.log}"
-    return None
-
-
-def _sorted(edges: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    pre, post, weight, delay = edges
-    order = np.lexsort((weight, delay, post, pre))
-    return tuple(column[order] for column in edges)
-
-
-def create(path: Path, seed: int) -> Twin:
-    """A new engram at ``path``, closed again, and its twin."""
-    with engramdb.create(path, spec(seed)) as e:
-        return Twin(e)

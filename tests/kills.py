@@ -1,9 +1,10 @@
 """``python -m tests.kills [TRIALS [SEED]]``: kill writers at random instants, and see what is left of their engrams.
 
 In each trial a process opens an engram and gives it random commands, each acknowledged after it has returned. It is
-killed (SIGKILL) at a random instant, sometimes again while it recovers. What is then found must be the state after
-the last acknowledged command, or after that and the one under way, of a run perhaps only its first ticks: every field,
-synapse and snapshot, and the spikes that follow. Nothing may be damaged. An engram lives through several trials.
+killed (SIGKILL) at a random instant behind a random number of them, sometimes again while it recovers. What is then
+found must be the state after the last acknowledged command, or after that and the one under way, of a run perhaps only
+its first ticks: every field, parameter, synapse and snapshot, and the spikes that follow. Nothing may be damaged. An
+engram lives through several trials.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ import numpy as np
 import engramdb
 from engramdb import Engram
 from engramdb.errors import EngramError
-from tests.commands import Command, Twin, create, difference
+from tests.commands import Command
+from tests.commandtwin import Twin, create, difference
 
 ROOT = Path(__file__).resolve().parent.parent
 _TRIALS_AN_ENGRAM = 5
+_MOST_COMMANDS = 40  # in one life, before the instant of its death is drawn: so much happens on a busy machine too
+_OPENINGS = 0.1  # of all kills come while the engram is being opened, or soon after
 _TICKS_THAT_TELL = 10  # no stimulus and no spike is under way for longer
 _PATIENCE_SECONDS = 120.0  # until a process that does not answer is taken for hung
-_PLENTY, _LITTLE = 1 << 28, 18_000  # bytes; the little makes rows and slots go to the store all the time
+_PLENTY, _LITTLE = 1 << 28, 40_000  # bytes; the little makes rows and slots go to the store all the time
 
 
 class Nursery:
@@ -91,20 +95,23 @@ class Nursery:
         self._errors.flush()
         return Path(self._errors.name).read_text()[-3000:]
 
-    def live_and_die(self, request: dict[str, object], seconds: float) -> tuple[bool, int]:
-        """Start a child, kill it after ``seconds``; whether it had opened, and its last acknowledged command."""
+    def live_and_die(self, request: dict[str, object], commands: int | None, seconds: float) -> tuple[bool, int]:
+        """Start a child, kill it ``seconds`` after so many commands were acknowledged, or, for None, after its start.
+
+        Returns whether it had opened, and its last acknowledged command.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write((json.dumps(request) + "\n").encode())
         self._process.stdin.flush()
         pid = int(self.expect("pid"))
-        until = time.monotonic() + seconds
         opened, last = False, int(str(request["first"])) - 1
-        killed = False
+        awaited, killed = "open" if commands == 0 else str(last + (commands or 0)), False
+        until = time.monotonic() + seconds if commands is None else None  # when it is to be killed
         while True:
-            line = self.line(time.monotonic() + _PATIENCE_SECONDS if killed else until)
+            line = self.line(time.monotonic() + _PATIENCE_SECONDS if killed or until is None else until)
             if line is None:
-                if killed:
-                    raise AssertionError("a killed process does not end")
+                if killed or until is None:
+                    raise AssertionError(f"the child does not {'end' if killed else 'go on'}: {self.complaint()}")
                 os.kill(pid, signal.SIGKILL)
                 killed = True
             elif line == "open":
@@ -115,6 +122,8 @@ class Nursery:
                 return opened, last
             else:
                 last = int(line)
+            if line == awaited and until is None:
+                until = time.monotonic() + seconds
 
 
 @dataclass
@@ -124,7 +133,7 @@ class Trials:
     folder: Path
     nursery: Nursery
     seed: int
-    longest_seconds: float = 0.8
+    longest_seconds: float = 0.06
     counts: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     done: int = 0
@@ -155,7 +164,8 @@ class Trials:
             "memory": pick.choice([_PLENTY, _LITTLE]), "durability": pick.choice(["journal", "process"]),
             "often": pick.random() < 0.4, "small": pick.random() < 0.6, "branch": self.twin.branch,
         }  # fmt: skip
-        opened, last = self.nursery.live_and_die(request, pick.uniform(0.0, self.longest_seconds))
+        commands = None if pick.random() < _OPENINGS else pick.randrange(_MOST_COMMANDS)
+        opened, last = self.nursery.live_and_die(request, commands, pick.uniform(0.0, self.longest_seconds))
         for number in range(self.number, last + 1):
             self.twin.apply(Command.of(self.network, number))
         self.acknowledged += last + 1 - self.number
@@ -168,7 +178,7 @@ class Trials:
         name = under_way.kind if under_way else "open"
         where = f"engram {self.network}, killed in {name} (command {self.number}), {request}"
         if self._random.random() < 0.3:
-            opened, _ = self.nursery.live_and_die(dict(request, idle=True), self._random.uniform(0.0, 0.1))
+            opened, _ = self.nursery.live_and_die(dict(request, idle=True), None, self._random.uniform(0.0, 0.1))
             self.counts["recovery: " + ("after it" if opened else "within it")] += 1
         problems = engramdb.verify(self.path).problems
         assert not problems, f"{where}: {problems[0]}"

@@ -24,7 +24,8 @@ import engramdb
 from engramdb import engram, run
 from engramdb.store import compaction, store, writer
 from engramdb.store.upkeep import gc
-from tests.commands import Command, apply, create
+from tests.commands import Command, apply
+from tests.commandtwin import create
 
 
 def say(line: str) -> None:

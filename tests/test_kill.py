@@ -16,7 +16,8 @@ import pytest
 import engramdb
 from engramdb import Layer, SmallWorld, Spec
 from engramdb.errors import Locked
-from tests.commands import KINDS, Command, apply, create, difference
+from tests.commands import KINDS, Command, apply
+from tests.commandtwin import create, difference
 from tests.kills import ROOT, Nursery, Trials
 from tests.networks import assert_same_state, make, twin_of
 
@@ -30,7 +31,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def test_after_a_kill_at_any_instant_all_acknowledged_commands_are_there(nursery: Nursery, tmp_path: Path) -> None:
     trials = Trials(tmp_path, nursery, seed=7)
     trials.run(6)
-    assert trials.acknowledged > 20
+    assert trials.acknowledged > 60
 
 
 @pytest.mark.slow
@@ -38,7 +39,7 @@ def test_two_hundred_kills_lose_nothing(nursery: Nursery, tmp_path: Path) -> Non
     trials = Trials(tmp_path, nursery, seed=1)
     trials.run(200)
     assert sum(n for name, n in trials.counts.items() if not name.startswith("recovery")) == 200
-    assert trials.acknowledged > 1000
+    assert trials.acknowledged > 3000
 
 
 def test_the_comparison_after_a_kill_would_notice_a_lost_command(tmp_path: Path) -> None:
