@@ -144,11 +144,7 @@ class Engram:
 
         self._stop_engine()
         engine = Engine(self.spec, self._bundles, self._store, budget_bytes=self._budget, threads=self._threads)
-        try:
-            engine.load_state(tick, state)
-        except BaseException:
-            engine.close()  # it has threads
-            raise
+        engine.load_state(tick, state)
         self._engine, self._kept = engine, {}
         return engine
 

@@ -83,3 +83,31 @@ def assert_same_fields(engram: Engram, twin: ModelTwin) -> None:
     np.testing.assert_array_equal(found.fields["refractory"], twin.left)
     np.testing.assert_array_equal(found.fields["spike_count"], twin.spike_count)
     np.testing.assert_array_equal(found.fields["last_spike"], twin.last_spike)
+
+
+@dataclass
+class NumberedTwin(ModelTwin):
+    """A twin that knows the number of each stimulus, by which it is stopped."""
+
+    numbers: list[int] = field(default_factory=list)
+
+
+def twin_now(engram: Engram) -> NumberedTwin:
+    twin = model_twin_of(engram)
+    return NumberedTwin(**{name: getattr(twin, name) for name in twin.__dataclass_fields__})
+
+
+def following(before: NumberedTwin, engram: Engram) -> NumberedTwin:
+    """The twin ``before``, with the synapses and parameters of ``engram`` now, and the neurons that are new."""
+    twin = twin_now(engram)
+    place = np.searchsorted(twin.ids, before.ids)
+    twin.tick, twin.numbers = before.tick, before.numbers
+    twin.stimuli = [(start, stop, place[who], mv) for start, stop, who, mv in before.stimuli]
+    twin.left[place] = before.left
+    twin.spike_count[place], twin.last_spike[place] = before.spike_count, before.last_spike
+    for name, values in before.fields.items():
+        twin.fields[name][place] = values
+    for tick, fired in before.fired_at.items():
+        twin.fired_at[tick] = np.zeros(len(twin.ids), dtype=bool)
+        twin.fired_at[tick][place] = fired
+    return twin
