@@ -26,8 +26,10 @@ import numpy as np
 
 from engramdb.kernels.bits import as_float64, lowest_bit
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
 
+_FAR = 4  # blocks: to what lies nearer the processor reads on by itself
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 _LOW_BITS = np.uint64(0x4330000000000000)  # of 2^52: the unit of its last place is 1
@@ -72,6 +74,35 @@ def _to_float(total, out):
         out[i] = np.float32((high + low) * _FROM_FIXED)
 
 
+@njit(inline="always")
+def _next_awake(block_awake, eights, block, last_block):
+    """The first block from ``block`` on that is awake; ``last_block``, or one after it, where there is none before it.
+
+    ``eights``: the flags as uint64. Where few of millions of slots are awake, a look at each flag would be most of a
+    tick.
+    """
+    while block < last_block:
+        if block & 7 == 0 and block + 8 <= last_block and eights[block >> 3] == 0:
+            block += 8
+        elif block_awake[block]:
+            return block
+        else:
+            block += 1
+    return block
+
+
+@njit(inline="always")
+def _ask_for(slots, block):
+    """Ask for the arrays of a block that lies far behind the one stepped: the processor could not guess it."""
+    first = block << BLOCK_SHIFT
+    for plane in range(slots.input.shape[0]):
+        for i in range(0, BLOCK, 8):
+            prefetch(slots.input[plane], first + i)
+    for i in range(0, BLOCK, 16):
+        prefetch(slots.u, first + i)
+        prefetch(slots.refractory, first + i)
+
+
 def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
     """Step every awake block in ``[first_block, last_block)`` whose layer is one of the model's by one tick.
 
@@ -89,16 +120,12 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
     apart = slots.inhibition.shape[0] > 0
     filled_for = np.int32(-1)
     eights = slots.block_awake[: slots.block_awake.shape[0] & ~7].view(np.uint64)
-    following = first_block
+    following = _next_awake(slots.block_awake, eights, first_block, last_block)
     while following < last_block:
         block = following
-        # among millions of slots of which few are awake, looking at each flag would be the most of a tick
-        if block & 7 == 0 and block + 8 <= last_block and eights[block >> 3] == 0:
-            following += 8
-            continue
-        following += 1
-        if not slots.block_awake[block]:
-            continue
+        following = _next_awake(slots.block_awake, eights, block + 1, last_block)
+        if block + _FAR <= following < last_block:
+            _ask_for(slots, following)
         layer = slots.block_layer[block]
         if not mine[layer]:
             continue

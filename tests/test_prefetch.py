@@ -132,10 +132,17 @@ def test_settling_forgets_all_and_leaves_nobody_reading(gate: tuple[Gate, Prefet
 
 
 def test_what_waits_is_bounded_by_its_budget() -> None:
-    prefetch = Prefetch(read_rows, 4096)
+    may_read = Event()
+
+    def read_when_it_may(ids: np.ndarray) -> Iterator[Rows]:
+        may_read.wait()
+        yield from read_rows(ids)
+
+    prefetch = Prefetch(read_when_it_may, 4096)
     assert 0 < prefetch.room < 4096 // 200
     prefetch.ask(np.arange(prefetch.room, dtype=np.uint64))
     assert prefetch.room < 4
+    may_read.set()
     prefetch.close()
 
 

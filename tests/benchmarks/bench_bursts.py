@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 import engramdb
 from engramdb import Engram, FixedOutdegree, Layer, Spec
 from engramdb.bursts import Bursts
@@ -47,14 +49,18 @@ def report(say: Callable[[str], object]) -> None:
         ):
             e.run(_WARM_UP_TICKS)
             ticks = _SPIKES_A_RUN // (neurons // 28)
-            together = measured(e, ticks)
-            Bursts.most_blocks = _NO_BURSTS
-            alone = measured(e, ticks // 4)
-            Bursts.most_blocks = most
-        say(
-            f"{neurons:,} neurons: {together[0] * 1e6:.1f} us a tick, {together[1]:,.0f} ticks/s in bursts; "
-            f"{alone[0] * 1e6:.1f} us, {alone[1]:,.0f} ticks/s one by one: {together[0] / alone[0]:.2f} x the time\n"
-        )
+            for drive in ("", " with Poisson input at 150 Hz to all"):
+                if drive:
+                    e.poisson(np.arange(neurons), rate_hz=150.0, amplitude=0.3)
+                together = measured(e, ticks)
+                Bursts.most_blocks = _NO_BURSTS
+                alone = measured(e, ticks // 4)
+                Bursts.most_blocks = most
+                say(
+                    f"{neurons:,} neurons{drive}: {together[0] * 1e6:.1f} us a tick, {together[1]:,.0f} ticks/s in "
+                    f"bursts; {alone[0] * 1e6:.1f} us, {alone[1]:,.0f} ticks/s one by one: "
+                    f"{together[0] / alone[0]:.2f} x the time\n"
+                )
 
 
 if __name__ == "__main__":
