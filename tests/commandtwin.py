@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -116,9 +117,11 @@ class Twin:
             self._grow(command.neurons, command.kind == "grow_written")
 
     def run(self, ticks: int) -> tuple[np.ndarray, np.ndarray]:
-        spikes = self.simulator.run(ticks)
-        for tick in [t for t in self.simulator.fired_at if t <= self.simulator.tick - self.longest]:
-            del self.simulator.fired_at[tick]
+        simulator = self.simulator
+        spikes = simulator.run(ticks)
+        for tick in [t for t in simulator.fired_at if t <= simulator.tick - self.longest]:
+            del simulator.fired_at[tick]
+        self._keep([stop > simulator.tick for _, stop, *_ in simulator.stimuli])
         return spikes
 
     def _stimulate(self, given: Input) -> None:
@@ -142,11 +145,15 @@ class Twin:
 
     def _stop(self, number: int | None) -> None:
         state = self.now
-        left = [n for n, of in enumerate(state.numbers) if of != number]
-        self.simulator.stimuli = [self.simulator.stimuli[n] for n in left]
-        state.numbers = [state.numbers[n] for n in left]
+        self._keep([of != number for of in state.numbers])
         if number is not None:
             del state.last[number]
+
+    def _keep(self, which: list[bool]) -> None:
+        """Those of the simulator's stimuli; what is over would be copied again and again."""
+        state = self.now
+        state.numbers = list(compress(state.numbers, which))
+        state.simulator.stimuli = list(compress(state.simulator.stimuli, which))
 
     def _follow_own(self) -> None:
         """Let the neurons with parameters of their own have the constants that follow from them."""

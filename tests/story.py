@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from engramdb.faultyfiles import FaultyFiles
-from engramdb.store import Directory, Records, Store
+from engramdb.store import OWN, Directory, Records, Store
 from engramdb.store.files import OsFiles
 from engramdb.store.labels import LabelIndex
 from engramdb.store.state import read_state
@@ -26,6 +26,24 @@ from tests.stores import SMALL_LEAVES, commit, forgotten, neurons, state_change
 
 LABELLED = np.arange(60, dtype=np.uint64)
 EVERYTHING = {"keep_last": 0, "keep_days": 0.0}
+
+
+def cells(ids: Any, **how: Any) -> Records:
+    """Neurons whose synapses have delays of their own, and every other a parameter of its own."""
+    records = neurons(ids, **how)
+    records.delay = (records.target % np.uint64(300) + np.uint64(1)).astype(np.uint16)
+    records.state[OWN + "bias"] = np.where(records.ids % np.uint64(2) == 0, records.ids * 0.125, np.nan)
+    return records
+
+
+def state_with(ring: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """What a commit keeps beside the records: spikes and input under way, of one value for each of ``ring``."""
+    at = np.array(ring, dtype=np.int64)
+    return (
+        {"ring": at, "poisson_id": at.astype(np.uint64), "poisson_rate": at * 0.1, "charged_w": at.astype("f4")}
+        if ring
+        else {}
+    )
 
 
 @dataclass(frozen=True)
@@ -165,7 +183,8 @@ class Story:
 
     def journal(self, text: str) -> None:
         def call() -> int:
-            return self.store.journal_append("note", 1, {"text": text}, {"x": np.arange(30)})
+            values = {"id": np.arange(30, dtype=np.uint64), "rate": np.linspace(0.0, 1.0, 30)}
+            return self.store.journal_append("poisson", 1, {"text": text}, values)
 
         self.step("journal", call, lambda: self.told.journal(text))
 
@@ -183,8 +202,7 @@ class Story:
 
     def commit(self) -> None:
         tick, ring = self._next()
-        state = {"ring": np.array(ring)} if ring else {}
-        self.step("commit", lambda: commit(self.store, tick, **state), lambda: self.told.commit(tick, ring))
+        self.step("commit", lambda: commit(self.store, tick, **state_with(ring)), lambda: self.told.commit(tick, ring))
 
     def commit_behind(self, changes: list[Records], meanwhile: tuple[str, str]) -> None:
         """A frame is journaled before the changes are written, another one after that and before the commit."""
@@ -203,7 +221,7 @@ class Story:
             def state() -> dict[str, np.ndarray]:
                 written.set()
                 held(end, store)
-                return {"ring": np.array(ring)} if ring else {}
+                return state_with(ring)
 
             store.commit_behind(given, tick, state, store.bundles)
 
@@ -295,7 +313,7 @@ class Story:
         """Whole leaves, deltas, tombstones, re-packing, compaction, lines, branches and gc, in about 100 calls."""
         self.journal("first")
         for seed in range(3):  # two of three are written for nothing: the commit packs anew
-            self.write(neurons(range(0, 300, 4), seed=seed))
+            self.write(cells(range(0, 300, 4), seed=seed))
         self.label(0, 4, 8)
         self.commit()
         self.snapshot("s")
@@ -305,16 +323,17 @@ class Story:
             self.write(state_change([8, 12, 100], value))
             self.commit()
         self.journal("before")
-        self.commit_behind([state_change([8], 4), neurons([16, 17], seed=5)], ("meanwhile", "and then"))
+        self.commit_behind([state_change([8], 4), cells([16, 17], seed=5)], ("meanwhile", "and then"))
         self.journal("after")
         self.write(forgotten(range(0, 120, 4)))  # the first leaf of the segment goes too
-        self.write(neurons(np.arange(20) + (1 << 32), seed=3))
+        self.write(cells(np.arange(20) + (1 << 32), seed=3))
         self.commit()
         self.branch("b", "s")
         self.restore("s")
         self.journal("on a new line")
-        self.write(neurons(range(1, 100, 11), seed=4))
+        self.write(cells(range(1, 100, 11), seed=4))
         self.write(state_change([20, 120, 200, 280], 5))
+        self.write(Records.of_state(np.array([24, 124], np.uint64), {OWN + "bias": np.array([1.5, np.nan])}))
         self.commit()
         self.snapshot("late")
         self.compact()
@@ -329,14 +348,14 @@ class Story:
         self.delete_snapshot("s")
         self.gc()
         self.write(forgotten([1, 12, 23, 34, 45, 56, 67, 78, 89]))
-        self.commit_behind([neurons([2], seed=8)], ("at last", "the last"))
+        self.commit_behind([cells([2], seed=8)], ("at last", "the last"))
         self.restore("late")
-        self.write(neurons(range(2, 60, 3), seed=9))
+        self.write(cells(range(2, 60, 3), seed=9))
         self.commit()
         for at in (1000, 2000):  # of two packs only a little is needed in the end: gc copies it
-            self.write(neurons(range(at, at + 50)))
+            self.write(cells(range(at, at + 50)))
             self.commit()
-            self.write(neurons(range(at, at + 40), seed=1))
+            self.write(cells(range(at, at + 40), seed=1))
         self.commit()
         self.journal("end")
         self.gc()
@@ -359,8 +378,12 @@ def durable_at(path: Path) -> Durable:
             assert (made.neurons, made.synapses) == (len(found), sum(len(row) for _, _, row in found.values()))
             names = LabelIndex(catalog, packs, chain).of(LABELLED)
             labels = {n: text for n, text in zip(LABELLED.tolist(), names, strict=True) if text is not None}
-            ring = read_state(packs, made, ref)["ring"].tolist() if ref is not None else []
-            commits[made.tick] = Content(found, labels, tuple(ring))
+            state = read_state(packs, made, ref) if ref is not None else {}
+            ring = tuple(state["ring"].tolist()) if state else ()
+            expected = state_with(ring)
+            assert state.keys() == expected.keys()
+            assert all(np.array_equal(values, expected[name]) for name, values in state.items())
+            commits[made.tick] = Content(found, labels, ring)
         heads = {branch.name: numbers[branch.head] for branch in store.branches()}
         snapshots = {snapshot.name: numbers[snapshot.commit] for snapshot in store.snapshots()}
         ids = np.array(sorted(commits[heads["main"]].neurons)[::3], np.uint64)

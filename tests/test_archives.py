@@ -7,10 +7,12 @@ import sqlite3
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import engramdb
 from engramdb.errors import KernelMismatch
+from engramdb.store import Store
 from engramdb.store.catalog import FORMAT_VERSION
 from tests.archives import make
 
@@ -19,13 +21,13 @@ ARCHIVES = sorted(make.FOLDER.glob("format-*.tar.gz"))
 
 @pytest.fixture(params=ARCHIVES, ids=lambda archive: archive.name.removesuffix(".tar.gz"))
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict]:
-    with tarfile.open(request.param) as tar:
-        tar.extractall(tmp_path, filter="data")
-    return tmp_path / make.NAME, json.loads(Path(str(request.param).replace(".tar.gz", ".json")).read_text())
+    path = opened(request.param.name.removesuffix(".tar.gz"), tmp_path)
+    return path, json.loads(Path(str(request.param).replace(".tar.gz", ".json")).read_text())
 
 
 def test_every_format_up_to_the_present_has_an_archive() -> None:
-    assert [archive.name for archive in ARCHIVES] == [f"format-{n + 1}.tar.gz" for n in range(FORMAT_VERSION)]
+    names = {archive.name.removesuffix(".tar.gz") for archive in ARCHIVES}
+    assert {f"format-{n + 1}" for n in range(FORMAT_VERSION)} | make.MAKERS.keys() == names
 
 
 def test_an_archived_engram_is_whole_and_says_what_it_said(archive: tuple[Path, dict]) -> None:
@@ -52,9 +54,28 @@ def test_an_archived_engram_goes_on_as_it_would_have_gone_on(archive: tuple[Path
             assert contents["past"][name] == said, name
 
 
-def test_the_archive_has_every_kind_of_version(archive: tuple[Path, dict]) -> None:
-    path, _ = archive
+def opened(name: str, folder: Path) -> Path:
+    """The archived engram ``name``, laid out in ``folder``."""
+    with tarfile.open(make.FOLDER / f"{name}.tar.gz") as tar:
+        tar.extractall(folder, filter="data")
+    return folder / make.NAME
+
+
+def test_the_archive_has_every_kind_of_version(tmp_path: Path) -> None:
+    path = opened(f"format-{FORMAT_VERSION}", tmp_path)
     with sqlite3.connect(path / "catalog.sqlite") as catalog:
         kinds = set(catalog.execute("SELECT DISTINCT kind, depth FROM versions").fetchall())
     catalog.close()
     assert {(1, 0), (2, 1), (2, 2), (2, 3), (2, 4), (5, 0)} <= kinds
+
+
+def test_the_rich_archive_has_every_kind_of_column_state_and_frame(tmp_path: Path) -> None:
+    path = opened(f"format-{FORMAT_VERSION}-rich", tmp_path)
+    with Store.open(path) as store:
+        state, frames = store.read_state(), {frame.kind for frame in store.journal_frames()}
+        records = store.find(np.arange(500, dtype=np.uint64))
+    assert records.delay is not None
+    assert {"param.bias", "param.tau"} <= records.state.keys()
+    under_way = {"charged_id", "flight_id", "poisson_id", "train_id"}
+    assert under_way <= {name for name, array in state.items() if len(array)}
+    assert frames == {"poisson", "play", "stop_stimuli", "parameters", "connect", "ran"}

@@ -141,7 +141,7 @@ def trouble_at_each(calls: list[int], trouble: str, fresh: Path, folder: Path) -
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     small_steps(monkeypatch)
-    return create(tmp_path / "fresh.engram")
+    return create(tmp_path / "fresh.engram", delays=True)
 
 
 def test_a_full_disk_in_the_middle_of_anything_is_told_and_the_same_call_succeeds_when_there_is_room(

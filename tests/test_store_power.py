@@ -17,8 +17,8 @@ from engramdb.store import Store, compaction, verify, writer
 from engramdb.store.files import OsFiles
 from engramdb.store.upkeep import gc
 from engramdb.testing import merged
-from tests.stores import SMALL_LEAVES, commit, create, neurons, spec
-from tests.story import CREATED, EVERYTHING, Step, Story, difference, durable_at, told
+from tests.stores import SMALL_LEAVES, commit, create, spec
+from tests.story import CREATED, EVERYTHING, Step, Story, cells, difference, durable_at, state_with, told
 
 THOROUGH = settings().max_examples > 100
 Recorded = tuple[Path, FaultyFiles, Story]
@@ -45,7 +45,9 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorded]:
     """Tells the story once and remembers every call."""
     small_steps(monkeypatch)
-    return lambda files=None, **how: _recorded(create(tmp_path / "a.engram"), files or FaultyFiles(), **how)
+    return lambda files=None, **how: _recorded(
+        create(tmp_path / "a.engram", delays=True), files or FaultyFiles(), **how
+    )
 
 
 def _recorded(path: Path, files: FaultyFiles, **how: object) -> Recorded:
@@ -75,9 +77,9 @@ def check(path: Path, step: Step) -> None:
         assert merged(store.scan()) == head
         assert tuple(frame.meta["text"] for frame in store.journal_frames()) == found.frames["main"]
         store.journal_append("note", 1000, {"text": "life goes on"}, {})
-        store.write(neurons([5, 500, 5000], seed=9))
+        store.write(cells([5, 500, 5000], seed=9))
         written = merged(store.scan())
-        commit(store, tick=1000, ring=np.arange(3))
+        commit(store, tick=1000, **state_with((0, 1, 2)))
         store.compact()
         store.gc(**EVERYTHING)  # type: ignore[arg-type]
     report = verify(path)
@@ -156,7 +158,7 @@ def test_a_power_cut_while_a_commit_goes_on_beside_the_journal_loses_nothing(
 def test_no_handler_outlives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the machine is gone nothing tidies up, in the background neither."""
     small_steps(monkeypatch)
-    fresh, files = create(tmp_path / "fresh.engram"), FaultyFiles()
+    fresh, files = create(tmp_path / "fresh.engram", delays=True), FaultyFiles()
     with told(shutil.copytree(fresh, tmp_path / "whole.engram"), files):
         pass
     for cut_at in range(3, files.operation, 23):
@@ -204,7 +206,7 @@ def test_these_tests_would_notice_a_commit_of_the_catalog_that_is_lost(
 
 
 def test_a_power_cut_while_creating_leaves_a_whole_engram_or_none(tmp_path: Path) -> None:
-    made = spec()
+    made = spec(delays=True)
     files = FaultyFiles()
     path = tmp_path / "a.engram"
     Store.create(path, made, Bundles.initial(made), files=files)

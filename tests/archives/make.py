@@ -1,8 +1,9 @@
-"""Makes the archive of the present format: ``python -m tests.archives.make``. Refuses to replace one that is there.
+"""Makes the archives of the present format: ``python -m tests.archives.make``. Refuses to replace one that is there.
 
-The engram has everything a store can have: layers of all three weight types, virtual, generated and stored rows, deltas
-of every depth, a split leaf, a tombstone, labels, snapshots, two branches, a line that was left, and a journal with
-frames.
+The first engram has everything a store can have: layers of all three weight types, virtual, generated and stored rows,
+deltas of every depth, a split leaf, a tombstone, labels, snapshots, two branches, a line that was left, and a journal
+with frames. The second has everything a network can have besides: delays of each synapse, models with one and with two
+fields more, parameters of each neuron, and input of every kind under way, in commits and in the journal.
 """
 
 from __future__ import annotations
@@ -67,6 +68,54 @@ def make(path: Path) -> None:
     e._shut()
 
 
+def rich_spec() -> Spec:
+    """Three layers, each of another model."""
+    near = SmallWorld(k=6, long_fraction=0.2, span=20, weight=(1.0, 8.0))
+    layers = [
+        Layer("lif", segments=[500], wiring=near, delay_ms=(1.0, 9.0), columns=["bias", "tau"]),
+        Layer("quadratic", index=3, segments=[150], model="izhikevich", columns=["d"]),
+        Layer("conductance", index=7, segments=[100], model="lif_cond"),
+    ]
+    projections = [
+        Projection("lif", "quadratic", engramdb.FixedOutdegree(k=3), weight=(4.0, 16.0), delay_ms=(1.0, 300.0)),
+        Projection("quadratic", "conductance", engramdb.FixedOutdegree(k=3), weight=40.0, delay_ms=2.0),
+        Projection("conductance", "lif", engramdb.FixedOutdegree(k=2), weight=(0.5, 4.0), sign=-1, delay_ms=3.0),
+    ]
+    return Spec(seed=12, layers=layers, projections=projections)
+
+
+def make_rich(path: Path) -> None:
+    """The engram at ``path``, closed as by a kill, with input of every kind under way."""
+    second, third = 3 << 48, 7 << 48
+    with engramdb.create(path, rich_spec()) as e:
+        e.set_parameters(range(0, 500, 3), bias=np.linspace(-3.0, 11.0, 167), tau=np.linspace(4.0, 40.0, 167))
+        e.set_parameters(np.arange(0, 150, 2) + second, d=3.0)
+        e.poisson(range(0, 500, 5), np.linspace(5.0, 400.0, 100), 12.0)
+        e.poisson(np.arange(0, 100, 4) + third, 300.0, 60.0, at=4, duration=400)
+        e.play(np.arange(60) * 8, np.arange(60) * 3 + 2, np.linspace(5.0, 30.0, 60))
+        e.stimulate(np.arange(20) + second, [6.0, 9.0], duration=[15, None], at=5)
+        e.run(40)
+        e.checkpoint("driven")
+        e.connect([1, 2, 3], [4, 5, 6], [1.5, 2.5, 6.0], delay_ms=[9, 1, 4])
+        e.connect(range(20), second + 7, 9.0, delay_ms=250)
+        e.snapshot("under way")
+        e.branch("what-if")
+        stopped = e.stimulate(range(40), 2.0, duration=None)
+        e.run(30)
+        e.stop_stimuli(stopped)
+        e.checkpoint("stopped", wait=False)
+        e.run(10)
+    e = engramdb.open(path, "r+")
+    e.poisson(range(1, 500, 5), 40.0, 20.0)
+    e.play([7, 8, 9, 9], e.tick + np.array([2, 30, 5, 5]), 25.0)
+    e.run(4)
+    e.set_parameters(range(0, 60, 3), bias=np.nan)
+    e.connect(8, 9, 3.25, delay_ms=2)
+    e.stop_stimuli(1)
+    e.run(3)
+    e._shut()
+
+
 def contents(path: Path) -> dict[str, Any]:
     """All that is in the engram, as digests, by branch and snapshot."""
     with Store.open(path) as store:
@@ -97,6 +146,10 @@ def _digests(path: Path, **where: Any) -> dict[str, Any]:
             columns["state"] = ",".join(many.state).encode()
             columns["targets"] = np.concatenate([row.targets for row in rows]).tobytes()
             columns["weights"] = np.concatenate([row.weights for row in rows]).tobytes()
+            if e.spec.varying_delays:
+                columns["delays"] = np.concatenate([row.delays for row in rows]).tobytes()
+            for name in layer.columns:
+                columns[f"own {name}"] = e.parameters(ids)[name].tobytes()
             found[layer.name] = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in columns.items()}
     return found
 
@@ -104,24 +157,28 @@ def _digests(path: Path, **where: Any) -> dict[str, Any]:
 def future(path: Path) -> list[list[int]]:
     """What the next ticks bring, once the journal is replayed."""
     with engramdb.open(path, "r+") as e:
-        e.stimulate(np.arange(0, 9000, 31), 30.0)
+        e.stimulate(np.arange(0, e.sizes[0, 0], 31), 30.0)
         run = e.run(10, record=("spikes",))
     return [run.counts.tolist(), [int(hashlib.sha256(run.spikes[1].tobytes()).hexdigest()[:12], 16)]]
 
 
+MAKERS = {f"format-{FORMAT_VERSION}": make, f"format-{FORMAT_VERSION}-rich": make_rich}
+
+
 def main() -> int:
-    """Write both files."""
-    archive = FOLDER / f"format-{FORMAT_VERSION}.tar.gz"
-    if archive.exists():
-        sys.stderr.write(f"{archive} exists, and is never made again\n")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / NAME
-        make(path)
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(path, NAME)
-        document = {"contents": contents(path), "future": future(path)}
-    archive.with_name(f"format-{FORMAT_VERSION}.json").write_text(json.dumps(document, indent=1) + "\n")
+    """Write both files of each archive that is not there."""
+    for name, maker in MAKERS.items():
+        archive = FOLDER / f"{name}.tar.gz"
+        if archive.exists():
+            sys.stderr.write(f"{archive} exists, and is never made again\n")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / NAME
+            maker(path)
+            with tarfile.open(archive, "w:gz") as tar:
+                tar.add(path, NAME)
+            document = {"contents": contents(path), "future": future(path)}
+        (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
 
