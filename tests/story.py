@@ -36,6 +36,19 @@ def cells(ids: Any, **how: Any) -> Records:
     return records
 
 
+def change(ids: Any, value: int | None = None, bias: Any = None) -> Records:
+    """Another state, or another parameter, of neurons that keep the rest.
+
+    All columns are there: where a full disk has taken a commit away, a neuron may not be stored yet.
+    """
+    records = state_change(ids, value or 0)
+    records.state[OWN + "bias"] = np.full(len(records), np.nan) if bias is None else np.array(bias)
+    for name in records.state:
+        if (bias if name == OWN + "bias" else value) is None:
+            records.kept[name] = np.ones(len(records), dtype=bool)
+    return records
+
+
 def state_with(ring: tuple[int, ...]) -> dict[str, np.ndarray]:
     """What a commit keeps beside the records: spikes and input under way, of one value for each of ``ring``."""
     at = np.array(ring, dtype=np.int64)
@@ -320,10 +333,10 @@ class Story:
         self.journal("one")
         self.journal("two")
         for value in (1, 2, 3):  # deltas on top of one another
-            self.write(state_change([8, 12, 100], value))
+            self.write(change([8, 12, 100], value))
             self.commit()
         self.journal("before")
-        self.commit_behind([state_change([8], 4), cells([16, 17], seed=5)], ("meanwhile", "and then"))
+        self.commit_behind([change([8], 4), cells([16, 17], seed=5)], ("meanwhile", "and then"))
         self.journal("after")
         self.write(forgotten(range(0, 120, 4)))  # the first leaf of the segment goes too
         self.write(cells(np.arange(20) + (1 << 32), seed=3))
@@ -332,15 +345,15 @@ class Story:
         self.restore("s")
         self.journal("on a new line")
         self.write(cells(range(1, 100, 11), seed=4))
-        self.write(state_change([20, 120, 200, 280], 5))
-        self.write(Records.of_state(np.array([24, 124], np.uint64), {OWN + "bias": np.array([1.5, np.nan])}))
+        self.write(change([20, 120, 200, 280], 5))
+        self.write(change([24, 124], bias=[1.5, np.nan]))
         self.commit()
         self.snapshot("late")
         self.compact()
         self.label(12, 16)
         self.commit()
         self.reopen("b")
-        self.write(state_change([4], 6))
+        self.write(change([4], 6))
         self.commit()
         self.journal("on b")
         self.reopen("main")
