@@ -34,9 +34,10 @@ _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13
 _NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
 _SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
-_CALM_TICKS = 256  # without evictions, before bursts begin again: they read nothing ahead
+_CALM_TICKS = 1 << 14  # without evictions, before bursts begin again: they read nothing ahead
 _PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
-_JUDGED_TICKS, _VAIN_TICKS = 16, 128  # without it where, in so many ticks, more rows were missed than read in time
+_JUDGED_TICKS, _VAIN_TICKS = 64, 128  # without it where, in so many ticks, far more rows were missed than read in time
+_GRACE_TICKS = 64  # in which reading ahead may come to work before it is judged
 
 
 class Engine:
@@ -370,7 +371,8 @@ class Engine:
             # where what is active barely fits, rows are dropped before their use, and reading ahead doubles the reads
             counts, (misses, in_time) = self.working_set.counts, self._judged
             self._judged = counts["misses"], counts["prefetch_hits"]
-            if tick >= self._ahead_from and counts["misses"] - misses > counts["prefetch_hits"] - in_time:
+            tried = tick - self._ahead_from >= _GRACE_TICKS
+            if tried and counts["misses"] - misses > 4 * (counts["prefetch_hits"] - in_time):
                 self._ahead_from = tick + _VAIN_TICKS
 
     def _read_ahead(self, fired: Int64Array, tick: int) -> None:
