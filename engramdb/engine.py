@@ -226,6 +226,10 @@ class Engine:
                 working_set.pin(chunk)
                 self._fetch(np.unique(missing[:n]))
                 n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
+                if n == len(chunk):  # what is read ahead holds memory too
+                    working_set.settle()
+                    working_set.load(np.unique(missing[:n]), evict=True)
+                    n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
                 if n:
                     late = np.isin(chunk, missing[:n])
                     if late.all():

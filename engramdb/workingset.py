@@ -283,7 +283,7 @@ class WorkingSet:
 
     def _install(self, held: Int64Array, part: Rows, evict: bool) -> int:
         """Put rows into the arena for the slots ``held``, which have records; returns how many fitted."""
-        rows.add_base(self.records, self.slots.record[held], part.spike_count, part.last_spike)
+        rows.add_base(self.records, self.slots.record[held].astype(np.int64), part.spike_count, part.last_spike)
         columns = part.projection, part.target, part.weight, part.delay
         done = installed = out_of_codes = 0
         while True:
