@@ -18,7 +18,7 @@ from engramdb.interchange import spikes
 from tests.documents import ROOT
 from tests.networks import make
 
-SONATA = ROOT / "tests/data/sonata/300_intfire/inputs"
+SONATA = ROOT / "tests/data/300_intfire/inputs"
 TWO = Spec(
     dt_ms=0.5,
     layers=[Layer("x", index=1, segments=[100, 50], params={"refractory": 0.0}), Layer("y", index=4, segments=[300])],
