@@ -81,3 +81,28 @@ def test_a_new_process_compiles_nothing_anew(tmp_path: Path) -> None:
         )  # fmt: skip
         compiled.append(int(ran.stdout))
     assert compiled[1] == 0
+
+
+def test_a_thread_waits_while_another_loads_the_kernels_that_decode_leaves() -> None:
+    code = """
+import threading, time
+import numpy as np
+import engramdb.kernels.compiled as compiled
+from engramdb.store import targets
+
+begun, njit = threading.Event(), compiled.njit
+
+def slowly(*args, **options):
+    begun.set()
+    time.sleep(0.2)  # the module is there by now, without its functions
+    return njit(*args, **options)
+
+compiled.njit = slowly
+ids, indptr, target = np.arange(2, dtype=np.uint64), np.array([0, 2, 3]), np.array([5, 7, 1 << 40], np.uint64)
+steps = targets.to_steps(ids, indptr, target)
+threading.Thread(target=lambda: __import__("engramdb.kernels.targets")).start()
+begun.wait()
+assert targets.from_steps(ids, indptr, *steps).tolist() == target.tolist()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -108,11 +108,11 @@ def from_steps(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far
 
 def _kernel() -> ModuleType | None:
     """The compiled kernels, once there were enough leaves: loading them takes longer than decoding a few."""
-    loaded = sys.modules.get(_KERNELS)
-    if loaded is not None:
-        return loaded
-    enough = _MANY if "numba" in sys.modules else _VERY_MANY
-    return None if next(_leaves) < enough else import_module(_KERNELS)
+    if _KERNELS not in sys.modules:
+        enough = _MANY if "numba" in sys.modules else _VERY_MANY
+        if next(_leaves) < enough:
+            return None
+    return import_module(_KERNELS)  # another thread may be in the middle of loading them: this waits for it
 
 
 def _walk(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far: IdArray) -> IdArray:
