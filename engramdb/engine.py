@@ -17,7 +17,7 @@ from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight, Int32Array
+from engramdb.flight import Flight, Int32Array, Stretches
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
@@ -214,7 +214,12 @@ class Engine:
         """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set, most = self.working_set, self._chunk
         due, delay = self.flight.due(tick)
-        waiting, delay = self._deliver_ready(due, delay, tick)
+        laid_out = self.flight.laid_out(tick)
+        if laid_out is not None:
+            self._add_weights(laid_out.offsets, laid_out.lengths)
+            waiting, delay = laid_out.left, delay[: len(laid_out.left)]
+        else:
+            waiting, delay = self._deliver_ready(due, delay, tick)
         working_set.counts["hits"] += len(due) - len(waiting)
         while len(waiting):
             chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
@@ -340,15 +345,25 @@ class Engine:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
-        """Count spikes. What the store counts of a neuron without a record is added when its row is read."""
+        """Count spikes, and look where the synapses lie over which they will arrive.
+
+        What the store counts of a neuron without a record is added when its row is read.
+        """
         held, records = self.working_set.slots, self.working_set.records
+        epoch, delay = self.working_set.epoch, self.flight.one_delay
 
-        def part(_: int, start: int, stop: int) -> Int64Array:
-            without = np.empty(stop - start, dtype=np.int64)
-            return without[: deliver.fire(held, records, fired[start:stop], tick, without)]
+        def part(_: int, start: int, stop: int) -> tuple[Int64Array, ...]:
+            offsets, lengths, left, without = (np.empty(stop - start, dtype=np.int64) for _ in range(4))
+            n, n_left, n_without = deliver.fire(
+                held.record, records, fired[start:stop], tick, epoch, delay, offsets, lengths, left, without
+            )
+            return offsets[:n], lengths[:n], left[:n_left], without[:n_without]
 
-        new = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
+        offsets, lengths, left, new = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
+        if delay and len(fired):
+            self.flight.lay_out(tick, Stretches(offsets, lengths, left, int(held.counters[slots.N_MOVED])))
 
     # ---- rows from elsewhere
 

@@ -57,24 +57,12 @@ def _stretch(records, arena, codes, r, delay):
     return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
 
 
-@njit(inline="always")
-def _ask_ahead(record, records, fired, i, end):
-    """Ask for the records of slots that come after ``fired[i]``."""
-    if i + 2 * _AHEAD < end:
-        prefetch(record, fired[i + 2 * _AHEAD])
-    if i + _AHEAD < end:
-        ahead = record[fired[i + _AHEAD]]
-        if ahead >= 0:
-            prefetch(records, ahead)
-
-
 @njit(cache=True, nogil=True)
-def _ask_for_codes(record, records, arena, fired, i, end):
-    """Ask for the codes of a row that comes soon after ``fired[i]``: of several delays, they say where one begins."""
-    if i + _SOON < end:
-        soon = record[fired[i + _SOON]]
-        if soon >= 0 and records[soon].offset >= 0 and records[soon].delay < 0:
-            prefetch(arena.code, records[soon].offset)
+def _ask_for_codes(record, records, arena, slot):
+    """Ask for the codes of the row of ``slot``: where its synapses have several delays, they say where one begins."""
+    r = record[slot]
+    if r >= 0 and records[r].offset >= 0 and records[r].delay < 0:
+        prefetch(arena.code, records[r].offset)
 
 
 @njit(cache=True, nogil=True)
@@ -86,12 +74,17 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     Returns how far it came: less than the end where a slot could not be taken.
     """
     epoch = slots.counters[EPOCH]
+    record = slots.record
+    several = codes.made[0] > 1
     n = count[0]
     end = fired.shape[0]
     for i in range(start, end):
-        _ask_ahead(slots.record, records, fired, i, end)
-        _ask_for_codes(slots.record, records, arena, fired, i, end)
-        r = slots.record[fired[i]]
+        if i + 2 * _AHEAD < end:
+            prefetch(record, fired[i + 2 * _AHEAD])
+            prefetch(records, record[fired[i + _AHEAD]])
+            if several:
+                _ask_for_codes(record, records, arena, fired[i + _SOON])
+        r = record[fired[i]]
         lo = records[r].offset
         hi = lo + records[r].length
         following[i] = 0
@@ -117,12 +110,16 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
     ``record``: that of the slots. The places in ``fired`` of the others go to ``left`` (int64). It changes nothing that
     another thread with other slots could look at. Returns how many stretches there are, and how many are left.
     """
+    several = codes.made[0] > 1
     n = 0
     n_left = 0
     end = fired.shape[0]
     for i in range(end):
-        _ask_ahead(record, records, fired, i, end)
-        _ask_for_codes(record, records, arena, fired, i, end)
+        if i + 2 * _AHEAD < end:
+            prefetch(record, fired[i + 2 * _AHEAD])
+            prefetch(records, record[fired[i + _AHEAD]])
+            if several:
+                _ask_for_codes(record, records, arena, fired[i + _SOON])
         r = record[fired[i]]
         if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
             left[n_left] = i
@@ -196,18 +193,39 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
 
 
 @njit(cache=True, nogil=True)
-def fire(slots, records, fired, tick, missing):
-    """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing``."""
+def fire(record, records, fired, tick, epoch, delay, offsets, lengths, left, missing):
+    """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing`` (int64).
+
+    ``record``: that of the slots. Where a row is loaded, all its synapses take ``delay`` ticks and its cached slots are
+    of the present ``epoch``, ``offsets`` and ``lengths`` (int64) say where its synapses lie: when the spike arrives,
+    its record need not be looked at again if nothing has been moved. The other slots go to ``left`` (int64), in order.
+    Returns how many stretches there are, how many slots are left, and how many are missing.
+    """
     n = 0
+    n_left = 0
+    n_missing = 0
     end = fired.shape[0]
     for i in range(end):
-        _ask_ahead(slots.record, records, fired, i, end)
-        r = slots.record[fired[i]]
+        if i + 2 * _AHEAD < end:
+            ahead = record[fired[i + _AHEAD]]
+            prefetch(record, fired[i + 2 * _AHEAD])
+            prefetch(records, ahead)
+            prefetch(records, ahead + 1)  # a record may reach into the line in which the next begins
+        slot = fired[i]
+        r = record[slot]
+        left[n_left] = slot
         if r < 0:
-            missing[n] = fired[i]
-            n += 1
-        else:
-            records[r].spike_count += np.uint32(1)
-            records[r].last_spike = tick
-            records[r].flags |= DIRTY | WARM
-    return n
+            missing[n_missing] = slot
+            n_missing += 1
+            n_left += 1
+            continue
+        offset, length = records[r].offset, records[r].length
+        ready = offset >= 0 and records[r].epoch == epoch and (length == 0 or records[r].delay == delay)
+        records[r].spike_count += np.uint32(1)
+        records[r].last_spike = tick
+        records[r].flags |= DIRTY | WARM
+        offsets[n] = offset
+        lengths[n] = length
+        n += ready and length > 0
+        n_left += not ready
+    return n, n_left, n_missing

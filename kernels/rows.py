@@ -18,6 +18,7 @@ from engramdb.kernels.slots import (
     ARENA_END,
     EPOCH,
     FREE_RECORD,
+    N_MOVED,
     N_RECORDS,
     N_ROWS,
     NO_SLOT,
@@ -193,6 +194,7 @@ def detach(slots, records, targets):
         r = targets[i]
         if records[r].offset >= 0:
             counters[N_ROWS] -= 1
+            counters[N_MOVED] += 1
         slots.record[records[r].slot] = -1
         records[r].offset = -1
         records[r].flags = 0
@@ -287,6 +289,7 @@ def drop_rows(slots, records, hand, spare_warm, want):
         records[r].flags &= ~AHEAD
         records[r].offset = -1
         slots.counters[N_ROWS] -= 1
+        slots.counters[N_MOVED] += 1
     return dropped, hand, unused
 
 
@@ -306,6 +309,7 @@ def compact(slots, records, arena, order):
             records[r].offset = end
         end += n
     slots.counters[ARENA_END] = end
+    slots.counters[N_MOVED] += 1
 
 
 @njit(cache=True, nogil=True)

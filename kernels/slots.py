@@ -29,7 +29,8 @@ _FREE = np.int32(-1)  # refractory ticks of a free slot: no step changes them
 # places in ``counters``
 N_BLOCKS, N_USED, BLOCK_LIMIT, INDEX_LIMIT, FREE_BLOCK, EPOCH, N_RECORDS, FREE_RECORD, ARENA_END, N_ROWS = range(10)
 N_FRESH = 10  # slots taken since the last were filled; some may have been freed again
-N_COUNTERS = 11
+N_MOVED = 11  # times that rows in the arena were dropped or moved, or slots freed
+N_COUNTERS = 12
 
 
 class Slots(NamedTuple):
@@ -305,6 +306,7 @@ def release(slots, keep):
             counters[FREE_BLOCK] = block
     counters[N_USED] -= freed
     counters[EPOCH] += 1
+    counters[N_MOVED] += 1
     slots.index_table[:] = 0
     reindex(slots)
     return freed
