@@ -252,12 +252,11 @@ class Engine:
         """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
         held, working_set = self.working_set.slots, self.working_set
         following = np.empty(len(fired), dtype=np.int32)
-        epoch = working_set.epoch
 
         def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
             offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
             n, n_left = deliver.gather_ready(
-                held.record, working_set.records, working_set.arena, working_set.codes, epoch,
+                held.record, working_set.records, working_set.arena, working_set.codes,
                 fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
             )  # fmt: skip
             return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
@@ -350,19 +349,20 @@ class Engine:
         What the store counts of a neuron without a record is added when its row is read.
         """
         held, records = self.working_set.slots, self.working_set.records
-        epoch, delay = self.working_set.epoch, self.flight.one_delay
+        delay = self.flight.one_delay
 
         def part(_: int, start: int, stop: int) -> tuple[Int64Array, ...]:
             offsets, lengths, left, without = (np.empty(stop - start, dtype=np.int64) for _ in range(4))
             n, n_left, n_without = deliver.fire(
-                held.record, records, fired[start:stop], tick, epoch, delay, offsets, lengths, left, without
+                held.record, records, fired[start:stop], tick, delay, offsets, lengths, left, without
             )
             return offsets[:n], lengths[:n], left[:n_left], without[:n_without]
 
         found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
         offsets, lengths, left, new = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
-        if delay and len(fired):
+        # where memory is short, rows will have moved by then
+        if delay and 2 * len(offsets) > len(fired) and not self._memory_is_short():
             self.flight.lay_out(tick, Stretches(offsets, lengths, left, int(held.counters[slots.N_MOVED])))
 
     # ---- rows from elsewhere

@@ -17,7 +17,7 @@ import numpy as np
 from engramdb.kernels.calendar import IN_USE, peek, postpone, schedule, take
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.deliver import deliver, deliver_apart, fire, gather
-from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, EPOCH, N_BLOCKS, N_FRESH, add_input
+from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, N_BLOCKS, N_FRESH, add_input
 from engramdb.kernels.stepping import Step
 
 # where a burst stands when it returns
@@ -115,7 +115,7 @@ def _burst(
             for i in range(fired.shape[0]):
                 if record[fired[i]] < 0:
                     return done, FIRED, events
-            fire(record, records, fired, tick, counters[EPOCH], 0, offsets, lengths, due, due)
+            fire(record, records, fired, tick, 0, offsets, lengths, due, due)
             if delay == 0:
                 schedule(calendar, slots, records, arena, codes, fired, tick, 1, least, longest)
     return ticks, BOUNDARY, events

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.rows import first_of_delay
+from engramdb.kernels.rows import MIXED, first_of_delay
 from engramdb.kernels.slots import BLOCK_SHIFT
 
 NO_ENTRY = np.int32(-1)
@@ -84,10 +84,10 @@ def schedule(calendar, slots, records, arena, codes, held, tick, since, least, l
         r = slots.record[slot]
         delay = np.int32(0)
         if r >= 0 and records[r].offset >= 0:
-            first = records[r].delay
-            if abs(first) >= since:
-                delay = abs(first)
-            elif first < 0:
+            first = np.int32(records[r].delay)
+            if first >= since:
+                delay = first
+            elif records[r].flags & MIXED:
                 stop = records[r].offset + records[r].length
                 at = first_of_delay(arena, codes, records[r].offset, stop, since)
                 if at < stop:

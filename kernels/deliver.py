@@ -10,8 +10,8 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import AHEAD, DIRTY, WARM, first_of_delay, resolve
-from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
+from engramdb.kernels.rows import AHEAD, DIRTY, MIXED, RESOLVED, WARM, first_of_delay, resolve
+from engramdb.kernels.slots import BLOCK_SHIFT
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
@@ -44,10 +44,10 @@ def _stretch(records, arena, codes, r, delay):
     ``following`` is 0 where there is none. Not to be called for rows whose only delay it is, which are most: a call
     counts references to all arrays of the tuples, and that takes longer than all else.
     """
-    row_delay = records[r].delay
+    row_delay = np.int32(records[r].delay)
     lo = records[r].offset
     hi = lo + records[r].length
-    if row_delay >= 0:  # of all synapses, or there are none
+    if not records[r].flags & MIXED:
         return lo, lo, row_delay if row_delay > delay else np.int32(0)
     end_of_row = hi
     lo = first_of_delay(arena, codes, lo, end_of_row, delay)
@@ -61,7 +61,7 @@ def _stretch(records, arena, codes, r, delay):
 def _ask_for_codes(record, records, arena, slot):
     """Ask for the codes of the row of ``slot``: where its synapses have several delays, they say where one begins."""
     r = record[slot]
-    if r >= 0 and records[r].offset >= 0 and records[r].delay < 0:
+    if r >= 0 and records[r].offset >= 0 and records[r].flags & MIXED:
         prefetch(arena.code, records[r].offset)
 
 
@@ -70,10 +70,9 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
     Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
-    slots are of an older epoch; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
+    slots may be wrong; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
     Returns how far it came: less than the end where a slot could not be taken.
     """
-    epoch = slots.counters[EPOCH]
     record = slots.record
     several = codes.made[0] > 1
     n = count[0]
@@ -88,11 +87,11 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
         lo = records[r].offset
         hi = lo + records[r].length
         following[i] = 0
-        if records[r].delay != delay[i]:
+        if records[r].delay != delay[i] or records[r].flags & MIXED:
             lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi == lo:
             continue
-        if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
+        if not records[r].flags & RESOLVED and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
         records[r].flags |= WARM
@@ -104,8 +103,8 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
 
 
 @njit(cache=True, nogil=True)
-def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, lengths, following, left):
-    """As :func:`gather`, of the rows that are loaded and whose cached slots are of the present ``epoch``.
+def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, following, left):
+    """As :func:`gather`, of the rows that are loaded and resolved.
 
     ``record``: that of the slots. The places in ``fired`` of the others go to ``left`` (int64). It changes nothing that
     another thread with other slots could look at. Returns how many stretches there are, and how many are left.
@@ -121,14 +120,14 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
             if several:
                 _ask_for_codes(record, records, arena, fired[i + _SOON])
         r = record[fired[i]]
-        if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
+        if r < 0 or records[r].offset < 0 or not records[r].flags & RESOLVED:
             left[n_left] = i
             n_left += 1
             continue
         lo = records[r].offset
         hi = lo + records[r].length
         following[i] = 0
-        if records[r].delay != delay[i]:
+        if records[r].delay != delay[i] or records[r].flags & MIXED:
             lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi > lo:
             records[r].flags |= WARM
@@ -193,12 +192,12 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
 
 
 @njit(cache=True, nogil=True)
-def fire(record, records, fired, tick, epoch, delay, offsets, lengths, left, missing):
+def fire(record, records, fired, tick, delay, offsets, lengths, left, missing):
     """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing`` (int64).
 
-    ``record``: that of the slots. Where a row is loaded, all its synapses take ``delay`` ticks and its cached slots are
-    of the present ``epoch``, ``offsets`` and ``lengths`` (int64) say where its synapses lie: when the spike arrives,
-    its record need not be looked at again if nothing has been moved. The other slots go to ``left`` (int64), in order.
+    ``record``: that of the slots. Where a row is loaded and resolved, and all its synapses take ``delay`` ticks,
+    ``offsets`` and ``lengths`` (int64) say where they lie: when the spike arrives, the record need not be looked at
+    again if nothing has been moved. The other slots go to ``left`` (int64), in order.
     Returns how many stretches there are, how many slots are left, and how many are missing.
     """
     n = 0
@@ -207,10 +206,8 @@ def fire(record, records, fired, tick, epoch, delay, offsets, lengths, left, mis
     end = fired.shape[0]
     for i in range(end):
         if i + 2 * _AHEAD < end:
-            ahead = record[fired[i + _AHEAD]]
             prefetch(record, fired[i + 2 * _AHEAD])
-            prefetch(records, ahead)
-            prefetch(records, ahead + 1)  # a record may reach into the line in which the next begins
+            prefetch(records, record[fired[i + _AHEAD]])
         slot = fired[i]
         r = record[slot]
         left[n_left] = slot
@@ -219,11 +216,12 @@ def fire(record, records, fired, tick, epoch, delay, offsets, lengths, left, mis
             n_missing += 1
             n_left += 1
             continue
-        offset, length = records[r].offset, records[r].length
-        ready = offset >= 0 and records[r].epoch == epoch and (length == 0 or records[r].delay == delay)
+        offset, length, flags = records[r].offset, records[r].length, records[r].flags
+        resolved = flags & (RESOLVED | MIXED) == RESOLVED and records[r].delay == delay
+        ready = offset >= 0 and (resolved or length == 0)
         records[r].spike_count += np.uint32(1)
         records[r].last_spike = tick
-        records[r].flags |= DIRTY | WARM
+        records[r].flags = flags | DIRTY | WARM
         offsets[n] = offset
         lengths[n] = length
         n += ready and length > 0

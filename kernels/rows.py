@@ -16,7 +16,6 @@ from engramdb.kernels.compiled import njit
 from engramdb.kernels.rng import mix64
 from engramdb.kernels.slots import (
     ARENA_END,
-    EPOCH,
     FREE_RECORD,
     N_MOVED,
     N_RECORDS,
@@ -26,23 +25,24 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP = (np.uint8(1 << bit) for bit in range(6))
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED = (np.uint8(1 << bit) for bit in range(8))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
 
 
-# Records lie in one array of structs, so that a spike touches one or two cache lines of its neuron's record.
+# Records lie in one array of structs, 32 bytes each, so that a spike touches one cache line of its neuron's record.
 RECORD = np.dtype(
     [
         ("offset", np.int64),  # where its row begins in the arena; -1 = not loaded
         ("last_spike", np.int64),  # tick
         ("length", np.int32),  # synapses of its row
-        ("epoch", np.int32),  # eviction epoch in which the row's cached slots were last right
-        ("delay", np.int32),  # ticks, where all synapses share it; minus the least where not; 0 in an empty row
         ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
         ("spike_count", np.uint32),
+        ("delay", np.uint16),  # ticks, the least of all synapses; 0 in an empty row
         # DIRTY: counts not yet in the store; WARM: used since the hand passed; PINNED; QUEUED: its row is being read
-        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has
+        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has;
+        # MIXED: synapses of its row have several delays; RESOLVED: no slot has been freed since the row's cached
+        # slots were looked at, so they are right
         ("flags", np.uint8),
     ],
     align=True,
@@ -167,7 +167,6 @@ def attach(slots, records, targets, flags, spike_count, last_spike):
         records[r].slot = targets[i]
         records[r].offset = -1
         records[r].length = 0
-        records[r].epoch = -1
         records[r].flags = flags
         records[r].spike_count = spike_count
         records[r].last_spike = last_spike
@@ -254,8 +253,10 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
                 first_delay = last_delay
         records[r].offset = end
         records[r].length = hi - lo
-        records[r].epoch = -1
-        records[r].delay = first_delay if first_delay == last_delay else -first_delay
+        records[r].delay = first_delay
+        records[r].flags &= ~(MIXED | RESOLVED)
+        if first_delay != last_delay:
+            records[r].flags |= MIXED
         counters[ARENA_END] = end + hi - lo
         counters[N_ROWS] += 1
     return held.shape[0]
@@ -328,5 +329,5 @@ def resolve(slots, records, arena, codes, r):
             if slot < 0:
                 return False
         arena.link[j].slot = np.uint32(slot)
-    records[r].epoch = slots.counters[EPOCH]
+    records[r].flags |= RESOLVED
     return True
