@@ -16,10 +16,12 @@ from engramdb.kernels.slots import BLOCK_SHIFT
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
 _SOON = 4  # rows
-_AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
+_RECORDS_AHEAD = 24
+NEAR_BLOCKS = 512  # whose sums the caches next to the processor hold
+_AHEAD = 6  # rows; beyond about that many the loads in flight no longer overlap better
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def rowless(slots, records, fired, out):
     """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded.
 
@@ -37,7 +39,7 @@ def rowless(slots, records, fired, out):
     return n, first_used
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _stretch(records, arena, codes, r, delay):
     """``(lo, hi, following)``: the synapses of record ``r``'s row that take ``delay`` ticks, and its next longer delay.
 
@@ -57,7 +59,7 @@ def _stretch(records, arena, codes, r, delay):
     return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _ask_for_codes(record, records, arena, slot):
     """Ask for the codes of the row of ``slot``: where its synapses have several delays, they say where one begins."""
     r = record[slot]
@@ -65,7 +67,7 @@ def _ask_for_codes(record, records, arena, slot):
         prefetch(arena.code, records[r].offset)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
@@ -78,9 +80,9 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     n = count[0]
     end = fired.shape[0]
     for i in range(start, end):
-        if i + 2 * _AHEAD < end:
-            prefetch(record, fired[i + 2 * _AHEAD])
-            prefetch(records, record[fired[i + _AHEAD]])
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
             if several:
                 _ask_for_codes(record, records, arena, fired[i + _SOON])
         r = record[fired[i]]
@@ -102,7 +104,7 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     return end
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, following, left):
     """As :func:`gather`, of the rows that are loaded and resolved.
 
@@ -114,9 +116,9 @@ def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, 
     n_left = 0
     end = fired.shape[0]
     for i in range(end):
-        if i + 2 * _AHEAD < end:
-            prefetch(record, fired[i + 2 * _AHEAD])
-            prefetch(records, record[fired[i + _AHEAD]])
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
             if several:
                 _ask_for_codes(record, records, arena, fired[i + _SOON])
         r = record[fired[i]]
@@ -137,12 +139,13 @@ def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, 
     return n, n_left
 
 
-@njit(cache=True, nogil=True)
-def deliver(offsets, lengths, link, total, block_awake):
+@njit(borrows=True, cache=True, nogil=True)
+def deliver(offsets, lengths, link, total, block_awake, far):
     """Add the weights of the stretches ``offsets``, ``lengths`` (int64) of the arena to ``total`` (int64, by slot).
 
     Rows lie anywhere in the arena and their targets anywhere in ``total``, so nearly every access would wait for
-    memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before.
+    memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before, where
+    these lie ``far``: where there are more than the nearest cache has room for.
     """
     events = 0
     n = offsets.shape[0]
@@ -151,7 +154,7 @@ def deliver(offsets, lengths, link, total, block_awake):
             ahead = offsets[i + 2 * _AHEAD]
             prefetch(link, ahead)
             prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
-        if i + _AHEAD < n:
+        if far and i + _AHEAD < n:
             ahead = offsets[i + _AHEAD]
             for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
                 prefetch(total, link[j].slot)
@@ -159,13 +162,14 @@ def deliver(offsets, lengths, link, total, block_awake):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
-            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+                block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
 
 
-@njit(cache=True, nogil=True)
-def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
+@njit(borrows=True, cache=True, nogil=True)
+def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
     """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
     events = 0
     n = offsets.shape[0]
@@ -174,7 +178,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
             ahead = offsets[i + 2 * _AHEAD]
             prefetch(link, ahead)
             prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
-        if i + _AHEAD < n:
+        if far and i + _AHEAD < n:
             ahead = offsets[i + _AHEAD]
             for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
                 prefetch(minus if link[j].weight < 0 else plus, link[j].slot)
@@ -186,12 +190,13 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
                 minus[slot] += amount
             else:
                 plus[slot] += amount
-            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+                block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fire(record, records, fired, tick, delay, offsets, lengths, left, missing):
     """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing`` (int64).
 
@@ -205,9 +210,9 @@ def fire(record, records, fired, tick, delay, offsets, lengths, left, missing):
     n_missing = 0
     end = fired.shape[0]
     for i in range(end):
-        if i + 2 * _AHEAD < end:
-            prefetch(record, fired[i + 2 * _AHEAD])
-            prefetch(records, record[fired[i + _AHEAD]])
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
         slot = fired[i]
         r = record[slot]
         left[n_left] = slot

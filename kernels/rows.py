@@ -78,7 +78,7 @@ class Codes(NamedTuple):
     table: npt.NDArray[np.uint32]  # code + 1 of the further codes, by pair and delay; open addressing, 0 = empty
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def code_of(codes, pair, delay):
     """The code of (projection, segment) ``pair`` with ``delay`` ticks, made where there is none; NO_CODE at the most.
 
@@ -138,7 +138,7 @@ def renumber(slots, arena, codes):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def first_of_delay(arena, codes, lo, hi, delay):
     """The first synapse of the stretch ``lo`` to ``hi`` of a row that takes ``delay`` ticks or more."""
     while lo < hi:
@@ -150,7 +150,7 @@ def first_of_delay(arena, codes, lo, hi, delay):
     return lo
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def attach(slots, records, targets, flags, spike_count, last_spike):
     """Give each slot of ``targets`` (int64), which have none, a record without a row.
 
@@ -173,7 +173,7 @@ def attach(slots, records, targets, flags, spike_count, last_spike):
         slots.record[targets[i]] = r
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def add_base(records, which, spike_count, last_spike):
     """Add what the store has (uint32, int64) to those of the records ``which`` (int64) that are ON_TOP of it."""
     for i in range(which.shape[0]):
@@ -185,7 +185,7 @@ def add_base(records, which, spike_count, last_spike):
             records[r].flags &= ~ON_TOP
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def detach(slots, records, targets):
     """Take records ``targets`` (int64), and their rows, from their slots."""
     counters = slots.counters
@@ -201,7 +201,7 @@ def detach(slots, records, targets):
         counters[FREE_RECORD] = r
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def close_up(slots, records):
     """Move records into the places of free ones, so that those in use are the first N_RECORDS; numbers change."""
     end = 0
@@ -217,7 +217,7 @@ def close_up(slots, records):
     slots.counters[FREE_RECORD] = -1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def install(slots, records, arena, codes, held, indptr, projection, target, weight, delay, limit):
     """Append rows to the arena for those slots ``held`` (int64) whose records have none; returns how far it came.
 
@@ -262,7 +262,7 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
     return held.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def drop_rows(slots, records, hand, spare_warm, want):
     """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
 
@@ -294,7 +294,7 @@ def drop_rows(slots, records, hand, spare_warm, want):
     return dropped, hand, unused
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def compact(slots, records, arena, order):
     """Close the gaps in the arena. ``order``: int64, all records with a loaded row by rising offset."""
     end = 0
@@ -313,7 +313,7 @@ def compact(slots, records, arena, order):
     slots.counters[N_MOVED] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def resolve(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right, taking slots for unknown targets; False at a limit."""
     offset = records[r].offset

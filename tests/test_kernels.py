@@ -143,7 +143,7 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
             later = projection[row_of == np.flatnonzero(place == slot)[0]] + 1
             assert following[at] == min(later[later > delay], default=0)
         offsets, lengths = offsets[: count[0]], lengths[: count[0]]
-        events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake)
+        events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake, seed % 2 == 0)
         arriving = np.isin(place[row_of], fired) & (projection + 1 == delay)
         expected = np.zeros(n, np.int64)
         fixed = np.rint(weight[arriving].astype(np.float64) * 2**32).astype(np.int64)
