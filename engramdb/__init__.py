@@ -28,6 +28,7 @@ _HOME = {
     "Explicit": "engramdb.rules",
     "FixedIndegree": "engramdb.rules",
     "FixedOutdegree": "engramdb.rules",
+    "Hebbian": "engramdb.learning",
     "import_edges": "engramdb.interchange.edges",
     "Layer": "engramdb.spec",
     "LogNormal": "engramdb.distribution",
@@ -38,26 +39,31 @@ _HOME = {
     "publish": "engramdb.store.remote.publish",
     "repair": "engramdb.store.upkeep.repair",
     "Run": "engramdb.run",
+    "Scaling": "engramdb.learning",
     "Segment": "engramdb.spec",
     "SmallWorld": "engramdb.rules",
+    "STDP": "engramdb.learning",
     "Spec": "engramdb.spec",
     "Uniform": "engramdb.distribution",
     "verify": "engramdb.store.upkeep.verify",
     "ZarrStore": "engramdb.store.zarrview.view",
 }
 __all__ = [
+    "STDP",
     "Bernoulli",
     "Engram",
     "EngramError",
     "Explicit",
     "FixedIndegree",
     "FixedOutdegree",
+    "Hebbian",
     "Layer",
     "LogNormal",
     "Normal",
     "OneToOne",
     "Projection",
     "Run",
+    "Scaling",
     "Segment",
     "SmallWorld",
     "Spec",
@@ -85,6 +91,7 @@ if TYPE_CHECKING:
     from engramdb.errors import EngramError
     from engramdb.interchange.edges import import_edges
     from engramdb.interchange.zarr import export_zarr
+    from engramdb.learning import STDP, Hebbian, Scaling
     from engramdb.opening import create, open
     from engramdb.rules import Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, SmallWorld
     from engramdb.run import Run

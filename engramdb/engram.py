@@ -276,6 +276,8 @@ class Engram:
         """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
         if direction not in ("out", "in"):
             raise InvalidInput(f'direction="{direction}": expected "out" or "in"')
+        if self._engine is not None and self._engine.learning is not None:
+            self._engine.write_back()
         ask = outgoing if direction == "out" else incoming
         return ask(self._one(neuron_id), self.spec, self._store, self._wiring)
 
@@ -475,6 +477,7 @@ class Engram:
         from engramdb.change import synapse_change
 
         # first what RAM knows of these neurons: it is their records in the store that change
+        self._live.settle_learning()
         self._live.working_set.forget(np.unique(pre))
         # refused before it is journaled: what is in the journal can be done
         changes = synapse_change(pre, post, weight, delay, self.spec, self._store, self._wiring, create=create)
@@ -515,6 +518,7 @@ class Engram:
     def _set_parameters(self, ids: IdArray, values: dict[str, npt.NDArray[Any]]) -> None:
         from engramdb.change import parameter_change
 
+        self._live.settle_learning()
         working_set = self._live.working_set
         working_set.forget(ids)  # what RAM knows of them must be in the store, whose records change
         for records in parameter_change(ids, values, self.spec, self._store):
@@ -531,7 +535,7 @@ class Engram:
         from engramdb.forgetting import forgettable
 
         wanted = np.unique(self.resolve(ids))
-        live.working_set.write_back()
+        live.write_back()
         gone = forgettable(wanted, live.awake(), self.spec, self._store, self._wiring)
         if len(gone):
             with self._journaled("forget", {}, {"id": gone}):
@@ -539,6 +543,7 @@ class Engram:
         return len(gone)
 
     def _forget(self, ids: IdArray) -> None:
+        self._live.settle_learning()
         self._live.working_set.forget(ids)
         for _, where in by_layer(ids):
             self._store.write(Records.of_state(ids[where], {}, FORGOTTEN))
@@ -574,7 +579,7 @@ class Engram:
             self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize
         )
         self._wired = None
-        live.working_set.write_back()
+        live.write_back()
         state, tick = live.state(), live.tick
         self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
         return bundle
@@ -591,7 +596,7 @@ class Engram:
 
         tick = self.tick
         if self._engine is not None:  # its memory is needed
-            self._engine.working_set.write_back()
+            self._engine.write_back()
             self._kept = self._engine.state()
             self._stop_engine()
         for bundle in self._bundles.unwritten:
@@ -651,8 +656,9 @@ class Engram:
         live = self._live
         self._seconds_since_checkpoint = 0.0
         if wait:
-            live.working_set.write_back()
+            live.write_back()
             return self._store.commit_state(live.tick, live.state(), self._bundles, message)
+        live.settle_learning()
         self._store.commit_behind(live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message)
         return None
 

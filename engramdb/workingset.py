@@ -17,8 +17,10 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import rows, slots
+from engramdb.kernels import plasticity, rows, slots
 from engramdb.layertable import LayerTable, synapse_codes
+from engramdb.learning.rowsback import learned_rows
+from engramdb.learning.tables import tables_of
 from engramdb.parameters import given
 from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
@@ -35,6 +37,7 @@ RECORD_BYTES = rows.RECORD.itemsize
 _LEAST_INDEX = 64
 _ENOUGH_CODES = rows.MOST_CODES // 8 * 7  # if more stay in use, they would soon be looked through again
 _COUNTS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 15  # that have learned, and are written back together
 _NOBODY: Int64Array = np.empty(0, dtype=np.int64)
 _COUNTED = (
     "rows_loaded", "rows_dropped", "slots_freed", "evictions", "records_written",
@@ -57,6 +60,7 @@ class WorkingSet:
         self.recording_bytes = 0
         self.flight_bytes = 0
         self.stimuli_bytes = 0
+        self.learning_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = dict.fromkeys(_COUNTED, 0)
@@ -66,10 +70,13 @@ class WorkingSet:
         self.source = RowSource(store, Wiring(spec, bundles))
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
         self._hand = 0
+        self.tables = tables_of(spec, bundles) if spec.learns else None
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
         planes = threads * (2 if self.layers.apart else 1)
         self._slot_bytes = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * n_aux + 4 * n_param
+        stride = 0 if self.tables is None else self.tables.stride
+        self._slot_bytes += 8 * stride
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
@@ -83,6 +90,8 @@ class WorkingSet:
         self._slot_memory = [Reservation(n_slots, t) for t in (np.uint64, np.uint8, np.float32, np.int32, np.int32)]
         self._input_memory = Reservation(n_slots * planes, np.int64)
         self._block_memory = [Reservation(n_slots * n, np.float32) for n in (n_aux, n_param)]
+        self._history_memory = Reservation(n_slots * stride, np.uint64)
+        self.history = self._history_memory.array
         ids, used, u, refractory, record = (m.array for m in self._slot_memory)
         sums = self._input_memory.array.reshape(planes, n_slots)
         aux, param = (
@@ -121,6 +130,7 @@ class WorkingSet:
             + self.recording_bytes
             + self.flight_bytes
             + self.stimuli_bytes
+            + self.learning_bytes
         )
 
     @property
@@ -160,6 +170,7 @@ class WorkingSet:
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
+            "learning_bytes": self.learning_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -244,6 +255,8 @@ class WorkingSet:
         kept = int(self.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
         for memory in self._slot_memory:
             memory.trim(kept)
+        if self.tables is not None:
+            self._history_memory.trim(kept * self.tables.stride)
         for memory, n in zip(self._block_memory, (self.layers.aux_fields, self.layers.own_constants), strict=True):
             memory.trim(kept * n)
 
@@ -415,12 +428,23 @@ class WorkingSet:
         self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
 
     def _drop_rows(self, *, spare_warm: bool, want: int) -> int:
+        if self.tables is not None:
+            self._write_learned(spare_warm, want)
         before = int(self.slots.counters[slots.N_ROWS])
         dropped, self._hand, unused = rows.drop_rows(self.slots, self.records, self._hand, spare_warm, want)
         self.counts["rows_dropped"] += before - int(self.slots.counters[slots.N_ROWS])
         self.counts["prefetch_unused"] += unused
         self._close_gaps()
         return int(dropped)
+
+    def _write_learned(self, spare_warm: bool, want: int) -> None:
+        """Write back what was learned in the rows that are dropped next."""
+        made = int(self.slots.counters[slots.N_RECORDS])
+        learned = np.empty(made, dtype=np.int64)
+        flags = rows.PINNED, rows.WARM
+        n = plasticity.would_drop(self.records, made, self._hand, *flags, spare_warm, want, learned)
+        for start in range(0, n, _ROWS_AT_ONCE):
+            self._hand_over(np.sort(learned[start : min(start + _ROWS_AT_ONCE, n)]))
 
     def _close_gaps(self) -> None:
         """Move rows together where others were dropped, or taken away with their records."""
@@ -455,25 +479,40 @@ class WorkingSet:
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
+        dirty = self._dirty()
+        most = len(dirty) if self.tables is None else _ROWS_AT_ONCE
+        for start in range(0, len(dirty), max(1, most)):
+            self._hand_over(dirty[start : start + most])
+        return len(dirty)
+
+    def _hand_over(self, dirty: Int64Array) -> None:
+        """Hand the records ``dirty``, with what was learned in their rows, to the store."""
         with self.prefetch.paused():
-            dirty, changes = self._dirty()
-            for records in changes():
+            for records in self._changes(dirty)():
                 self.store.write(records)
             self._written(dirty)
-        return len(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
         """A copy of all counts that the store does not know yet, which count as written; called, it gives records."""
-        dirty, changes = self._dirty()
+        dirty = self._dirty()
+        changes = self._changes(dirty)
         self._written(dirty)
         return changes
 
-    def _dirty(self) -> tuple[Int64Array, Callable[[], list[StoredRecords]]]:
+    def _dirty(self) -> Int64Array:
+        """Records of which the store does not know all, rising."""
         made = int(self.slots.counters[slots.N_RECORDS])
-        dirty = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["flags"][:made] & rows.DIRTY != 0))
+        flags = self.records["flags"][:made] & (rows.DIRTY | plasticity.LEARNED)
+        return np.flatnonzero((self.records["slot"][:made] >= 0) & (flags != 0))
+
+    def _changes(self, dirty: Int64Array) -> Callable[[], list[StoredRecords]]:
+        """A copy of what the store is to know of the records ``dirty``."""
         self._complete(dirty[self.records["flags"][dirty] & rows.ON_TOP != 0])
         ids = self.slots.id[self.records["slot"][dirty]]
         counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
+        learned = self.records["flags"][dirty] & plasticity.LEARNED != 0
+        if learned.any():
+            return learned_rows(self, dirty, learned, ids, counts)
 
         def changes() -> list[StoredRecords]:
             order = np.argsort(ids)
@@ -482,7 +521,7 @@ class WorkingSet:
                 for _, part in by_layer(ids[order])
             ]
 
-        return dirty, changes
+        return changes
 
     def _complete(self, on_top: Int64Array) -> None:
         """Add what the store has to the counts of the records ``on_top`` of it."""
@@ -493,7 +532,7 @@ class WorkingSet:
             rows.add_base(self.records, on_top[part], *self.source.counts(ids[part]))
 
     def _written(self, dirty: Int64Array) -> None:
-        self.records["flags"][dirty] &= ~rows.DIRTY
+        self.records["flags"][dirty] &= ~(rows.DIRTY | plasticity.LEARNED)
         self.counts["records_written"] += len(dirty)
 
     # ---- charged neurons

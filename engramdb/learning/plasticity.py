@@ -1,0 +1,239 @@
+"""Plasticity: learning while the engine ticks, see :mod:`engramdb.kernels.plasticity`.
+
+Rows in RAM have the weights of the moment in which they were last settled, and so have those in the store. When that
+was follows from the spikes of the row's own neuron, which are remembered for a while, and from the tick in which all
+rows were settled last: a commit has all of them settled, so it keeps weights as they are and nothing but the spikes of
+the last horizon beside them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb.address import IdArray
+from engramdb.flight import Int32Array
+from engramdb.kernels import deliver, history, slots
+from engramdb.kernels import plasticity as kernel
+from engramdb.state import State
+from engramdb.store import STORED
+from engramdb.stretch import NOBODY
+from engramdb.workingset import Int64Array, WorkingSet
+
+_ROWS_AT_ONCE = 1 << 14
+
+
+class Plasticity:
+    """What the rows of ``working_set`` learn; for one engine."""
+
+    def __init__(self, working_set: WorkingSet) -> None:
+        assert working_set.tables is not None
+        self._working_set, self._tables = working_set, working_set.tables
+        self._now = self._settled = 0
+        # of neurons whose rows learn: (tick, slots that fired), for a horizon
+        self._spikes: deque[tuple[int, Int64Array]] = deque()
+        # rows that are still to be settled in the tick self._settling, or whose windows close
+        self._unsettled: Int64Array = NOBODY
+        self._settling = 0
+        self._closing: Int64Array = NOBODY
+        self._before: list[tuple[Int64Array, Int64Array, Int64Array, npt.NDArray[np.float32]]] = []
+        self._error_ids: IdArray = np.empty(0, dtype=np.uint64)
+        self._error_values: npt.NDArray[np.float64] = np.empty(0, dtype=np.float64)
+
+    def held(self) -> list[Int64Array]:
+        """Slots whose spikes are remembered: they must stay where they are."""
+        stride = self._tables.stride
+        used = int(self._working_set.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
+        last = self._working_set.history[: used * stride : stride].astype(np.int64)
+        return [np.flatnonzero((last > 0) & (last > self._now - self._tables.remembered))]
+
+    # ---- in a tick
+
+    def begin(self, now: int) -> None:
+        """Complete what has to be before the next tick: ``now`` is the last one. Raises BudgetExceeded."""
+        self._finish()
+        self._close(now)
+
+    def arrive(
+        self, fired: Int64Array, delay: Int32Array, left: Int64Array, offsets: Int64Array, lengths: Int64Array, tick: int
+    ) -> None:
+        """Settle the rows over which spikes arrive in ``tick``, before they deliver; see the kernel. Any thread."""
+        if len(offsets) == 0:
+            return
+        on = self._working_set
+        slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
+        weight = np.empty(int(lengths.sum()), dtype=np.float32)
+        kernel.arrive(
+            on.slots.record, on.records, on.arena, on.codes, on.slots.id, on.history, self._tables.stride,
+            self._tables.rules, self._errors, self._clock, fired, delay, left, offsets, lengths, tick, slot, first, weight,
+        )  # fmt: skip
+        self._before.append((slot, first, lengths.copy(), weight))
+
+    def fire(self, tick: int, fired: Int64Array) -> None:
+        """Remember the slots that ``fired`` in ``tick``, which is complete but for that."""
+        on, tables = self._working_set, self._tables
+        self._before.clear()
+        history.fire(on.history, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
+        own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
+        if len(own):
+            self._spikes.append((tick, own))
+        self._now = tick
+        self._account()
+
+    def take_back(self) -> None:
+        """Undo what arrivals have done in a tick that could not be completed."""
+        on = self._working_set
+        for slot, first, lengths, weight in reversed(self._before):
+            record = on.slots.record[slot]
+            offset = np.where(record >= 0, on.records["offset"][np.maximum(record, 0)], -1)
+            stops = np.cumsum(lengths)
+            for i in range(len(slot)):
+                own = weight[stops[i] - lengths[i] : stops[i]]
+                if offset[i] >= 0:
+                    at = offset[i] + first[i]
+                    on.arena.link["weight"][at : at + lengths[i]] = own
+                    on.records["flags"][record[i]] |= kernel.LEARNED
+                else:
+                    self._write_again(on.slots.id[slot[i] : slot[i] + 1], int(first[i]), own)
+        self._before.clear()
+        self._account()
+
+    def _write_again(self, neuron_id: IdArray, first: int, weight: npt.NDArray[np.float32]) -> None:
+        """Give the first synapses of a row that was written back in this tick, from ``first`` on, their ``weight``."""
+        on = self._working_set
+        with on.prefetch.paused():
+            stored = on.store.find(neuron_id)
+            if len(stored) and stored.row_kind[0] == STORED:
+                stored = stored.copy()
+                stored.weight[first : first + len(weight)] = weight
+                on.store.write(stored)
+
+    # ---- settling
+
+    def settle(self, now: int) -> None:
+        """Bring the weights of all rows to the tick ``now``, the last one, in RAM or in the store.
+
+        Raises BudgetExceeded; what is left is then settled before the next tick.
+        """
+        self._finish()
+        if self._settled == now:
+            return
+        self._close(now)
+        recent = [own for tick, own in self._spikes if tick > now - self._tables.horizon]
+        self._unsettled = np.unique(np.concatenate(recent)) if recent else NOBODY
+        self._settling = now
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._settling:
+            while len(self._unsettled):
+                self._unsettled = self._settle_some(self._unsettled, self._settling, closing=False)
+            self._settled, self._settling = self._settling, 0
+            self._account()
+
+    def _close(self, now: int) -> None:
+        """Settle the rows whose windows have closed by the end of the tick ``now``."""
+        on, stride = self._working_set, self._tables.stride
+        while True:
+            while len(self._closing):
+                self._closing = self._settle_some(self._closing, now, closing=True)
+            if not self._spikes or self._spikes[0][0] > now - self._tables.horizon:
+                return
+            tick, own = self._spikes.popleft()
+            self._closing = own[on.history[own * stride] == tick]
+
+    def _settle_some(self, held: Int64Array, tick: int, *, closing: bool) -> Int64Array:
+        """Settle rows of ``held`` as far as they can be in RAM at once; returns the others."""
+        on = self._working_set
+        chunk = held[:_ROWS_AT_ONCE]
+        missing = np.empty(len(chunk), dtype=np.int64)
+        n, _ = deliver.rowless(on.slots, on.records, chunk, missing)
+        if n:
+            on.pin(chunk)
+            try:
+                for last_try in (False, True):
+                    on.load(missing[:n].copy(), evict=True)
+                    n, _ = deliver.rowless(on.slots, on.records, chunk, missing)
+                    if n < len(chunk) or last_try:
+                        break
+                    on.settle()  # what is read ahead holds memory too
+            finally:
+                on.unpin()
+            late = np.isin(chunk, missing[:n])
+            if late.all():
+                raise on.too_small("one row of synapses that learns", on.lacking_bytes)
+        else:
+            late = np.zeros(len(chunk), dtype=bool)
+        kernel.settle(
+            on.slots, on.records, on.arena, on.codes, on.history, self._tables.stride, self._tables.rules, self._errors,
+            self._clock, chunk[~late], tick, closing,
+        )  # fmt: skip
+        return np.concatenate([chunk[late], held[len(chunk) :]])
+
+    @property
+    def _clock(self) -> kernel.Clock:
+        return kernel.Clock(np.int64(self._settled), np.int64(self._tables.window), np.int64(self._tables.horizon))
+
+    @property
+    def _errors(self) -> kernel.Errors:
+        return kernel.Errors(self._error_ids, self._error_values)
+
+    def _account(self) -> None:
+        lists = sum(own.nbytes for _, own in self._spikes)
+        self._working_set.learning_bytes = lists + self._unsettled.nbytes + self._closing.nbytes
+
+    # ---- errors
+
+    def set_error(self, ids: IdArray, values: npt.NDArray[np.float64], now: int) -> None:
+        """Let the neurons ``ids`` (sorted, distinct) have the errors ``values`` from the next tick on."""
+        self.settle(now)
+        kept = ~np.isin(self._error_ids, ids)
+        own = values != 1.0  # what a neuron has that was given none
+        together = np.concatenate([self._error_ids[kept], ids[own]])
+        order = np.argsort(together)
+        self._error_ids = together[order]
+        self._error_values = np.concatenate([self._error_values[kept], values[own]])[order]
+
+    # ---- the state, for the store
+
+    def freeze(self) -> Callable[[], State]:
+        """Copy the spikes that are still to be remembered when all rows are settled, and the errors."""
+        on, stride = self._working_set, self._tables.stride
+        since = self._now - self._tables.horizon + 1
+        used = int(on.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
+        last = on.history[: used * stride : stride].astype(np.int64)
+        held = np.flatnonzero((last >= max(since, 1)) & (on.slots.used[:used] != 0))
+        nothing = np.empty(0, dtype=np.int64)
+        n = history.spikes_of(on.history, stride, held, since, nothing, nothing)
+        ticks, places = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+        history.spikes_of(on.history, stride, held, since, ticks, places)
+        ids = on.slots.id[held[places]]
+        errors = {"error_id": self._error_ids, "error_value": self._error_values} if len(self._error_ids) else {}
+
+        def state() -> State:
+            order = np.lexsort((ids, ticks))
+            return {"history_tick": ticks[order], "history_id": ids[order], **errors}
+
+        return state
+
+    def load_state(self, now: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Stand at the tick ``now`` with what :meth:`freeze` gave then; all rows are settled."""
+        on, tables = self._working_set, self._tables
+        self._now = self._settled = now
+        if "error_id" in state:
+            self._error_ids, self._error_values = state["error_id"], state["error_value"]
+        if "history_tick" not in state:
+            return
+        starts = np.flatnonzero(np.diff(state["history_tick"], prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(state["history_tick"])], strict=True):
+            tick = int(state["history_tick"][start])
+            fired = on.hold(state["history_id"][start:stop])
+            history.fire(on.history, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
+            own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
+            if len(own):
+                self._spikes.append((tick, own))
+        self._account()
