@@ -165,6 +165,8 @@ class Engram:
             elif frame.kind == "parameters":
                 values = {name: array for name, array in frame.arrays.items() if name != "id"}
                 self._set_parameters(frame.arrays["id"], values)
+            elif frame.kind == "error":
+                self._set_error(frame.arrays["id"], frame.arrays["value"])
             elif frame.kind == "forget":
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
@@ -524,6 +526,33 @@ class Engram:
         for records in parameter_change(ids, values, self.spec, self._store):
             self._store.write(records)
         working_set.refresh(ids)
+
+    def set_error(self, ids: Ids, value: Any) -> int:
+        """Give neurons the error with which synapses onto them learn by the rule "hebbian"; returns how many.
+
+        ``value``: a number, or one for each id; 1 is what they have that were given none. From the next tick on.
+        """
+        self._check_writable()
+        if not any(rule.rule == "hebbian" for p in self.spec.all_projections for rule in p.plasticity):
+            raise InvalidInput('nothing learns with errors: no projection has the learning rule "hebbian"')
+        resolved = self.resolve(ids)
+        sorted_ids, first = np.unique(resolved, return_index=True)
+        if len(sorted_ids) != len(resolved):
+            raise InvalidInput("ids: a neuron is given twice; give each once")
+        try:
+            values = np.broadcast_to(np.asarray(value, dtype=np.float64), (len(resolved),))[first]
+        except (ValueError, TypeError):
+            raise InvalidInput(f"value: expected a number or {len(resolved)} numbers") from None
+        if not np.isfinite(values).all():
+            raise InvalidInput(f"error {values[~np.isfinite(values)][0]} must be finite")
+        with self._journaled("error", {}, {"id": sorted_ids, "value": values}):
+            self._set_error(sorted_ids, values)
+        return len(sorted_ids)
+
+    def _set_error(self, ids: IdArray, values: npt.NDArray[np.float64]) -> None:
+        learning = self._live.learning
+        assert learning is not None, "checked before it was journaled"
+        learning.set_error(ids, values, self._live.tick)
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.

@@ -256,6 +256,14 @@ class Life:
         self.changed()
         return said
 
+    def do_error(self, random: np.random.Generator) -> Any:
+        ids = self.some(random, 30)
+        values = random.choice([1.0, 1.0, -1.0, 0.5, 0.0], len(ids))
+        said = self.insist(lambda: self.e.set_error(ids, values))
+        if self.twin is not None and self.twin.learner is not None:
+            self.twin.learner.errors |= dict(zip(ids.tolist(), values.tolist(), strict=True))
+        return said
+
     def do_grow(self, random: np.random.Generator) -> Any:
         layer = self.e.spec.layers[int(random.integers(len(self.e.spec.layers)))]
         n, materialize = int(random.integers(1, 30)), bool(random.random() < 0.4)

@@ -228,9 +228,8 @@ class Plasticity:
             self._error_ids, self._error_values = state["error_id"], state["error_value"]
         if "history_tick" not in state:
             return
-        starts = np.flatnonzero(np.diff(state["history_tick"], prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(state["history_tick"])], strict=True):
-            tick = int(state["history_tick"][start])
+        for tick in np.unique(state["history_tick"]).tolist():
+            start, stop = np.searchsorted(state["history_tick"], [tick, tick + 1])
             fired = on.hold(state["history_id"][start:stop])
             history.fire(on.history, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
             own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
