@@ -18,6 +18,7 @@ from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import plasticity, rows, slots
+from engramdb.kernels.history import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
 from engramdb.learning.rowsback import learned_rows
 from engramdb.learning.tables import tables_of
@@ -76,7 +77,7 @@ class WorkingSet:
         planes = threads * (2 if self.layers.apart else 1)
         self._slot_bytes = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * n_aux + 4 * n_param
         stride = 0 if self.tables is None else self.tables.stride
-        self._slot_bytes += 8 * stride
+        self._slot_bytes += 8 * stride + (4 * RECENT if stride else 0)
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
@@ -92,6 +93,8 @@ class WorkingSet:
         self._block_memory = [Reservation(n_slots * n, np.float32) for n in (n_aux, n_param)]
         self._history_memory = Reservation(n_slots * stride, np.uint64)
         self.history = self._history_memory.array
+        self._recent_memory = Reservation(n_slots * RECENT if stride else 0, np.uint32)
+        self.recent = self._recent_memory.array
         ids, used, u, refractory, record = (m.array for m in self._slot_memory)
         sums = self._input_memory.array.reshape(planes, n_slots)
         aux, param = (
@@ -257,6 +260,7 @@ class WorkingSet:
             memory.trim(kept)
         if self.tables is not None:
             self._history_memory.trim(kept * self.tables.stride)
+            self._recent_memory.trim(kept * RECENT)
         for memory, n in zip(self._block_memory, (self.layers.aux_fields, self.layers.own_constants), strict=True):
             memory.trim(kept * n)
 

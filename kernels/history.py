@@ -3,13 +3,16 @@
 An array of uint64 has ``stride`` words for each slot: the tick of its last spike (0 = none yet), and then bits, oldest
 first: the very last one is the last spike, the one before it the tick before. So nothing has to be done while nobody
 fires, and what is older than the bits reach is forgotten by being shifted out.
+
+Beside it RECENT uint32 for each slot have the ticks of its last spikes, newest first, modulo 2^32; where it had fewer of
+late, what is there is far from now.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from engramdb.kernels.bits import lowest_bit
+from engramdb.kernels.bits import highest_bit, lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import BLOCK_SHIFT
@@ -19,18 +22,28 @@ _LAST_BIT = np.uint64(1 << 63)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _AHEAD = 8
 NEVER = np.int64(-1)
+RECENT = 16  # spikes of a slot that lie ready as ticks: a cache line
+_LONG_AGO = np.uint32(1 << 31)
 
 
 @njit(cache=True, nogil=True)
-def fire(history, stride, fired, tick, block_layer, wanted):
+def fire(history, recent, stride, fired, tick, block_layer, wanted):
     """Note that the slots ``fired`` (int64) fired in ``tick``, those of layers ``wanted`` (uint8, by position)."""
     words = stride - 1
     end = fired.shape[0]
     for i in range(end):
         if i + _AHEAD < end:
             prefetch(history, fired[i + _AHEAD] * stride)
+            prefetch(recent, fired[i + _AHEAD] * RECENT)
         if wanted[block_layer[fired[i] >> BLOCK_SHIFT]]:
-            note(history, fired[i] * stride, words, tick)
+            base, at = fired[i] * stride, fired[i] * RECENT
+            if tick - np.int64(history[base]) > words * _WORD or history[base] == 0:
+                for k in range(RECENT):
+                    recent[at + k] = np.uint32(tick) - _LONG_AGO
+            note(history, base, words, tick)
+            for k in range(RECENT - 1, 0, -1):
+                recent[at + k] = recent[at + k - 1]
+            recent[at] = np.uint32(tick)
 
 
 @njit(cache=True, nogil=True)
@@ -62,11 +75,7 @@ def last_before(history, base, words, tick):
         if w < 0:
             return NEVER
         word = history[base + 1 + w]
-    highest = np.int64(63)
-    while not word & _LAST_BIT:
-        word <<= np.uint64(1)
-        highest -= 1
-    return first + (w << 6) + highest
+    return first + (w << 6) + highest_bit(word)
 
 
 @njit(cache=True, nogil=True)

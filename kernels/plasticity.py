@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from engramdb.kernels.bits import lowest_bit
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.history import NEVER, first_after, last_before
+from engramdb.kernels.history import NEVER, RECENT, first_after, last_before
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import EPOCH, NO_SLOT, find
 
@@ -25,7 +25,7 @@ ADDITIVE, MULTIPLICATIVE, HEBBIAN = range(3)  # in ``kind``
 LEARNED = np.uint8(1 << 6)  # a flag of records: the weights of its row are not those of the store
 
 _UNIT = 1.0 / 4294967296.0
-_AHEAD = 2  # rows
+_AHEAD = 8  # rows
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -37,8 +37,8 @@ class Rules(NamedTuple):
     sign: npt.NDArray[np.float64]  # (R,) weights times this are what the rule moves
     low: npt.NDArray[np.float64]  # (R,) bounds of that
     high: npt.NDArray[np.float64]
-    plus: npt.NDArray[np.int64]  # (R, W + 1) by ticks from arrival to postsynaptic spike, in 2^-32
-    minus: npt.NDArray[np.int64]  # (R, W + 1) by ticks from postsynaptic spike to arrival
+    plus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from arrival to postsynaptic spike, in 2^-32; 0 beyond W
+    minus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from postsynaptic spike to arrival
     rate: npt.NDArray[np.float64]  # (R,) of Hebbian learning, in the unit of weights
     scale_to: npt.NDArray[np.float64]  # (R,) what scaling moves the mean of a row to
     scale_rate: npt.NDArray[np.float64]  # (R,) 0 = no scaling
@@ -68,123 +68,88 @@ def _error_of(errors, neuron_id):
 
 
 @njit(inline="always")
-def _grown(weight, amount, kind, sign, low, high):
-    """``weight`` (float32) after a postsynaptic spike: ``amount``, int64, sums up the pairs that it closes."""
-    own = sign * np.float64(weight)
-    step = np.float64(amount) * _UNIT
-    own += step * (high - own) if kind == MULTIPLICATIVE else step
-    return np.float32(sign * min(max(own, low), high))
+def _arrivals(history, base, words, last, delay, since, out):
+    """Fill ``out`` (int64) with the arrivals, ``since`` or later, of the spikes up to ``last``; returns how many."""
+    first = np.int64(history[base]) - (words * 64 - 1)
+    oldest = max(since - delay, first)
+    w = (oldest - first) >> 6
+    word = history[base + 1 + w] & (_ALL << np.uint64((oldest - first) & 63))
+    n = 0
+    while True:
+        while word == 0 and w + 1 < words:
+            w += 1
+            word = history[base + 1 + w]
+        spike = first + (w << 6) + lowest_bit(word)
+        if word == 0 or spike > last:
+            break
+        word &= word - np.uint64(1)
+        out[n] = spike + delay
+        n += 1
+    return n
 
 
 @njit(inline="always")
-def _shrunk(weight, amount, kind, sign, low, high):
-    """``weight`` (float32) after the arrival of a presynaptic spike; ``amount`` as in :func:`_grown`."""
+def _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n):
+    """``weight`` (float32) after a postsynaptic ``spike``, with ``n`` ``arrivals`` (int64) before it.
+
+    ``gain``: what Hebbian learning adds, in the unit of weights.
+    """
+    amount = np.int64(0)
+    for k in range(n):
+        amount += plus[rule, np.uint64(spike - arrivals[k])]
+    if amount == 0:
+        return weight
     own = sign * np.float64(weight)
     step = np.float64(amount) * _UNIT
-    own -= step * (own - low) if kind == MULTIPLICATIVE else step
-    return np.float32(sign * min(max(own, low), high))
+    if kind == MULTIPLICATIVE:
+        step *= high - own
+    elif kind == HEBBIAN:
+        step = gain
+    return np.float32(sign * min(max(own + step, low), high))
+
+
+@njit(inline="always")
+def _after_arrival(weight, amount, kind, sign, low, high):
+    """``weight`` (float32) after an arrival; ``amount`` (int64) sums up the pairs that it closes."""
+    own = sign * np.float64(weight)
+    step = np.float64(amount) * _UNIT
+    if kind == MULTIPLICATIVE:
+        step *= own - low
+    return np.float32(sign * min(max(own - step, low), high))
 
 
 @njit(cache=True, nogil=True)
-def traced(history, base, words, table, last, delay, begin, end, out):
-    """``out[k]`` (int64) = the sum of ``table`` over all pairs of an arrival with a spike in tick ``begin + k``.
+def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begin, end, arrival, window):
+    """``weight`` after the spikes ``begin`` to ``end`` of the target whose history is at ``post``, and the ``arrival``.
 
-    For ticks up to ``end``; ``table`` (int64) by ticks since the arrival. The arrivals are those of the spikes up to
-    ``last`` of the slot whose history is at ``base``, ``delay`` ticks later.
+    ``arrival`` is the tick of one that acts last, or 0. For any number of spikes.
     """
-    n = end - begin + 1
-    for k in range(n):
-        out[k] = 0
-    window = table.shape[0] - 1
-    bits = words * 64
-    first = np.int64(history[base]) - (bits - 1)
-    oldest = max(begin - window - delay, first)
-    w = (oldest - first) >> 6
-    word = history[base + 1 + w] & (_ALL << np.uint64((oldest - first) & 63))
+    kind, sign, low, high = rules.kind[rule], rules.sign[rule], rules.low[rule], rules.high[rule]
+    plus, minus, gain = rules.plus, rules.minus, rules.rate[rule] * error
+    newest = arrival - 1 if arrival > 0 else end
+    oldest = arrival - window if arrival > 0 else begin
+    if begin <= end:
+        oldest = min(oldest, begin)
+    first = np.int64(history[post]) - (words * 64 - 1)
+    bottom = max(oldest - first, np.int64(0))
+    w = bottom >> 6
+    if w >= words or history[post] == 0:
+        return weight
+    depression = np.int64(0)
+    word = history[post + 1 + w] & (_ALL << np.uint64(bottom & 63))
     while True:
-        while word == 0:
+        while word == 0 and w + 1 < words:
             w += 1
-            if w >= words:
-                return
-            word = history[base + 1 + w]
+            word = history[post + 1 + w]
         spike = first + (w << 6) + lowest_bit(word)
+        if word == 0 or spike > newest:
+            break
         word &= word - np.uint64(1)
-        if spike > last:
-            return
-        since = begin - delay - spike  # ticks from the arrival to ``begin``
-        start = max(np.int64(0), 1 - since)
-        for k in range(start, min(n, window - since + 1)):
-            out[k] += table[since + k]
-
-
-@njit(inline="always")
-def _settle(
-    arena, codes, history, stride, ids, rules, errors, base, lo, hi, last, delay, begin, end, arrival, clock, sums, made,
-    turn,
-):  # fmt: skip
-    """Settle the synapses ``lo`` to ``hi`` of one row and one delay; whether any weight has changed.
-
-    Postsynaptic spikes in ``begin`` to ``end`` act; ``last`` is the last spike that had arrived before. If ``arrival``
-    is not zero, it is the tick in which the next one arrives, and acts last. ``sums``: int64 (R, W + 1) and ``made``:
-    int64 (R,), where ``turn`` says that the sums of a rule are those of this row.
-    """
-    words = stride - 1
-    bits = words * 64
-    oldest = begin if begin <= end else end + 1
-    if arrival > 0:
-        oldest = min(oldest, arrival - clock.window) if begin <= end else arrival - clock.window
-        newest = arrival - 1
-    else:
-        newest = end
-    changed = False
-    for j in range(lo, hi):
-        rule = rules.of_pair[codes.pair[arena.code[j]]]
-        if rule < 0:
-            continue
-        if arena.link[j].slot == NO_SLOT:
-            continue
-        slot = np.int64(arena.link[j].slot)
-        post = slot * stride
-        post_last = np.int64(history[post])
-        if post_last < oldest or post_last == 0:
-            continue
-        kind, sign, low, high = rules.kind[rule], rules.sign[rule], rules.low[rule], rules.high[rule]
-        weight = before = arena.link[j].weight
-        depression = np.int64(0)
-        first = post_last - (bits - 1)
-        bottom = max(oldest - first, np.int64(0))
-        w = bottom >> 6
-        word = history[post + 1 + w] & (_ALL << np.uint64(bottom & 63))
-        while True:
-            while word == 0 and w + 1 < words:
-                w += 1
-                word = history[post + 1 + w]
-            if word == 0:
-                break
-            spike = first + (w << 6) + lowest_bit(word)
-            word &= word - np.uint64(1)
-            if spike > newest:
-                break
-            if begin <= spike <= end:
-                if kind == HEBBIAN:
-                    if spike - last - delay < rules.plus.shape[1] and rules.plus[rule, spike - last - delay]:
-                        own = sign * np.float64(weight) + rules.rate[rule] * _error_of(errors, ids[slot])
-                        weight = np.float32(sign * min(max(own, low), high))
-                else:
-                    if made[rule] != turn:
-                        traced(history, base, words, rules.plus[rule], last, delay, begin, end, sums[rule])
-                        made[rule] = turn
-                    amount = sums[rule, spike - begin]
-                    if amount:
-                        weight = _grown(weight, amount, kind, sign, low, high)
-            if arrival > 0 and arrival - spike <= clock.window:
-                depression += rules.minus[rule, arrival - spike]
-        if depression:
-            weight = _shrunk(weight, depression, kind, sign, low, high)
-        if weight != before:
-            arena.link[j].weight = weight
-            changed = True
-    return changed
+        if begin <= spike <= end:
+            weight = _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n)
+        if arrival > 0 and arrival - spike <= window:
+            depression += minus[rule, arrival - spike]
+    return _after_arrival(weight, depression, kind, sign, low, high) if depression else weight
 
 
 @njit(cache=True, nogil=True)
@@ -218,39 +183,59 @@ def scale(arena, codes, rules, lo, hi):
 
 
 @njit(inline="always")
-def _ask_ahead(arena, history, stride, offsets, lengths, n):
-    """Ask for the histories of the targets of a row that comes soon."""
+def _ask_ahead(link, code, recent, offsets, lengths, n):
+    """Ask for a row that comes later, and for the last spikes of the targets of one that comes soon."""
     if n + 2 * _AHEAD < offsets.shape[0]:
-        prefetch(arena.link, offsets[n + 2 * _AHEAD])
-        prefetch(arena.link, offsets[n + 2 * _AHEAD] + lengths[n + 2 * _AHEAD] - 1)
+        ahead = offsets[n + 2 * _AHEAD]
+        prefetch(link, ahead)
+        prefetch(link, ahead + lengths[n + 2 * _AHEAD] - 1)
+        prefetch(code, ahead)
     if n + _AHEAD < offsets.shape[0]:
         ahead = offsets[n + _AHEAD]
         for j in range(ahead, ahead + min(lengths[n + _AHEAD], 64)):
-            prefetch(history, np.int64(arena.link[j].slot) * stride)
+            prefetch(recent, np.int64(link[j].slot) * RECENT)
+
+
+@njit(inline="always")
+def _ask_for_sources(record, records, history, stride, fired, i):
+    """Ask for the records of slots that come after ``fired[i]``, and for their histories."""
+    if i + 2 * _AHEAD < fired.shape[0]:
+        prefetch(record, fired[i + 2 * _AHEAD])
+        prefetch(history, fired[i + 2 * _AHEAD] * stride)
+    if i + _AHEAD < fired.shape[0]:
+        ahead = record[fired[i + _AHEAD]]
+        if ahead >= 0:
+            prefetch(records, ahead)
 
 
 @njit(cache=True, nogil=True)
 def arrive(
-    record, records, arena, codes, ids, history, stride, rules, errors, clock, fired, delay, left, offsets, lengths, tick,
-    kept_slot, kept_first, kept_weight,
+    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, fired, delays, left, offsets,
+    lengths, tick, kept_slot, kept_first, kept_weight,
 ):  # fmt: skip
-    """Settle the rows over which spikes of the slots ``fired`` arrive in ``tick``, each after its ``delay`` (int32).
+    """Settle the rows over which spikes of the slots ``fired`` arrive in ``tick``, each after its delay (int32).
 
     ``offsets`` and ``lengths`` (int64): where the synapses of those that have any lie, as
     :func:`engramdb.kernels.deliver.gather` found them, in the same order; ``left`` (int64, rising): places in ``fired``
     that were left out. Targets have slots. What they were before goes to ``kept_slot`` (int64), ``kept_first`` (int64,
     their place in the row), both of the length of ``offsets``, and ``kept_weight`` (float32, as many as synapses).
     """
+    # as locals: a loop that takes arrays out of the tuple counts references each time round
+    link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
+    plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
+    window, horizon, settled = clock.window, clock.horizon, clock.settled
     words = stride - 1
-    sums = np.zeros((rules.kind.shape[0], clock.window + 1), dtype=np.int64)
-    made = np.full(rules.kind.shape[0], -1, dtype=np.int64)
+    arrivals = np.empty(2 * window + 2, dtype=np.int64)
     scales = False
-    for rule in range(rules.kind.shape[0]):
+    for rule in range(kinds.shape[0]):
         scales = scales or rules.scale_rate[rule] != 0.0
+    far = np.uint32(window + 1)
+    now = np.uint32(tick)
     n = 0
     n_left = 0
     kept = 0
     for i in range(fired.shape[0]):
+        _ask_for_sources(record, records, history, stride, fired, i)
         if n_left < left.shape[0] and left[n_left] == i:
             n_left += 1
             continue
@@ -259,31 +244,68 @@ def arrive(
         r = record[fired[i]]
         lo = offsets[n]
         own = records[r].offset
-        if not own <= lo < own + records[r].length or codes.delay[arena.code[lo]] != delay[i]:
+        delay = np.int64(delays[i])
+        if not own <= lo < own + records[r].length or code_delay[code[lo]] != delay:
             continue  # no synapse of its row takes so long
-        _ask_ahead(arena, history, stride, offsets, lengths, n)
+        _ask_ahead(link, code, recent, offsets, lengths, n)
         hi = lo + lengths[n]
         kept_slot[n] = fired[i]
         kept_first[n] = lo - own
-        for j in range(lo, hi):
-            kept_weight[kept] = arena.link[j].weight
-            kept += 1
+        n += 1
         base = fired[i] * stride
-        spike = tick - np.int64(delay[i])
-        last = last_before(history, base, words, spike)
-        begin, end = np.int64(0), np.int64(-1)
-        if last != NEVER and spike - last <= clock.horizon:
-            begin = max(last + delay[i], clock.settled + 1)
-            end = min(tick - 1, last + delay[i] + clock.window)
-        changed = _settle(
-            arena, codes, history, stride, ids, rules, errors, base, lo, hi, last, np.int64(delay[i]), begin, end, tick,
-            clock, sums, made, n,
-        )  # fmt: skip
+        last = last_before(history, base, words, tick - delay)
+        begin, end = tick, tick - 1
+        n_arrivals = 0
+        if last != NEVER and tick - delay - last <= horizon:
+            begin = max(last + delay, settled + 1)
+            end = min(tick - 1, last + delay + window)
+            if begin <= end:
+                n_arrivals = _arrivals(history, base, words, last, delay, begin - window, arrivals)
+            else:
+                begin, end = tick, tick - 1
+        back = np.uint32(max(tick - begin, window))
+        ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
+        changed = False
+        for j in range(lo, hi):
+            weight = before = link[j].weight
+            kept_weight[kept] = before
+            kept += 1
+            rule = of_pair[pair[code[j]]]
+            if rule < 0:
+                continue
+            slot = np.int64(link[j].slot)
+            at = slot * RECENT
+            if now - recent[at + RECENT - 1] <= back:  # more spikes than there is room for
+                error = _error_of(errors, ids[slot])
+                weight = _by_bits(
+                    weight, rule, rules, history, slot * stride, words, error, arrivals, n_arrivals, begin, end, tick,
+                    window,
+                )  # fmt: skip
+            else:
+                kind, sign, low, high = kinds[rule], signs[rule], lows[rule], highs[rule]
+                depression = np.int64(0)
+                for k in range(RECENT):
+                    depression += minus[rule, min(now - recent[at + k], far)]
+                k = 0
+                while now - recent[at + k] <= ahead:
+                    k += 1
+                while k > 0:
+                    k -= 1
+                    age = now - recent[at + k]
+                    if age >= over:
+                        gain = rules.rate[rule] * _error_of(errors, ids[slot]) if kind == HEBBIAN else 0.0
+                        weight = _after_spike(
+                            weight, tick - np.int64(age), plus, rule, kind, sign, low, high, gain, arrivals, n_arrivals
+                        )
+                if depression:
+                    weight = _after_arrival(weight, depression, kind, sign, low, high)
+            if weight != before:
+                link[j].weight = weight
+                changed = True
         if scales:
             changed = scale(arena, codes, rules, lo, hi) or changed
         if changed:
             records[r].flags |= LEARNED
-        n += 1
 
 
 @njit(cache=True, nogil=True)
@@ -308,9 +330,7 @@ def settle(
     """
     words = stride - 1
     epoch = slots.counters[EPOCH]
-    sums = np.zeros((rules.kind.shape[0], clock.window + 1), dtype=np.int64)
-    made = np.full(rules.kind.shape[0], -1, dtype=np.int64)
-    turn = 0
+    arrivals = np.empty(2 * clock.window + 2, dtype=np.int64)
     for i in range(held.shape[0]):
         r = slots.record[held[i]]
         base = held[i] * stride
@@ -323,22 +343,41 @@ def settle(
             hi = lo + 1
             while hi < stop and codes.delay[arena.code[hi]] == delay:
                 hi += 1
-            last = last_before(history, base, words, tick - delay + 1)
-            if last != NEVER:
-                following = first_after(history, base, words, last)
-                if following != NEVER:
-                    is_open = following - last <= clock.horizon
-                else:
-                    is_open = closing or tick - last < clock.horizon
-                begin = max(last + delay, clock.settled + 1)
-                end = min(tick, last + delay + clock.window)
-                if is_open and begin <= end and _settle(
-                    arena, codes, history, stride, slots.id, rules, errors, base, lo, hi, last, delay, begin, end,
-                    np.int64(0), clock, sums, made, turn,
-                ):  # fmt: skip
-                    records[r].flags |= LEARNED
-            turn += 1
+            begin, end = _open(history, base, words, delay, clock, tick, closing)
+            if begin <= end:
+                last = last_before(history, base, words, tick - delay + 1)
+                n = _arrivals(history, base, words, last, delay, begin - clock.window, arrivals)
+                for j in range(lo, hi):
+                    rule = rules.of_pair[codes.pair[arena.code[j]]]
+                    slot = np.int64(arena.link[j].slot)
+                    if rule < 0 or arena.link[j].slot == NO_SLOT:
+                        continue
+                    before = arena.link[j].weight
+                    error = _error_of(errors, slots.id[slot])
+                    weight = _by_bits(
+                        before, rule, rules, history, slot * stride, words, error, arrivals, n, begin, end, np.int64(0),
+                        clock.window,
+                    )  # fmt: skip
+                    if weight != before:
+                        arena.link[j].weight = weight
+                        records[r].flags |= LEARNED
             lo = hi
+
+
+@njit(cache=True, nogil=True)
+def _open(history, base, words, delay, clock, tick, closing):
+    """The first and the last tick whose spikes have still to act on what takes ``delay`` ticks; first > last: none."""
+    last = last_before(history, base, words, tick - delay + 1)
+    if last == NEVER:
+        return np.int64(1), np.int64(0)
+    following = first_after(history, base, words, last)
+    if following != NEVER:
+        is_open = following - last <= clock.horizon
+    else:
+        is_open = closing or tick - last < clock.horizon
+    if not is_open:
+        return np.int64(1), np.int64(0)
+    return max(last + delay, clock.settled + 1), min(tick, last + delay + clock.window)
 
 
 @njit(cache=True, nogil=True)

@@ -227,7 +227,7 @@ class Life:
 
     def do_set_weight(self, random: np.random.Generator) -> Any:
         for pre in self.some(random, 5):
-            row = self.e.synapses(int(pre))
+            row = self.insist(lambda: self.e.synapses(int(pre)))  # noqa: B023
             if len(row):
                 which = int(random.integers(len(row)))
                 weight = float(row.weights[which]) * random.uniform(0, 1)

@@ -68,8 +68,8 @@ class Plasticity:
         slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
         weight = np.empty(int(lengths.sum()), dtype=np.float32)
         kernel.arrive(
-            on.slots.record, on.records, on.arena, on.codes, on.slots.id, on.history, self._tables.stride,
-            self._tables.rules, self._errors, self._clock, fired, delay, left, offsets, lengths, tick, slot, first, weight,
+            on.slots.record, on.records, on.arena, on.codes, on.slots.id, on.history, on.recent,
+            self._tables.stride, self._tables.rules, self._errors, self._clock, fired, delay, left, offsets, lengths, tick, slot, first, weight,
         )  # fmt: skip
         self._before.append((slot, first, lengths.copy(), weight))
 
@@ -77,7 +77,7 @@ class Plasticity:
         """Remember the slots that ``fired`` in ``tick``, which is complete but for that."""
         on, tables = self._working_set, self._tables
         self._before.clear()
-        history.fire(on.history, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
+        history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
         own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
         if len(own):
             self._spikes.append((tick, own))
@@ -231,7 +231,7 @@ class Plasticity:
         for tick in np.unique(state["history_tick"]).tolist():
             start, stop = np.searchsorted(state["history_tick"], [tick, tick + 1])
             fired = on.hold(state["history_id"][start:stop])
-            history.fire(on.history, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
+            history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
             own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
             if len(own):
                 self._spikes.append((tick, own))

@@ -92,7 +92,7 @@ def _table(projection: Projection, dt_ms: float) -> dict[str, object]:
 
 
 def _padded(tables: list[npt.NDArray[np.int64]], window: int) -> npt.NDArray[np.int64]:
-    out = np.zeros((len(tables), window + 1), dtype=np.int64)
+    out = np.zeros((len(tables), 2 * window + 2), dtype=np.int64)
     for row, table in zip(out, tables, strict=True):
         row[: len(table)] = table
     return out
