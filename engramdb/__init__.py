@@ -37,6 +37,7 @@ _HOME = {
     "open": "engramdb.opening",
     "Projection": "engramdb.spec",
     "publish": "engramdb.store.remote.publish",
+    "ReVGSP": "engramdb.learning",
     "repair": "engramdb.store.upkeep.repair",
     "Run": "engramdb.run",
     "Scaling": "engramdb.learning",
@@ -62,6 +63,7 @@ __all__ = [
     "Normal",
     "OneToOne",
     "Projection",
+    "ReVGSP",
     "Run",
     "Scaling",
     "Segment",
@@ -91,7 +93,7 @@ if TYPE_CHECKING:
     from engramdb.errors import EngramError
     from engramdb.interchange.edges import import_edges
     from engramdb.interchange.zarr import export_zarr
-    from engramdb.learning import STDP, Hebbian, Scaling
+    from engramdb.learning import STDP, Hebbian, ReVGSP, Scaling
     from engramdb.opening import create, open
     from engramdb.rules import Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, SmallWorld
     from engramdb.run import Run

@@ -17,6 +17,7 @@ from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
 from engramdb.delays import DelayArray, in_ticks
+from engramdb.distribution import is_number
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
@@ -165,6 +166,8 @@ class Engram:
             elif frame.kind == "parameters":
                 values = {name: array for name, array in frame.arrays.items() if name != "id"}
                 self._set_parameters(frame.arrays["id"], values)
+            elif frame.kind == "reward":
+                self._reward(frame.meta["value"])
             elif frame.kind == "error":
                 self._set_error(frame.arrays["id"], frame.arrays["value"])
             elif frame.kind == "forget":
@@ -488,6 +491,10 @@ class Engram:
             arrays["delay"] = delay
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
+                if (traces := self._live.working_set.traces) is not None:
+                    from engramdb.query.synapses import whole_rows
+
+                    traces.follow(whole_rows(records.ids, self._store, self._wiring), records)
                 self._store.write(records)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
@@ -526,6 +533,25 @@ class Engram:
         for records in parameter_change(ids, values, self.spec, self._store):
             self._store.write(records)
         working_set.refresh(ids)
+
+    def reward(self, value: float) -> None:
+        """Reward what was done up to now: all that learns by the rule "re_vgsp" is changed by how eligible it is.
+
+        ``value``: positive strengthens what is eligible, negative weakens it, 0 does nothing at all.
+        """
+        self._check_writable()
+        if not any(rule.rule == "re_vgsp" for p in self.spec.all_projections for rule in p.plasticity):
+            raise InvalidInput('nothing learns from rewards: no projection has the learning rule "re_vgsp"')
+        if not is_number(value) or not np.isfinite(value):
+            raise InvalidInput(f"reward {value!r}: give a finite number")
+        if value != 0:
+            with self._journaled("reward", {"value": float(value)}, {}):
+                self._reward(float(value))
+
+    def _reward(self, value: float) -> None:
+        learning = self._live.learning
+        assert learning is not None, "checked before it was journaled"
+        learning.reward(value, self._live.tick)
 
     def set_error(self, ids: Ids, value: Any) -> int:
         """Give neurons the error with which synapses onto them learn by the rule "hebbian"; returns how many.

@@ -81,9 +81,13 @@ class Spec:
         """Wirings of the layers, in their order, then the projections; the position is the projection's number."""
         wirings = [
             Projection(
-                layer.name, layer.name, layer.wiring, delay_ms=layer.delay_ms, plasticity=layer.plasticity,
+                layer.name,
+                layer.name,
+                layer.wiring,
+                delay_ms=layer.delay_ms,
+                plasticity=layer.plasticity,
                 name=layer.name,
-            )  # fmt: skip
+            )
             for layer in self.layers
             if layer.wiring is not None
         ]

@@ -22,6 +22,7 @@ from engramdb.kernels.history import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
 from engramdb.learning.rowsback import learned_rows
 from engramdb.learning.tables import tables_of
+from engramdb.learning.traces import TRACE_BYTES, Traces
 from engramdb.parameters import given
 from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
@@ -82,7 +83,10 @@ class WorkingSet:
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
         n_slots = n_blocks * slots.BLOCK
-        n_synapses = budget_bytes // SYNAPSE_BYTES + 1
+        keeps_traces = self.tables is not None and self.tables.keeps_traces
+        self._synapse_bytes = SYNAPSE_BYTES + (TRACE_BYTES if keeps_traces else 0)
+        n_synapses = budget_bytes // self._synapse_bytes + 1
+        self.traces = Traces(n_synapses) if keeps_traces else None
         self._block_capacity = n_blocks
         self._synapse_capacity = n_synapses
         counters = np.zeros(slots.N_COUNTERS, dtype=np.int64)
@@ -127,13 +131,14 @@ class WorkingSet:
             counters[slots.N_BLOCKS] * slots.BLOCK * self._slot_bytes
             + self.slots.index_table.nbytes
             + counters[slots.N_RECORDS] * RECORD_BYTES
-            + counters[slots.ARENA_END] * SYNAPSE_BYTES
+            + counters[slots.ARENA_END] * self._synapse_bytes
             + self._cache_bytes
             + self._buffer_bytes
             + self.recording_bytes
             + self.flight_bytes
             + self.stimuli_bytes
             + self.learning_bytes
+            + (0 if self.traces is None else self.traces.nbytes)
         )
 
     @property
@@ -167,13 +172,13 @@ class WorkingSet:
             "slot_bytes": n_blocks * slots.BLOCK * self._slot_bytes,
             "index_bytes": self.slots.index_table.nbytes,
             "record_bytes": int(counters[slots.N_RECORDS]) * RECORD_BYTES,
-            "row_bytes": int(counters[slots.ARENA_END]) * SYNAPSE_BYTES,
+            "row_bytes": int(counters[slots.ARENA_END]) * self._synapse_bytes,
             "cache_bytes": self._cache_bytes,
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
-            "learning_bytes": self.learning_bytes,
+            "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -305,13 +310,16 @@ class WorkingSet:
         done = installed = out_of_codes = 0
         while True:
             limit = min(
-                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // SYNAPSE_BYTES,
+                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // self._synapse_bytes,
                 self._synapse_capacity,
             )
             before = int(self.slots.counters[slots.N_ROWS])
+            lacking = np.flatnonzero(self.records["offset"][self.slots.record[held]] < 0)
             fitted = int(rows.install(
                 self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
             ))  # fmt: skip
+            if self.traces is not None:
+                self._bring_traces(held[lacking])
             done += fitted if fitted >= 0 else -1 - fitted
             installed += int(self.slots.counters[slots.N_ROWS]) - before
             if done == len(held) or not evict:
@@ -323,11 +331,22 @@ class WorkingSet:
                 self._free_codes(enough=0 if out_of_codes else _ENOUGH_CODES)
                 out_of_codes += 1
                 continue
-            self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
-            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * SYNAPSE_BYTES
+            self.make_room(int(part.indptr[-1] - part.indptr[done]) * self._synapse_bytes)
+            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * self._synapse_bytes
             evict = False
         self.counts["rows_loaded"] += installed
         return done
+
+    def _bring_traces(self, held: Int64Array) -> None:
+        """Give the rows of the slots ``held`` that have just been put into the arena the traces that they had."""
+        assert self.traces is not None
+        record = self.slots.record[held]
+        there = self.records["offset"][record] >= 0
+        self.traces.installed(self.slots.id[held[there]], *self._where(record[there]))
+
+    def _where(self, record: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+        """Offset and length, int64, of the rows of ``record``."""
+        return self.records["offset"][record], self.records["length"][record].astype(np.int64)
 
     def _free_codes(self, enough: int) -> None:
         """Take back the codes that no loaded row uses; where those left over are more than ``enough``, drop rows too.
@@ -371,7 +390,7 @@ class WorkingSet:
 
         No row that has been used since the last eviction goes for them.
         """
-        needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
+        needed = sum(len(part.target) for part in arrived) * self._synapse_bytes
         if self.free_bytes < needed:
             self._evict_silent(needed)
         enough = self.free_bytes >= needed
@@ -406,7 +425,7 @@ class WorkingSet:
         self._evict_silent(need_bytes)
         if self.free_bytes < need_bytes:
             self._trim_cache(0)
-            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // SYNAPSE_BYTES + 1)
+            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // self._synapse_bytes + 1)
         if self.free_bytes < need_bytes:
             self.settle()
             self._detach_all()
@@ -421,7 +440,7 @@ class WorkingSet:
             return
         # more than is needed: each pass costs time that follows all that is held
         wanted_bytes = max(need_bytes, self.budget_bytes // 4)
-        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // SYNAPSE_BYTES + 1)
+        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // self._synapse_bytes + 1)
         counters = self.slots.counters
         silent = int(counters[slots.N_RECORDS] - counters[slots.N_ROWS])
         if self.free_bytes < wanted_bytes and silent * (RECORD_BYTES + self._slot_bytes) > self.budget_bytes // 8:
@@ -447,8 +466,17 @@ class WorkingSet:
         learned = np.empty(made, dtype=np.int64)
         flags = rows.PINNED, rows.WARM
         n = plasticity.would_drop(self.records, made, self._hand, *flags, spare_warm, want, learned)
-        for start in range(0, n, _ROWS_AT_ONCE):
-            self._hand_over(np.sort(learned[start : min(start + _ROWS_AT_ONCE, n)]))
+        if self.traces is not None:
+            self._put_aside(learned[:n])
+        learned = learned[:n][self.records["flags"][learned[:n]] & plasticity.LEARNED != 0]
+        for start in range(0, len(learned), _ROWS_AT_ONCE):
+            self._hand_over(np.sort(learned[start : start + _ROWS_AT_ONCE]))
+
+    def _put_aside(self, record: Int64Array) -> None:
+        """Keep the traces of the rows of ``record``, which go."""
+        assert self.traces is not None
+        record = record[self.records["offset"][record] >= 0]
+        self.traces.put_aside(self.slots.id[self.records["slot"][record]], *self._where(record))
 
     def _close_gaps(self) -> None:
         """Move rows together where others were dropped, or taken away with their records."""
@@ -457,7 +485,11 @@ class WorkingSet:
         if int(self.records["length"][loaded].sum()) == self.slots.counters[slots.ARENA_END]:
             return
         order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
+        before, length = self._where(order)
         rows.compact(self.slots, self.records, self.arena, order)
+        if self.traces is not None:
+            end = int(self.slots.counters[slots.ARENA_END])
+            self.traces.moved(before, self.records["offset"][order], length, end)
         for memory in self._arena_memory:
             memory.trim(int(self.slots.counters[slots.ARENA_END]))
 
@@ -479,7 +511,10 @@ class WorkingSet:
         self.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
-        rows.detach(self.slots, self.records, np.unique(record[record >= 0]))
+        record = np.unique(record[record >= 0])
+        if self.traces is not None:
+            self._put_aside(record)
+        rows.detach(self.slots, self.records, record)
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""

@@ -4,8 +4,8 @@ An array of uint64 has ``stride`` words for each slot: the tick of its last spik
 first: the very last one is the last spike, the one before it the tick before. So nothing has to be done while nobody
 fires, and what is older than the bits reach is forgotten by being shifted out.
 
-Beside it RECENT uint32 for each slot have the ticks of its last spikes, newest first, modulo 2^32; where it had fewer of
-late, what is there is far from now.
+Beside it RECENT uint32 for each slot have the ticks of its last spikes, newest first, modulo 2^32; where it had fewer
+of late, what is there is far from now.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Learning in rows: what the spikes of both ends have done to the weights of synapses, worked out when a row is touched.
+"""Learning in rows: what spikes of both ends have done to the weights of synapses, worked out when a row is touched.
 
 Nothing is done when a postsynaptic neuron fires. A row is *settled* when its own next spike arrives, when the window
 of its last spike closes, and before anybody reads it: then the postsynaptic spikes since it was last settled act in
@@ -21,7 +21,7 @@ from engramdb.kernels.history import NEVER, RECENT, first_after, last_before
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import EPOCH, NO_SLOT, find
 
-ADDITIVE, MULTIPLICATIVE, HEBBIAN = range(3)  # in ``kind``
+ADDITIVE, MULTIPLICATIVE, HEBBIAN, ELIGIBLE = range(4)  # in ``kind``; the last is engramdb.kernels.re_vgsp's
 LEARNED = np.uint8(1 << 6)  # a flag of records: the weights of its row are not those of the store
 
 _UNIT = 1.0 / 4294967296.0
@@ -68,7 +68,7 @@ def _error_of(errors, neuron_id):
 
 
 @njit(inline="always")
-def _arrivals(history, base, words, last, delay, since, out):
+def arrivals_of(history, base, words, last, delay, since, out):
     """Fill ``out`` (int64) with the arrivals, ``since`` or later, of the spikes up to ``last``; returns how many."""
     first = np.int64(history[base]) - (words * 64 - 1)
     oldest = max(since - delay, first)
@@ -153,33 +153,33 @@ def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begi
 
 
 @njit(cache=True, nogil=True)
-def scale(arena, codes, rules, lo, hi):
-    """Move the synapses ``lo`` to ``hi``, which arrive together, towards the mean that each rule wants of them.
+def scale(record, records, arena, codes, rules, pre, offsets, lengths):
+    """Move the stretches ``offsets``, ``lengths`` of the rows of ``pre`` (int64) towards the mean that is wanted.
 
-    Each rule's, if it scales: all are multiplied by 1 + rate (mean wanted / mean - 1). Whether any weight has changed.
+    The synapses of a stretch arrive together; those of each rule that scales are multiplied by
+    1 + rate (mean wanted / mean - 1).
     """
-    changed = False
+    link, code, pair, of_pair = arena.link, arena.code, codes.pair, rules.of_pair
     for rule in range(rules.kind.shape[0]):
         if rules.scale_rate[rule] == 0.0:
             continue
-        total = np.int64(0)
-        n = 0
-        for j in range(lo, hi):
-            if rules.of_pair[codes.pair[arena.code[j]]] == rule:
-                total += np.int64(np.rint(np.float64(arena.link[j].weight) * 4294967296.0))
-                n += 1
-        mean = rules.sign[rule] * np.float64(total) * _UNIT / max(n, 1)
-        if n == 0 or mean <= 0.0:
-            continue
-        factor = 1.0 + rules.scale_rate[rule] * (rules.scale_to[rule] / mean - 1.0)
         sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
-        for j in range(lo, hi):
-            if rules.of_pair[codes.pair[arena.code[j]]] == rule:
-                before = arena.link[j].weight
-                own = sign * np.float64(before) * factor
-                arena.link[j].weight = np.float32(sign * min(max(own, low), high))
-                changed = changed or arena.link[j].weight != before
-    return changed
+        for i in range(pre.shape[0]):
+            total = np.int64(0)
+            n = 0
+            for j in range(offsets[i], offsets[i] + lengths[i]):
+                if of_pair[pair[code[j]]] == rule:
+                    total += np.int64(np.rint(np.float64(link[j].weight) * 4294967296.0))
+                    n += 1
+            mean = sign * np.float64(total) * _UNIT / max(n, 1)
+            if n == 0 or mean <= 0.0:
+                continue
+            factor = 1.0 + rules.scale_rate[rule] * (rules.scale_to[rule] / mean - 1.0)
+            for j in range(offsets[i], offsets[i] + lengths[i]):
+                if of_pair[pair[code[j]]] == rule:
+                    own = sign * np.float64(link[j].weight) * factor
+                    link[j].weight = np.float32(sign * min(max(own, low), high))
+            records[record[pre[i]]].flags |= LEARNED
 
 
 @njit(inline="always")
@@ -209,28 +209,18 @@ def _ask_for_sources(record, records, history, stride, fired, i):
 
 
 @njit(cache=True, nogil=True)
-def arrive(
-    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, fired, delays, left, offsets,
-    lengths, tick, kept_slot, kept_first, kept_weight,
+def sources(
+    record, records, arena, codes, traces, history, stride, fired, delays, left, offsets, lengths, slot, first, weight,
+    trace,
 ):  # fmt: skip
-    """Settle the rows over which spikes of the slots ``fired`` arrive in ``tick``, each after its delay (int32).
+    """Whose the stretches ``offsets``, ``lengths`` (int64) of the arena are, over which spikes of ``fired`` arrive.
 
-    ``offsets`` and ``lengths`` (int64): where the synapses of those that have any lie, as
-    :func:`engramdb.kernels.deliver.gather` found them, in the same order; ``left`` (int64, rising): places in ``fired``
-    that were left out. Targets have slots. What they were before goes to ``kept_slot`` (int64), ``kept_first`` (int64,
-    their place in the row), both of the length of ``offsets``, and ``kept_weight`` (float32, as many as synapses).
+    Each after its delay (int32). They are as :func:`engramdb.kernels.deliver.gather` found them, in the order of
+    ``fired``; ``left`` (int64, rising): places there that were left out. Fills ``slot`` and ``first`` (int64), the
+    slot and the place in its row by stretch, and ``weight`` and, where there are any ``traces`` (TRACE, by synapse of
+    the arena), ``trace`` with what their synapses are now, end to end.
     """
-    # as locals: a loop that takes arrays out of the tuple counts references each time round
-    link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
-    plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
-    window, horizon, settled = clock.window, clock.horizon, clock.settled
-    words = stride - 1
-    arrivals = np.empty(2 * window + 2, dtype=np.int64)
-    scales = False
-    for rule in range(kinds.shape[0]):
-        scales = scales or rules.scale_rate[rule] != 0.0
-    far = np.uint32(window + 1)
-    now = np.uint32(tick)
+    link, code, code_delay = arena.link, arena.code, codes.delay
     n = 0
     n_left = 0
     kept = 0
@@ -244,35 +234,61 @@ def arrive(
         r = record[fired[i]]
         lo = offsets[n]
         own = records[r].offset
-        delay = np.int64(delays[i])
-        if not own <= lo < own + records[r].length or code_delay[code[lo]] != delay:
+        if not own <= lo < own + records[r].length or code_delay[code[lo]] != delays[i]:
             continue  # no synapse of its row takes so long
-        _ask_ahead(link, code, recent, offsets, lengths, n)
-        hi = lo + lengths[n]
-        kept_slot[n] = fired[i]
-        kept_first[n] = lo - own
+        slot[n] = fired[i]
+        first[n] = lo - own
+        for j in range(lo, lo + lengths[n]):
+            weight[kept] = link[j].weight
+            if trace.shape[0]:
+                trace[kept] = traces[j]
+            kept += 1
         n += 1
-        base = fired[i] * stride
+
+
+@njit(cache=True, nogil=True)
+def arrive(
+    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick
+):  # fmt: skip
+    """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
+
+    ``pre`` (int64): whose each is. Targets have slots.
+    """
+    # as locals: a loop that takes arrays out of the tuple counts references each time round
+    link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
+    plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
+    window, settled = clock.window, clock.settled
+    words = stride - 1
+    arrivals = np.empty(2 * window + 2, dtype=np.int64)
+    far = np.uint32(window + 1)
+    now = np.uint32(tick)
+    for n in range(pre.shape[0]):
+        _ask_ahead(link, code, recent, offsets, lengths, n)
+        lo = offsets[n]
+        hi = lo + lengths[n]
+        delay = np.int64(code_delay[code[lo]])
+        base = pre[n] * stride
         last = last_before(history, base, words, tick - delay)
         begin, end = tick, tick - 1
         n_arrivals = 0
-        if last != NEVER and tick - delay - last <= horizon:
+        if last != NEVER and tick - delay - last <= clock.horizon:
             begin = max(last + delay, settled + 1)
             end = min(tick - 1, last + delay + window)
             if begin <= end:
-                n_arrivals = _arrivals(history, base, words, last, delay, begin - window, arrivals)
+                n_arrivals = arrivals_of(history, base, words, last, delay, begin - window, arrivals)
             else:
                 begin, end = tick, tick - 1
         back = np.uint32(max(tick - begin, window))
         ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
         changed = False
         for j in range(lo, hi):
-            weight = before = link[j].weight
-            kept_weight[kept] = before
-            kept += 1
             rule = of_pair[pair[code[j]]]
             if rule < 0:
                 continue
+            kind = kinds[rule]
+            if kind == ELIGIBLE:
+                continue
+            weight = before = link[j].weight
             slot = np.int64(link[j].slot)
             at = slot * RECENT
             if now - recent[at + RECENT - 1] <= back:  # more spikes than there is room for
@@ -282,7 +298,7 @@ def arrive(
                     window,
                 )  # fmt: skip
             else:
-                kind, sign, low, high = kinds[rule], signs[rule], lows[rule], highs[rule]
+                sign, low, high = signs[rule], lows[rule], highs[rule]
                 depression = np.int64(0)
                 for k in range(RECENT):
                     depression += minus[rule, min(now - recent[at + k], far)]
@@ -302,14 +318,12 @@ def arrive(
             if weight != before:
                 link[j].weight = weight
                 changed = True
-        if scales:
-            changed = scale(arena, codes, rules, lo, hi) or changed
         if changed:
-            records[r].flags |= LEARNED
+            records[record[pre[n]]].flags |= LEARNED
 
 
 @njit(cache=True, nogil=True)
-def _find_targets(slots, records, arena, codes, r):
+def find_targets(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right where targets have one, and NO_SLOT where they have none."""
     for j in range(records[r].offset, records[r].offset + records[r].length):
         neuron_id = codes.prefix[arena.code[j]] | np.uint64(arena.local[j])
@@ -335,7 +349,7 @@ def settle(
         r = slots.record[held[i]]
         base = held[i] * stride
         if records[r].epoch != epoch:
-            _find_targets(slots, records, arena, codes, r)
+            find_targets(slots, records, arena, codes, r)
         lo = records[r].offset
         stop = lo + records[r].length
         while lo < stop:
@@ -343,14 +357,14 @@ def settle(
             hi = lo + 1
             while hi < stop and codes.delay[arena.code[hi]] == delay:
                 hi += 1
-            begin, end = _open(history, base, words, delay, clock, tick, closing)
+            begin, end = open_ticks(history, base, words, delay, clock, tick, closing)
             if begin <= end:
                 last = last_before(history, base, words, tick - delay + 1)
-                n = _arrivals(history, base, words, last, delay, begin - clock.window, arrivals)
+                n = arrivals_of(history, base, words, last, delay, begin - clock.window, arrivals)
                 for j in range(lo, hi):
                     rule = rules.of_pair[codes.pair[arena.code[j]]]
                     slot = np.int64(arena.link[j].slot)
-                    if rule < 0 or arena.link[j].slot == NO_SLOT:
+                    if rule < 0 or rules.kind[rule] == ELIGIBLE or arena.link[j].slot == NO_SLOT:
                         continue
                     before = arena.link[j].weight
                     error = _error_of(errors, slots.id[slot])
@@ -365,17 +379,15 @@ def settle(
 
 
 @njit(cache=True, nogil=True)
-def _open(history, base, words, delay, clock, tick, closing):
+def open_ticks(history, base, words, delay, clock, tick, closing):
     """The first and the last tick whose spikes have still to act on what takes ``delay`` ticks; first > last: none."""
     last = last_before(history, base, words, tick - delay + 1)
     if last == NEVER:
         return np.int64(1), np.int64(0)
     following = first_after(history, base, words, last)
-    if following != NEVER:
-        is_open = following - last <= clock.horizon
-    else:
-        is_open = closing or tick - last < clock.horizon
-    if not is_open:
+    if following == NEVER and not closing and tick - last >= clock.horizon:
+        return np.int64(1), np.int64(0)
+    if following != NEVER and following - last > clock.horizon:
         return np.int64(1), np.int64(0)
     return max(last + delay, clock.settled + 1), min(tick, last + delay + clock.window)
 
@@ -384,7 +396,7 @@ def _open(history, base, words, delay, clock, tick, closing):
 def would_drop(records, made, hand, pinned, warm, spare_warm, want, out):
     """Fill ``out`` (int64) with the records that :func:`engramdb.kernels.rows.drop_rows` would drop the rows of.
 
-    Only those whose row is LEARNED; returns their number. ``made``: records in use, ``pinned`` and ``warm``: the flags.
+    Returns their number. ``made``: records in use, ``pinned`` and ``warm``: the flags.
     """
     dropped, n = np.int64(0), 0
     for _ in range(made):
@@ -399,7 +411,6 @@ def would_drop(records, made, hand, pinned, warm, spare_warm, want, out):
         if spare_warm and records[r].flags & warm:
             continue
         dropped += records[r].length
-        if records[r].flags & LEARNED:
-            out[n] = r
-            n += 1
+        out[n] = r
+        n += 1
     return n

@@ -120,6 +120,22 @@ class Hebbian(_Table):
     window_ms: float = 20.0
 
 
+class ReVGSP(_Table):
+    """Pairs of spikes, weighed by their phases, make synapses eligible for what a reward changes."""
+
+    rule: Literal["re_vgsp"]
+    w_max: float
+    w_min: float = 0.0
+    a_plus: float = 1.0
+    a_minus: float = 1.05
+    tau_plus_ms: float = 20.0
+    tau_minus_ms: float = 20.0
+    f_hz: float = 8.0
+    eta: float = 0.01
+    decay: float = 0.001
+    interval_ms: float = 100.0
+
+
 class Scaling(_Table):
     """What arrives over a row is moved towards the mean, beside another rule."""
 
@@ -129,7 +145,7 @@ class Scaling(_Table):
 
 
 Plasticity = Annotated[
-    list[Annotated[STDP | Hebbian | Scaling, Field(discriminator="rule")]],
+    list[Annotated[STDP | Hebbian | ReVGSP | Scaling, Field(discriminator="rule")]],
     Field(description="learning rules: one for pairs of spikes, and others beside it"),
 ]
 

@@ -69,7 +69,9 @@ def specs(draw: st.DrawFn) -> Spec:
         if name == "lif" and materialize and draw(st.booleans()):
             params |= {"bias": (5.0, 24.0), "v_init": (-70.0, -56.0)}  # some never rest
         own = weight(name, draw(st.sampled_from([-0.5, 0.5])))
-        narrow = draw(st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": strong / 30}]))
+        narrow = draw(
+            st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": strong / 30}])
+        )
         layers.append(Layer(
             f"{place}", index=draw(st.sampled_from([place, 65535 - place])), model=name, params=params,
             segments=[n] if draw(st.booleans()) else [n // 2, n - n // 2], materialize=materialize,

@@ -117,7 +117,7 @@ def following(before: NumberedTwin, engram: Engram) -> NumberedTwin:
     place = np.searchsorted(twin.ids, before.ids)
     twin.tick, twin.numbers = before.tick, before.numbers
     if twin.learner is not None and before.learner is not None:
-        twin.learner.errors = before.learner.errors
+        twin.learner.follow(before.learner, before, twin)
     twin.stimuli = [(start, stop, place[who], mv) for start, stop, who, mv in before.stimuli]
     twin.left[place] = before.left
     twin.spike_count[place], twin.last_spike[place] = before.spike_count, before.last_spike

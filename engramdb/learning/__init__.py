@@ -8,11 +8,12 @@
 from __future__ import annotations
 
 from engramdb.learning.hebbian import Hebbian
+from engramdb.learning.re_vgsp import ReVGSP
 from engramdb.learning.rule import Bounded, LearningRule
 from engramdb.learning.scaling import Scaling
 from engramdb.learning.stdp import STDP
 
-LEARNING: dict[str, type[LearningRule]] = {kind.rule: kind for kind in (STDP, Hebbian, Scaling)}
+LEARNING: dict[str, type[LearningRule]] = {kind.rule: kind for kind in (STDP, Hebbian, ReVGSP, Scaling)}
 """The rules by their names in documents."""
 
-__all__ = ["LEARNING", "STDP", "Bounded", "Hebbian", "LearningRule", "Scaling"]
+__all__ = ["LEARNING", "STDP", "Bounded", "Hebbian", "LearningRule", "ReVGSP", "Scaling"]

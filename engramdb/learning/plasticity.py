@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.flight import Int32Array
-from engramdb.kernels import deliver, history, slots
+from engramdb.kernels import deliver, history, re_vgsp, slots
 from engramdb.kernels import plasticity as kernel
+from engramdb.learning.outcomes import Modulation
 from engramdb.state import State
 from engramdb.store import STORED
 from engramdb.stretch import NOBODY
@@ -38,9 +39,19 @@ class Plasticity:
         self._spikes: deque[tuple[int, Int64Array]] = deque()
         # rows that are still to be settled in the tick self._settling, or whose windows close
         self._unsettled: Int64Array = NOBODY
-        self._settling = 0
+        self._settling, self._is_settling, self._rewarded = 0, False, False
         self._closing: Int64Array = NOBODY
-        self._before: list[tuple[Int64Array, Int64Array, Int64Array, npt.NDArray[np.float32]]] = []
+        # of the rows settled in this tick: slots, places in the row, lengths, weights and traces before
+        self._before: list[tuple[Int64Array, Int64Array, Int64Array, npt.NDArray[np.float32], npt.NDArray[Any]]] = []
+        self._traces = working_set.traces
+        self._trace = np.empty(0, dtype=re_vgsp.TRACE) if self._traces is None else self._traces.array
+        self._scales = bool(self._tables.rules.scale_rate.any())
+        self._pairs = bool((self._tables.rules.kind != kernel.ELIGIBLE).any())
+        self._modulation = (
+            None
+            if self._traces is None
+            else Modulation(self._tables.modulated, self._tables.posts, self._tables.horizon, self._tables.dt_ms)
+        )
         self._error_ids: IdArray = np.empty(0, dtype=np.uint64)
         self._error_values: npt.NDArray[np.float64] = np.empty(0, dtype=np.float64)
 
@@ -56,10 +67,18 @@ class Plasticity:
     def begin(self, now: int) -> None:
         """Complete what has to be before the next tick: ``now`` is the last one. Raises BudgetExceeded."""
         self._finish()
+        if self._modulation is not None:
+            self._modulation.go_on(now)
         self._close(now)
 
     def arrive(
-        self, fired: Int64Array, delay: Int32Array, left: Int64Array, offsets: Int64Array, lengths: Int64Array, tick: int
+        self,
+        fired: Int64Array,
+        delay: Int32Array,
+        left: Int64Array,
+        offsets: Int64Array,
+        lengths: Int64Array,
+        tick: int,
     ) -> None:
         """Settle the rows over which spikes arrive in ``tick``, before they deliver; see the kernel. Any thread."""
         if len(offsets) == 0:
@@ -67,16 +86,32 @@ class Plasticity:
         on = self._working_set
         slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
         weight = np.empty(int(lengths.sum()), dtype=np.float32)
-        kernel.arrive(
-            on.slots.record, on.records, on.arena, on.codes, on.slots.id, on.history, on.recent,
-            self._tables.stride, self._tables.rules, self._errors, self._clock, fired, delay, left, offsets, lengths, tick, slot, first, weight,
-        )  # fmt: skip
-        self._before.append((slot, first, lengths.copy(), weight))
+        trace = np.empty(len(weight) if self._traces is not None else 0, dtype=re_vgsp.TRACE)
+        rows = on.slots.record, on.records, on.arena, on.codes
+        rules, stride = self._tables.rules, self._tables.stride
+        kernel.sources(
+            *rows, self._trace, on.history, stride, fired, delay, left, offsets, lengths, slot, first, weight, trace
+        )
+        self._before.append((slot, first, lengths.copy(), weight, trace))
+        stretches = slot, offsets, lengths
+        if self._pairs:
+            kernel.arrive(
+                *rows, on.slots.id, on.history, on.recent, stride, rules, self._errors, self._clock, *stretches, tick
+            )
+        if self._modulation is not None:
+            re_vgsp.arrive(
+                *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, *stretches, tick
+            )
+        if self._scales:
+            kernel.scale(*rows, rules, *stretches)
 
     def fire(self, tick: int, fired: Int64Array) -> None:
         """Remember the slots that ``fired`` in ``tick``, which is complete but for that."""
         on, tables = self._working_set, self._tables
         self._before.clear()
+        if self._modulation is not None:
+            layer = on.slots.block_layer[fired >> slots.BLOCK_SHIFT]
+            self._modulation.fire(tick, np.bincount(layer, minlength=len(tables.learning)))
         history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
         own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
         if len(own):
@@ -87,24 +122,34 @@ class Plasticity:
     def take_back(self) -> None:
         """Undo what arrivals have done in a tick that could not be completed."""
         on = self._working_set
-        for slot, first, lengths, weight in reversed(self._before):
+        for slot, first, lengths, weight, trace in reversed(self._before):
             record = on.slots.record[slot]
             offset = np.where(record >= 0, on.records["offset"][np.maximum(record, 0)], -1)
             stops = np.cumsum(lengths)
             for i in range(len(slot)):
-                own = weight[stops[i] - lengths[i] : stops[i]]
+                own = slice(stops[i] - lengths[i], stops[i])
                 if offset[i] >= 0:
                     at = offset[i] + first[i]
-                    on.arena.link["weight"][at : at + lengths[i]] = own
+                    on.arena.link["weight"][at : at + lengths[i]] = weight[own]
                     on.records["flags"][record[i]] |= kernel.LEARNED
+                    if self._traces is not None:
+                        self._trace[at : at + lengths[i]] = trace[own]
                 else:
-                    self._write_again(on.slots.id[slot[i] : slot[i] + 1], int(first[i]), own)
+                    self._write_again(on.slots.id[slot[i] : slot[i] + 1], int(first[i]), weight[own], trace[own])
         self._before.clear()
         self._account()
 
-    def _write_again(self, neuron_id: IdArray, first: int, weight: npt.NDArray[np.float32]) -> None:
-        """Give the first synapses of a row that was written back in this tick, from ``first`` on, their ``weight``."""
+    def _write_again(
+        self, neuron_id: IdArray, first: int, weight: npt.NDArray[np.float32], trace: npt.NDArray[Any]
+    ) -> None:
+        """Give synapses of a row that was dropped in this tick, from ``first`` on, their ``weight`` and ``trace``."""
         on = self._working_set
+        if self._traces is not None:
+            kept = self._traces.aside(int(neuron_id[0]))
+            if kept is None:
+                kept = np.zeros(first + len(trace), dtype=re_vgsp.TRACE)  # short: installing fills the rest
+            kept[first : first + len(trace)] = trace
+            self._traces.keep(int(neuron_id[0]), kept)
         with on.prefetch.paused():
             stored = on.store.find(neuron_id)
             if len(stored) and stored.row_kind[0] == STORED:
@@ -120,20 +165,37 @@ class Plasticity:
         Raises BudgetExceeded; what is left is then settled before the next tick.
         """
         self._finish()
-        if self._settled == now:
+        if self._settled == now and not self._rewarded:
             return
         self._close(now)
+        if self._modulation is not None:
+            self._modulation.go_on(now)
         recent = [own for tick, own in self._spikes if tick > now - self._tables.horizon]
-        self._unsettled = np.unique(np.concatenate(recent)) if recent else NOBODY
-        self._settling = now
+        self._unsettled = np.unique(np.concatenate([NOBODY, *recent, self._eligible()]))
+        self._settling, self._is_settling = now, True
         self._finish()
 
+    def _eligible(self) -> Int64Array:
+        """Slots, taken where there are none, of all neurons in whose rows something is eligible."""
+        on = self._working_set
+        if self._traces is None:
+            return NOBODY
+        aside = on.hold(self._traces.ids_aside)
+        made = int(on.slots.counters[slots.N_RECORDS])
+        record = np.empty(made, dtype=np.int64)
+        n = re_vgsp.eligible(on.records, made, self._trace, record)
+        return np.concatenate([aside, on.records["slot"][record[:n]].astype(np.int64)])
+
     def _finish(self) -> None:
-        if self._settling:
-            while len(self._unsettled):
-                self._unsettled = self._settle_some(self._unsettled, self._settling, closing=False)
-            self._settled, self._settling = self._settling, 0
-            self._account()
+        if not self._is_settling:
+            return
+        while len(self._unsettled):
+            self._unsettled = self._settle_some(self._unsettled, self._settling, closing=False)
+        self._settled, self._is_settling, self._rewarded = self._settling, False, False
+        if self._modulation is not None and self._traces is not None:
+            self._modulation.forget()
+            self._traces.all_met(int(self._working_set.slots.counters[slots.ARENA_END]))
+        self._account()
 
     def _close(self, now: int) -> None:
         """Settle the rows whose windows have closed by the end of the tick ``now``."""
@@ -168,10 +230,14 @@ class Plasticity:
                 raise on.too_small("one row of synapses that learns", on.lacking_bytes)
         else:
             late = np.zeros(len(chunk), dtype=bool)
-        kernel.settle(
-            on.slots, on.records, on.arena, on.codes, on.history, self._tables.stride, self._tables.rules, self._errors,
-            self._clock, chunk[~late], tick, closing,
-        )  # fmt: skip
+        rows, stride, rules = (on.slots, on.records, on.arena, on.codes), self._tables.stride, self._tables.rules
+        if self._pairs:
+            kernel.settle(*rows, on.history, stride, rules, self._errors, self._clock, chunk[~late], tick, closing)
+        if self._modulation is not None:
+            re_vgsp.settle(
+                *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, chunk[~late],
+                tick, closing,
+            )  # fmt: skip
         return np.concatenate([chunk[late], held[len(chunk) :]])
 
     @property
@@ -184,9 +250,17 @@ class Plasticity:
 
     def _account(self) -> None:
         lists = sum(own.nbytes for _, own in self._spikes)
-        self._working_set.learning_bytes = lists + self._unsettled.nbytes + self._closing.nbytes
+        outcomes = 0 if self._modulation is None else self._modulation.nbytes
+        self._working_set.learning_bytes = lists + self._unsettled.nbytes + self._closing.nbytes + outcomes
 
-    # ---- errors
+    # ---- rewards and errors
+
+    def reward(self, value: float, now: int) -> None:
+        """Give all rules that rewards modulate the reward ``value`` behind the tick ``now``."""
+        if self._modulation is not None and value != 0.0:
+            self._finish()
+            self._modulation.reward(value, now)
+            self._rewarded = True
 
     def set_error(self, ids: IdArray, values: npt.NDArray[np.float64], now: int) -> None:
         """Let the neurons ``ids`` (sorted, distinct) have the errors ``values`` from the next tick on."""
@@ -212,11 +286,20 @@ class Plasticity:
         ticks, places = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
         history.spikes_of(on.history, stride, held, since, ticks, places)
         ids = on.slots.id[held[places]]
-        errors = {"error_id": self._error_ids, "error_value": self._error_values} if len(self._error_ids) else {}
+        more: State = {}
+        if len(self._error_ids):
+            more = {"error_id": self._error_ids, "error_value": self._error_values}
+        if self._modulation is not None and self._traces is not None:
+            made = int(on.slots.counters[slots.N_RECORDS])
+            record = np.empty(made, dtype=np.int64)
+            record = record[: re_vgsp.eligible(on.records, made, self._trace, record)]
+            where = on.records["offset"][record], on.records["length"][record].astype(np.int64)
+            more |= self._traces.freeze(on.slots.id[on.records["slot"][record]], *where)
+            more |= self._modulation.state()
 
         def state() -> State:
             order = np.lexsort((ids, ticks))
-            return {"history_tick": ticks[order], "history_id": ids[order], **errors}
+            return {"history_tick": ticks[order], "history_id": ids[order], **more}
 
         return state
 
@@ -226,6 +309,9 @@ class Plasticity:
         self._now = self._settled = now
         if "error_id" in state:
             self._error_ids, self._error_values = state["error_id"], state["error_value"]
+        if self._modulation is not None and self._traces is not None:
+            self._modulation.load_state(now, state)
+            self._traces.load_state(state)
         if "history_tick" not in state:
             return
         for tick in np.unique(state["history_tick"]).tolist():

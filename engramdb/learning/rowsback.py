@@ -23,7 +23,7 @@ def learned_rows(
     ids: IdArray,
     counts: Mapping[str, npt.NDArray[Any]],
 ) -> Callable[[], list[Records]]:
-    """A copy of the records ``dirty`` of neurons ``ids`` with ``counts``, and of the rows of those that have ``learned``.
+    """A copy of the records ``dirty`` of neurons ``ids`` with ``counts``, and of the rows of who has ``learned``.
 
     Called, it gives them in order, one layer each.
     """

@@ -57,6 +57,14 @@ class Bounded(LearningRule):
     w_max: float
     w_min: float = 0.0
 
+    def plus(self, dt_ms: float) -> Int64Array:
+        """What a pair of an arrival and a later postsynaptic spike does, by ticks between them, in 2^-32."""
+        raise NotImplementedError
+
+    def minus(self, dt_ms: float) -> Int64Array:
+        """What a pair of a postsynaptic spike and a later arrival does, by ticks between them, in 2^-32."""
+        raise NotImplementedError
+
     def bound_problems(self) -> list[Problem]:
         return [] if self.w_max > self.w_min else [("w_max", f"{self.w_max:g} must lie above w_min, {self.w_min:g}")]
 
@@ -67,7 +75,9 @@ def _finite(value: Any) -> bool:
 
 def positive(rule: LearningRule, *names: str) -> list[Problem]:
     """Those of the parameters ``names`` that are not greater than zero."""
-    return [(name, f"must be greater than 0, not {getattr(rule, name):g}") for name in names if getattr(rule, name) <= 0]
+    return [
+        (name, f"must be greater than 0, not {getattr(rule, name):g}") for name in names if getattr(rule, name) <= 0
+    ]
 
 
 def window_ticks(tau_ms: float, dt_ms: float) -> int:

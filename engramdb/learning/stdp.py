@@ -11,8 +11,8 @@ spike-timing-dependent synaptic plasticity"; Gütig et al. 2003 for the dependen
 later of its two ticks; pairs that act together are summed first. In one tick, arrivals come before spikes: depression
 comes first, and what is delivered is the weight after it. Delays are axonal.
 
-With ``update="additive"`` A is a times the range of weights. With ``"multiplicative"`` it is a times the distance to the
-bound that is approached. The exponential is a table by ticks, rounded to 2^-32, that ends where it is below 2^-14:
+With ``update="additive"`` A is a times the range of weights. With ``"multiplicative"`` it is a times the distance to
+the bound that is approached. The exponential is a table by ticks, rounded to 2^-32, that ends where it is below 2^-14:
 pairs further apart do nothing. That table is the definition.
 """
 
