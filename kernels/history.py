@@ -47,6 +47,18 @@ def fire(history, recent, stride, fired, tick, block_layer, wanted):
 
 
 @njit(cache=True, nogil=True)
+def refresh(history, recent, stride, used, since, tick):
+    """Put the last spikes of the first ``used`` slots that have not fired ``since`` that tick far from ``tick`` again.
+
+    To be called long before 2^32 ticks have passed: then they would look as if they had just been.
+    """
+    for slot in range(used):
+        if np.int64(history[slot * stride]) < since:
+            for k in range(RECENT):
+                recent[slot * RECENT + k] = np.uint32(tick) - _LONG_AGO
+
+
+@njit(cache=True, nogil=True)
 def note(history, base, words, tick):
     """Note a spike in ``tick``, later than all that are noted, in the ``words`` behind ``history[base]``."""
     gap = tick - np.int64(history[base])

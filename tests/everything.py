@@ -17,6 +17,7 @@ from engramdb import (
     Layer,
     OneToOne,
     Projection,
+    ReVGSP,
     Scaling,
     SmallWorld,
     Spec,
@@ -29,7 +30,7 @@ MODELS = [("lif",), ("lif", "lif_exp"), ("izhikevich", "lif_cond", "adex"), ("li
 KINDS = (
     "run", "run", "run", "run", "pulse", "pulse", "current", "poisson", "train", "stop", "connect", "set_weight",
     "parameters", "grow", "forget", "snapshot", "restore", "branch", "switch", "behind",
-    "error",
+    "error", "reward", "reward",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def specs(draw: st.DrawFn) -> Spec:
         ms = dt_ms * draw(st.sampled_from([0.4, 2.0, 6.0]))
         pairs = draw(st.sampled_from([
             None, None, None, STDP(most, least, 0.05, 0.06, ms, 2 * ms), Hebbian(most, least, most / 50, 9 * dt_ms),
+            ReVGSP(most, least, tau_plus_ms=ms, tau_minus_ms=2 * ms, eta=most / 9, decay=0.05, interval_ms=13 * dt_ms),
             STDP(most, least, 0.3, 0.2, 2 * ms, ms, update="multiplicative"),
         ]))  # fmt: skip
         return [] if pairs is None else draw(st.sampled_from([[pairs], [pairs, Scaling(most / 2)]]))

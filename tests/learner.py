@@ -111,7 +111,7 @@ class Learner:
         ticks = int(whole_ticks(pairs.interval_ms, self.dt) or 0)
         if s.tick % ticks == 0:
             own = self.which == number
-            left = (self.eligibility * power(self.gamma[number], ticks)).astype(np.float32)
+            left = (self.eligibility.astype(np.float64) * power(self.gamma[number], ticks)).astype(np.float32)
             self.eligibility[own] = np.where(np.abs(left) < 2.0**-24, np.float32(0), left)[own]
             self.gamma[number], self.sums[number] = pairs.gamma(*self.sums[number]), [0, 0, 0]
 

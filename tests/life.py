@@ -264,6 +264,13 @@ class Life:
             self.twin.learner.errors |= dict(zip(ids.tolist(), values.tolist(), strict=True))
         return said
 
+    def do_reward(self, random: np.random.Generator) -> Any:
+        value = float(random.choice([1.0, -1.0, 0.3, 0.0]))
+        said = self.insist(lambda: self.e.reward(value))
+        if self.twin is not None and self.twin.learner is not None:
+            self.twin.learner.reward(self.twin, value)
+        return said
+
     def do_grow(self, random: np.random.Generator) -> Any:
         layer = self.e.spec.layers[int(random.integers(len(self.e.spec.layers)))]
         n, materialize = int(random.integers(1, 30)), bool(random.random() < 0.4)

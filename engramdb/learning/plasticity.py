@@ -26,6 +26,7 @@ from engramdb.stretch import NOBODY
 from engramdb.workingset import Int64Array, WorkingSet
 
 _ROWS_AT_ONCE = 1 << 14
+_REFRESHED_TICKS = 1 << 30
 
 
 class Plasticity:
@@ -34,7 +35,7 @@ class Plasticity:
     def __init__(self, working_set: WorkingSet) -> None:
         assert working_set.tables is not None
         self._working_set, self._tables = working_set, working_set.tables
-        self._now = self._settled = 0
+        self._now = self._settled = self._refreshed = 0
         # of neurons whose rows learn: (tick, slots that fired), for a horizon
         self._spikes: deque[tuple[int, Int64Array]] = deque()
         # rows that are still to be settled in the tick self._settling, or whose windows close
@@ -70,6 +71,11 @@ class Plasticity:
         if self._modulation is not None:
             self._modulation.go_on(now)
         self._close(now)
+        if now - self._refreshed >= _REFRESHED_TICKS:
+            on, tables = self._working_set, self._tables
+            used = int(on.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
+            history.refresh(on.history, on.recent, tables.stride, used, now - tables.remembered, now)
+            self._refreshed = now
 
     def arrive(
         self,
@@ -306,7 +312,7 @@ class Plasticity:
     def load_state(self, now: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Stand at the tick ``now`` with what :meth:`freeze` gave then; all rows are settled."""
         on, tables = self._working_set, self._tables
-        self._now = self._settled = now
+        self._now = self._settled = self._refreshed = now
         if "error_id" in state:
             self._error_ids, self._error_values = state["error_id"], state["error_value"]
         if self._modulation is not None and self._traces is not None:
