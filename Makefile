@@ -57,6 +57,7 @@ bench-peers: .venv-peers/ready ## run the workloads here and in the other simula
 	@.ci/venv $(VENV) test
 	@$(RUN) tests/benchmarks/bench_brian2.py .venv-peers/bin/python
 	@$(RUN) tests/benchmarks/bench_brian2_store.py .venv-peers/bin/python
+	@$(RUN) tests/benchmarks/bench_stdp.py .venv-peers/bin/python
 	@.ci/venv-nest .venv-nest
 	@$(RUN) tests/benchmarks/bench_small.py --brian2 .venv-peers/bin/python --nest .venv-nest/bin/python
 

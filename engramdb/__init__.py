@@ -28,6 +28,7 @@ _HOME = {
     "Explicit": "engramdb.rules",
     "FixedIndegree": "engramdb.rules",
     "FixedOutdegree": "engramdb.rules",
+    "Hebbian": "engramdb.learning",
     "import_edges": "engramdb.interchange.edges",
     "Layer": "engramdb.spec",
     "LogNormal": "engramdb.distribution",
@@ -36,28 +37,35 @@ _HOME = {
     "open": "engramdb.opening",
     "Projection": "engramdb.spec",
     "publish": "engramdb.store.remote.publish",
+    "ReVGSP": "engramdb.learning",
     "repair": "engramdb.store.upkeep.repair",
     "Run": "engramdb.run",
+    "Scaling": "engramdb.learning",
     "Segment": "engramdb.spec",
     "SmallWorld": "engramdb.rules",
+    "STDP": "engramdb.learning",
     "Spec": "engramdb.spec",
     "Uniform": "engramdb.distribution",
     "verify": "engramdb.store.upkeep.verify",
     "ZarrStore": "engramdb.store.zarrview.view",
 }
 __all__ = [
+    "STDP",
     "Bernoulli",
     "Engram",
     "EngramError",
     "Explicit",
     "FixedIndegree",
     "FixedOutdegree",
+    "Hebbian",
     "Layer",
     "LogNormal",
     "Normal",
     "OneToOne",
     "Projection",
+    "ReVGSP",
     "Run",
+    "Scaling",
     "Segment",
     "SmallWorld",
     "Spec",
@@ -85,6 +93,7 @@ if TYPE_CHECKING:
     from engramdb.errors import EngramError
     from engramdb.interchange.edges import import_edges
     from engramdb.interchange.zarr import export_zarr
+    from engramdb.learning import STDP, Hebbian, ReVGSP, Scaling
     from engramdb.opening import create, open
     from engramdb.rules import Bernoulli, Explicit, FixedIndegree, FixedOutdegree, OneToOne, SmallWorld
     from engramdb.run import Run

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from engramdb.distribution import DISTRIBUTIONS, Distribution, Uniform
 from engramdb.errors import InvalidSpec, NotFound
 from engramdb.layer import Layer, Projection, Segment
+from engramdb.learning import LEARNING, LearningRule
 from engramdb.rules import RULES, Rule
 from engramdb.validation import nearest
 
@@ -130,6 +131,8 @@ def _layer_document(layer: Layer) -> dict[str, Any]:
         content["weight_step"] = layer.weight_step
     if layer.columns:
         content["columns"] = list(layer.columns)
+    if layer.plasticity:
+        content["plasticity"] = _learning_document(layer.plasticity)
     return content
 
 
@@ -140,7 +143,13 @@ def _projection_document(projection: Projection) -> dict[str, Any]:
     content["delay_ms"] = _value_document(projection.delay_ms)
     if projection.sign is not None:
         content["sign"] = projection.sign
+    if projection.plasticity:
+        content["plasticity"] = _learning_document(projection.plasticity)
     return content
+
+
+def _learning_document(rules: Iterable[LearningRule]) -> list[dict[str, Any]]:
+    return [{"rule": rule.rule, **vars(rule)} for rule in rules]
 
 
 def _table(path: str, content: object, known: Iterable[str]) -> dict[str, Any]:
@@ -180,6 +189,8 @@ def _layer(path: str, content: object) -> Layer:
         where = f"{path}.wiring"
         wiring = _table(where, given["wiring"], ("rule", *_rule_keys()))
         given["wiring"] = _rule(where, wiring, wiring)
+    if "plasticity" in given:
+        given["plasticity"] = _learning(f"{path}.plasticity", given["plasticity"])
     return Layer(**given)
 
 
@@ -193,7 +204,29 @@ def _projection(path: str, content: object) -> Projection:
     if "delay_ms" in given:
         given["delay_ms"] = _value(f"{path}.delay_ms", given["delay_ms"])
     given["rule"] = _rule(path, given, parameters)
+    if "plasticity" in given:
+        given["plasticity"] = _learning(f"{path}.plasticity", given["plasticity"])
     return Projection(**given)
+
+
+def _learning(path: str, content: object) -> list[LearningRule]:
+    return [_learning_rule(f"{path}[{i}]", value) for i, value in _items(path, content)]
+
+
+def _learning_rule(path: str, content: object) -> LearningRule:
+    parameters = {field.name for kind in LEARNING.values() for field in fields(kind)}
+    given = _table(path, content, ("rule", *sorted(parameters)))
+    _require(path, given, "rule")
+    name = given.pop("rule")
+    if not isinstance(name, str) or name not in LEARNING:
+        raise InvalidSpec(f"{path}.rule", f'unknown learning rule "{name}"; {nearest(name, LEARNING)}')
+    kind = LEARNING[name]
+    known = [field.name for field in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise InvalidSpec(f"{path}.{key}", f"{name} has no such parameter; {nearest(key, known)}")
+    _require(path, given, *(field.name for field in fields(kind) if field.default is MISSING))
+    return kind(**given)
 
 
 def _segment(path: str, content: object) -> Any:

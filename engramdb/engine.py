@@ -21,6 +21,7 @@ from engramdb.flight import Flight, Int32Array, Stretches
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
+from engramdb.learning.plasticity import Plasticity
 from engramdb.models.kernel import step_of
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
@@ -57,6 +58,7 @@ class Engine:
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
         self.flight = Flight(spec, self.working_set)
+        self.learning = Plasticity(self.working_set) if spec.learns else None
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
@@ -77,6 +79,8 @@ class Engine:
 
     def _in_flight(self) -> Int64Array:
         held = [*self.flight.held(), *self.stimuli.held()]
+        if self.learning is not None:
+            held += self.learning.held()
         return np.concatenate(held) if held else np.empty(0, dtype=np.int64)
 
     # ---- ticks
@@ -96,7 +100,7 @@ class Engine:
             return Stretch(quiet)
         before = self.tick
         try:
-            if (self._workers.threads == 1 or self._parts() == 1) and not self._memory_is_short():
+            if self._can_burst():
                 burst = self.bursts.run(self.tick + 1, most)
                 if burst is not None:
                     stretch = self._settle_burst(burst)
@@ -108,6 +112,10 @@ class Engine:
             fired = self.last_fired if self.tick > before else NOBODY
             return Stretch(self.tick - before, np.full(self.tick - before, len(fired)), fired, error)
         return Stretch(1, np.array([len(fired)]), fired)
+
+    def _can_burst(self) -> bool:
+        in_one_part = self._workers.threads == 1 or self._parts() == 1
+        return self.learning is None and in_one_part and not self._memory_is_short()
 
     def _memory_is_short(self) -> bool:
         """Whether something was evicted of late, so that rows have to be read ahead."""
@@ -169,6 +177,8 @@ class Engine:
         tick = self.tick + 1
         try:
             self._take_in(tick)
+            if self.learning is not None:
+                self.learning.begin(self.tick)
             self._deliver(tick)
         except BaseException:
             self._take_back()
@@ -197,6 +207,8 @@ class Engine:
         self.flight.emit(tick, fired)
         self.last_fired = fired
         self._fire(fired, tick)
+        if self.learning is not None:
+            self.learning.fire(tick, fired)
         self._read_ahead(fired, tick)
         self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
@@ -208,6 +220,8 @@ class Engine:
     def _take_back(self) -> None:
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
+        if self.learning is not None:
+            self.learning.take_back()
         self.flight.reschedule(self.tick)
 
     def _deliver(self, tick: int) -> None:
@@ -259,6 +273,10 @@ class Engine:
                 held.record, working_set.records, working_set.arena, working_set.codes,
                 fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
             )  # fmt: skip
+            if self.learning is not None:
+                self.learning.arrive(
+                    fired[start:stop], delay[start:stop], left[:n_left], offsets[:n], lengths[:n], tick
+                )
             return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
 
         done = self._workers.each(part, len(fired), self.least_rows_a_part)
@@ -294,6 +312,10 @@ class Engine:
                 working_set.slots, working_set.records, working_set.arena, working_set.codes,
                 chunk, delay, done, offsets, lengths, count, following,
             )  # fmt: skip
+            if self.learning is not None:
+                mine = slice(done, reached)
+                stretches = offsets[: count[0]], lengths[: count[0]]
+                self.learning.arrive(chunk[mine], delay[mine], NOBODY, *stretches, self.tick + 1)
             self._add_weights(offsets[: count[0]], lengths[: count[0]])
             if reached == len(chunk):
                 return reached
@@ -431,6 +453,16 @@ class Engine:
 
     # ---- the whole state, for the store
 
+    def settle_learning(self) -> None:
+        """Bring what was learned up to the present: before rows are read, written or changed."""
+        if self.learning is not None:
+            self.learning.settle(self.tick)
+
+    def write_back(self) -> None:
+        """Hand all that the store does not know yet of records and rows to it."""
+        self.settle_learning()
+        self.working_set.write_back()
+
     def state(self) -> State:
         """What the store keeps of the present beside the records; see :mod:`engramdb.state`."""
         return self.freeze()()
@@ -439,12 +471,14 @@ class Engine:
         """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
         ids, fields = self.working_set.charged()
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
+        learned = dict if self.learning is None else self.learning.freeze()
 
         def state() -> State:
             return {
                 **charged_state(ids, fields),
                 **flight.state_of(spikes),
                 **input_to_come(),
+                **learned(),
             }
 
         return state
@@ -452,6 +486,8 @@ class Engine:
     def load_state(self, tick: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Stand at ``tick`` with what :meth:`state` gave then; the working set must be fresh."""
         self.tick = tick
+        if self.learning is not None:
+            self.learning.load_state(tick, state)
         if not state:
             return
         self.working_set.charge(state["charged_id"], charged_fields(state))

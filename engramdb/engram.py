@@ -17,6 +17,7 @@ from engramdb.address import IdArray, by_layer, format_id
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
 from engramdb.delays import DelayArray, in_ticks
+from engramdb.distribution import is_number
 from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.naming import Ids, resolve
@@ -165,6 +166,10 @@ class Engram:
             elif frame.kind == "parameters":
                 values = {name: array for name, array in frame.arrays.items() if name != "id"}
                 self._set_parameters(frame.arrays["id"], values)
+            elif frame.kind == "reward":
+                self._reward(frame.meta["value"])
+            elif frame.kind == "error":
+                self._set_error(frame.arrays["id"], frame.arrays["value"])
             elif frame.kind == "forget":
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
@@ -276,6 +281,8 @@ class Engram:
         """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
         if direction not in ("out", "in"):
             raise InvalidInput(f'direction="{direction}": expected "out" or "in"')
+        if self._engine is not None and self._engine.learning is not None:
+            self._engine.write_back()
         ask = outgoing if direction == "out" else incoming
         return ask(self._one(neuron_id), self.spec, self._store, self._wiring)
 
@@ -475,6 +482,7 @@ class Engram:
         from engramdb.change import synapse_change
 
         # first what RAM knows of these neurons: it is their records in the store that change
+        self._live.settle_learning()
         self._live.working_set.forget(np.unique(pre))
         # refused before it is journaled: what is in the journal can be done
         changes = synapse_change(pre, post, weight, delay, self.spec, self._store, self._wiring, create=create)
@@ -483,6 +491,10 @@ class Engram:
             arrays["delay"] = delay
         with nullcontext() if journaled else self._journaled("connect", {"create": create}, arrays):
             for records in changes:
+                if (traces := self._live.working_set.traces) is not None:
+                    from engramdb.query.synapses import whole_rows
+
+                    traces.follow(whole_rows(records.ids, self._store, self._wiring), records)
                 self._store.write(records)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
@@ -515,11 +527,58 @@ class Engram:
     def _set_parameters(self, ids: IdArray, values: dict[str, npt.NDArray[Any]]) -> None:
         from engramdb.change import parameter_change
 
+        self._live.settle_learning()
         working_set = self._live.working_set
         working_set.forget(ids)  # what RAM knows of them must be in the store, whose records change
         for records in parameter_change(ids, values, self.spec, self._store):
             self._store.write(records)
         working_set.refresh(ids)
+
+    def reward(self, value: float) -> None:
+        """Reward what was done up to now: all that learns by the rule "re_vgsp" is changed by how eligible it is.
+
+        ``value``: positive strengthens what is eligible, negative weakens it, 0 does nothing at all.
+        """
+        self._check_writable()
+        if not any(rule.rule == "re_vgsp" for p in self.spec.all_projections for rule in p.plasticity):
+            raise InvalidInput('nothing learns from rewards: no projection has the learning rule "re_vgsp"')
+        if not is_number(value) or not np.isfinite(value):
+            raise InvalidInput(f"reward {value!r}: give a finite number")
+        if value != 0:
+            with self._journaled("reward", {"value": float(value)}, {}):
+                self._reward(float(value))
+
+    def _reward(self, value: float) -> None:
+        learning = self._live.learning
+        assert learning is not None, "checked before it was journaled"
+        learning.reward(value, self._live.tick)
+
+    def set_error(self, ids: Ids, value: Any) -> int:
+        """Give neurons the error with which synapses onto them learn by the rule "hebbian"; returns how many.
+
+        ``value``: a number, or one for each id; 1 is what they have that were given none. From the next tick on.
+        """
+        self._check_writable()
+        if not any(rule.rule == "hebbian" for p in self.spec.all_projections for rule in p.plasticity):
+            raise InvalidInput('nothing learns with errors: no projection has the learning rule "hebbian"')
+        resolved = self.resolve(ids)
+        sorted_ids, first = np.unique(resolved, return_index=True)
+        if len(sorted_ids) != len(resolved):
+            raise InvalidInput("ids: a neuron is given twice; give each once")
+        try:
+            values = np.broadcast_to(np.asarray(value, dtype=np.float64), (len(resolved),))[first]
+        except (ValueError, TypeError):
+            raise InvalidInput(f"value: expected a number or {len(resolved)} numbers") from None
+        if not np.isfinite(values).all():
+            raise InvalidInput(f"error {values[~np.isfinite(values)][0]} must be finite")
+        with self._journaled("error", {}, {"id": sorted_ids, "value": values}):
+            self._set_error(sorted_ids, values)
+        return len(sorted_ids)
+
+    def _set_error(self, ids: IdArray, values: npt.NDArray[np.float64]) -> None:
+        learning = self._live.learning
+        assert learning is not None, "checked before it was journaled"
+        learning.set_error(ids, values, self._live.tick)
 
     def forget(self, ids: Ids) -> int:
         """Turn neurons back into virtual ones, with their spike counts; returns how many.
@@ -531,7 +590,7 @@ class Engram:
         from engramdb.forgetting import forgettable
 
         wanted = np.unique(self.resolve(ids))
-        live.working_set.write_back()
+        live.write_back()
         gone = forgettable(wanted, live.awake(), self.spec, self._store, self._wiring)
         if len(gone):
             with self._journaled("forget", {}, {"id": gone}):
@@ -539,6 +598,7 @@ class Engram:
         return len(gone)
 
     def _forget(self, ids: IdArray) -> None:
+        self._live.settle_learning()
         self._live.working_set.forget(ids)
         for _, where in by_layer(ids):
             self._store.write(Records.of_state(ids[where], {}, FORGOTTEN))
@@ -574,7 +634,7 @@ class Engram:
             self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize
         )
         self._wired = None
-        live.working_set.write_back()
+        live.write_back()
         state, tick = live.state(), live.tick
         self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
         return bundle
@@ -591,7 +651,7 @@ class Engram:
 
         tick = self.tick
         if self._engine is not None:  # its memory is needed
-            self._engine.working_set.write_back()
+            self._engine.write_back()
             self._kept = self._engine.state()
             self._stop_engine()
         for bundle in self._bundles.unwritten:
@@ -651,8 +711,9 @@ class Engram:
         live = self._live
         self._seconds_since_checkpoint = 0.0
         if wait:
-            live.working_set.write_back()
+            live.write_back()
             return self._store.commit_state(live.tick, live.state(), self._bundles, message)
+        live.settle_learning()
         self._store.commit_behind(live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message)
         return None
 

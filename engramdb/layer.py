@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 
 from engramdb.distribution import Distribution, Value, normalized
+from engramdb.learning.rule import LearningRule
 from engramdb.rules import Domain, Rule, neurons_of
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _learning(value: Any) -> Any:
+    return (value,) if isinstance(value, (LearningRule, str)) else _listed(value)
 
 
 def _listed(value: Any) -> Any:
@@ -51,7 +56,7 @@ class Layer:
     - ``index``: 0..65535, the upper 16 bits of its ids; by default its position in the spec.
     - ``params``: parameters of ``model``; numbers, or distributions where the model allows them.
     - ``segments``: sizes (then numbered from 0), :class:`Segment`, or pairs (index, size).
-    - ``delay_ms``: delay of ``wiring``, as in :class:`Projection`.
+    - ``delay_ms``, ``plasticity``: of ``wiring``, as in :class:`Projection`.
     - ``materialize``: write the rows of virtual rules out when the engram is created.
     - ``weights``: "float32", "float16" or "int8"; the weight of every synapse of its neurons is rounded to that when it
       comes to be, with "int8" to a whole number, up to 127, of ``weight_step`` mV.
@@ -70,6 +75,7 @@ class Layer:
     weights: str = "float32"
     weight_step: float | None = None
     columns: Sequence[str] = ()
+    plasticity: Sequence[LearningRule] = ()
 
     def __post_init__(self) -> None:
         segments = _listed(self.segments)
@@ -86,6 +92,7 @@ class Layer:
         object.__setattr__(self, "weight_step", normalized(self.weight_step))
         columns = (self.columns,) if isinstance(self.columns, str) else _listed(self.columns)
         object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "plasticity", _learning(self.plasticity))
 
     def __hash__(self) -> int:
         return hash((self.name, self.index))
@@ -117,7 +124,7 @@ class Projection:
     - ``delay_ms``: a whole number of ticks, at least one; or a pair or distribution, from which each synapse draws its
       own, rounded to whole ticks, at least one. Of synapses that are given it is the range they may have.
     - ``sign``: +1 or -1 multiplies the weights, which then are magnitudes; None leaves them as given.
-    - ``plasticity``: learning rules; this version has none.
+    - ``plasticity``: learning rules, see :mod:`engramdb.learning`: one for pairs of spikes, and others beside it.
     - ``name``: ``pre->post`` unless given.
     """
 
@@ -127,7 +134,7 @@ class Projection:
     weight: Value | tuple[float, float] | None = None
     delay_ms: Value | tuple[float, float] = 1.0
     sign: int | None = None
-    plasticity: Sequence[str] = ()
+    plasticity: Sequence[LearningRule] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -138,7 +145,6 @@ class Projection:
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "delay_ms", normalized(self.delay_ms))
         object.__setattr__(self, "sign", _plain(self.sign))
-        plasticity = (self.plasticity,) if isinstance(self.plasticity, str) else _listed(self.plasticity)
-        object.__setattr__(self, "plasticity", plasticity)
+        object.__setattr__(self, "plasticity", _learning(self.plasticity))
         if not self.name:
             object.__setattr__(self, "name", f"{self.pre}->{self.post}")

@@ -80,7 +80,14 @@ class Spec:
     def all_projections(self) -> tuple[Projection, ...]:
         """Wirings of the layers, in their order, then the projections; the position is the projection's number."""
         wirings = [
-            Projection(layer.name, layer.name, layer.wiring, delay_ms=layer.delay_ms, name=layer.name)
+            Projection(
+                layer.name,
+                layer.name,
+                layer.wiring,
+                delay_ms=layer.delay_ms,
+                plasticity=layer.plasticity,
+                name=layer.name,
+            )
             for layer in self.layers
             if layer.wiring is not None
         ]
@@ -126,6 +133,11 @@ class Spec:
     def varying_delays(self) -> bool:
         """Whether synapses of one projection can have several delays: then all are kept with their synapses."""
         return any(least < longest for least, longest in map(self.delay_range, self.all_projections))
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether any projection has a learning rule."""
+        return any(projection.plasticity for projection in self.all_projections)
 
     def ticks_of(self, projection: npt.NDArray[np.uint16], delay: DelayArray | None) -> npt.NDArray[np.int64]:
         """Delays in ticks of synapses of the numbered projections: their own, or those of the projections."""

@@ -15,6 +15,7 @@ from engramdb.address import MAX_LAYER, MAX_LOCAL, MAX_SEGMENT
 from engramdb.distribution import Distribution, is_number, problem_with, resolved
 from engramdb.errors import InvalidSpec
 from engramdb.layer import Layer, Projection, Segment
+from engramdb.learning import LEARNING, Bounded, LearningRule
 from engramdb.models.model import Model, whole_ticks
 from engramdb.rules import Explicit, Rule, is_whole
 
@@ -225,10 +226,7 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
     if projection.rule.weight is not None:
         raise InvalidSpec(f"{path}.weight", "is given here and in the rule; give it once")
     _check_weights(f"{path}.weight", projection, pre)
-    if not isinstance(projection.plasticity, tuple):
-        raise InvalidSpec(f"{path}.plasticity", f"must be a list, not {projection.plasticity!r}")
-    for position, rule in enumerate(projection.plasticity):
-        raise InvalidSpec(f"{path}.plasticity[{position}]", f"unknown learning rule {rule!r}; this version has none")
+    _check_learning(spec, path.replace(".wiring", "") + ".plasticity", projection, pre)
     where = path.replace(".wiring", "") + ".delay_ms"
     delay: Any = projection.delay_ms
     if isinstance(delay, Distribution):
@@ -241,6 +239,44 @@ def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
         raise InvalidSpec(where, f"{delay:g} ms is no whole number of ticks of {spec.dt_ms:g} ms")
     if not 1 <= ticks <= MAX_DELAY_TICKS:
         raise InvalidSpec(where, f"{delay:g} ms is {ticks} ticks; must be 1..{MAX_DELAY_TICKS}")
+
+
+def _check_learning(spec: Spec, path: str, projection: Projection, pre: Layer) -> None:
+    if not isinstance(projection.plasticity, tuple):
+        raise InvalidSpec(path, f"must be a list of learning rules, not {projection.plasticity!r}")
+    for position, rule in enumerate(projection.plasticity):
+        where = f"{path}[{position}]"
+        if not isinstance(rule, LearningRule):
+            raise InvalidSpec(where, f"must be a learning rule like STDP(w_max=2.0), not {rule!r}")
+        for name, problem in rule.problems(spec.dt_ms):
+            raise InvalidSpec(f"{where}.{name}", problem)
+        if isinstance(rule, Bounded):
+            _check_bounds(where, rule, projection)
+        same = [other for other in projection.plasticity[:position] if other.pairs == rule.pairs]
+        if same:
+            raise InvalidSpec(where, f"{rule.rule} beside {same[0].rule}: a projection has one such rule")
+    if projection.plasticity and not any(rule.pairs for rule in projection.plasticity):
+        known = ", ".join(sorted(name for name, kind in LEARNING.items() if kind.pairs))
+        raise InvalidSpec(path, f"{projection.plasticity[0].rule} stands beside a rule for pairs of spikes: {known}")
+    if projection.plasticity and pre.weights != weights.FLOAT32:
+        raise InvalidSpec(
+            path, f'what is learned in a spike is less than layer "{pre.name}" can say: its weights are {pre.weights}'
+        )
+
+
+def _check_bounds(path: str, rule: Bounded, projection: Projection) -> None:
+    """Bounds within what a weight may be, that hold what the projection's synapses are born with."""
+    for name, value in (("w_min", rule.w_min), ("w_max", rule.w_max)):
+        if abs(value) > MAX_WEIGHT:
+            raise InvalidSpec(f"{path}.{name}", f"{value:g} mV is beyond {MAX_WEIGHT:g} mV")
+    if projection.sign is not None and rule.w_min < 0:
+        raise InvalidSpec(f"{path}.w_min", f"{rule.w_min:g} is negative; a projection with a sign has magnitudes")
+    if isinstance(projection.rule, Explicit):
+        return
+    low, high = resolved(projection.weight).bounds()
+    if low < rule.w_min or high > rule.w_max:
+        name, bound = ("w_min", rule.w_min) if low < rule.w_min else ("w_max", rule.w_max)
+        raise InvalidSpec(f"{path}.{name}", f"{bound:g} leaves out weights that the projection has, {low:g}..{high:g}")
 
 
 def _check_delays(path: str, delay: Distribution, dt_ms: float) -> None:

@@ -17,8 +17,12 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import rows, slots
+from engramdb.kernels import plasticity, rows, slots
+from engramdb.kernels.history import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
+from engramdb.learning.rowsback import learned_rows
+from engramdb.learning.tables import tables_of
+from engramdb.learning.traces import TRACE_BYTES, Traces
 from engramdb.parameters import given
 from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
@@ -35,6 +39,7 @@ RECORD_BYTES = rows.RECORD.itemsize
 _LEAST_INDEX = 64
 _ENOUGH_CODES = rows.MOST_CODES // 8 * 7  # if more stay in use, they would soon be looked through again
 _COUNTS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 15  # that have learned, and are written back together
 _NOBODY: Int64Array = np.empty(0, dtype=np.int64)
 _COUNTED = (
     "rows_loaded", "rows_dropped", "slots_freed", "evictions", "records_written",
@@ -57,6 +62,7 @@ class WorkingSet:
         self.recording_bytes = 0
         self.flight_bytes = 0
         self.stimuli_bytes = 0
+        self.learning_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.counts = dict.fromkeys(_COUNTED, 0)
@@ -66,15 +72,21 @@ class WorkingSet:
         self.source = RowSource(store, Wiring(spec, bundles))
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
         self._hand = 0
+        self.tables = tables_of(spec, bundles) if spec.learns else None
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
         planes = threads * (2 if self.layers.apart else 1)
         self._slot_bytes = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * n_aux + 4 * n_param
+        stride = 0 if self.tables is None else self.tables.stride
+        self._slot_bytes += 8 * stride + (4 * RECENT if stride else 0)
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
         n_slots = n_blocks * slots.BLOCK
-        n_synapses = budget_bytes // SYNAPSE_BYTES + 1
+        keeps_traces = self.tables is not None and self.tables.keeps_traces
+        self._synapse_bytes = SYNAPSE_BYTES + (TRACE_BYTES if keeps_traces else 0)
+        n_synapses = budget_bytes // self._synapse_bytes + 1
+        self.traces = Traces(n_synapses) if keeps_traces else None
         self._block_capacity = n_blocks
         self._synapse_capacity = n_synapses
         counters = np.zeros(slots.N_COUNTERS, dtype=np.int64)
@@ -83,6 +95,10 @@ class WorkingSet:
         self._slot_memory = [Reservation(n_slots, t) for t in (np.uint64, np.uint8, np.float32, np.int32, np.int32)]
         self._input_memory = Reservation(n_slots * planes, np.int64)
         self._block_memory = [Reservation(n_slots * n, np.float32) for n in (n_aux, n_param)]
+        self._history_memory = Reservation(n_slots * stride, np.uint64)
+        self.history = self._history_memory.array
+        self._recent_memory = Reservation(n_slots * RECENT if stride else 0, np.uint32)
+        self.recent = self._recent_memory.array
         ids, used, u, refractory, record = (m.array for m in self._slot_memory)
         sums = self._input_memory.array.reshape(planes, n_slots)
         aux, param = (
@@ -115,12 +131,14 @@ class WorkingSet:
             counters[slots.N_BLOCKS] * slots.BLOCK * self._slot_bytes
             + self.slots.index_table.nbytes
             + counters[slots.N_RECORDS] * RECORD_BYTES
-            + counters[slots.ARENA_END] * SYNAPSE_BYTES
+            + counters[slots.ARENA_END] * self._synapse_bytes
             + self._cache_bytes
             + self._buffer_bytes
             + self.recording_bytes
             + self.flight_bytes
             + self.stimuli_bytes
+            + self.learning_bytes
+            + (0 if self.traces is None else self.traces.nbytes)
         )
 
     @property
@@ -154,12 +172,13 @@ class WorkingSet:
             "slot_bytes": n_blocks * slots.BLOCK * self._slot_bytes,
             "index_bytes": self.slots.index_table.nbytes,
             "record_bytes": int(counters[slots.N_RECORDS]) * RECORD_BYTES,
-            "row_bytes": int(counters[slots.ARENA_END]) * SYNAPSE_BYTES,
+            "row_bytes": int(counters[slots.ARENA_END]) * self._synapse_bytes,
             "cache_bytes": self._cache_bytes,
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
+            "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -245,6 +264,9 @@ class WorkingSet:
         kept = int(self.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
         for memory in self._slot_memory:
             memory.trim(kept)
+        if self.tables is not None:
+            self._history_memory.trim(kept * self.tables.stride)
+            self._recent_memory.trim(kept * RECENT)
         for memory, n in zip(self._block_memory, (self.layers.aux_fields, self.layers.own_constants), strict=True):
             memory.trim(kept * n)
 
@@ -289,13 +311,16 @@ class WorkingSet:
         done = installed = out_of_codes = 0
         while True:
             limit = min(
-                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // SYNAPSE_BYTES,
+                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // self._synapse_bytes,
                 self._synapse_capacity,
             )
             before = int(self.slots.counters[slots.N_ROWS])
+            lacking = np.flatnonzero(self.records["offset"][self.slots.record[held]] < 0)
             fitted = int(rows.install(
                 self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
             ))  # fmt: skip
+            if self.traces is not None:
+                self._bring_traces(held[lacking])
             done += fitted if fitted >= 0 else -1 - fitted
             installed += int(self.slots.counters[slots.N_ROWS]) - before
             if done == len(held) or not evict:
@@ -307,11 +332,22 @@ class WorkingSet:
                 self._free_codes(enough=0 if out_of_codes else _ENOUGH_CODES)
                 out_of_codes += 1
                 continue
-            self.make_room(int(part.indptr[-1] - part.indptr[done]) * SYNAPSE_BYTES)
-            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * SYNAPSE_BYTES
+            self.make_room(int(part.indptr[-1] - part.indptr[done]) * self._synapse_bytes)
+            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * self._synapse_bytes
             evict = False
         self.counts["rows_loaded"] += installed
         return done
+
+    def _bring_traces(self, held: Int64Array) -> None:
+        """Give the rows of the slots ``held`` that have just been put into the arena the traces that they had."""
+        assert self.traces is not None
+        record = self.slots.record[held]
+        there = self.records["offset"][record] >= 0
+        self.traces.installed(self.slots.id[held[there]], *self._where(record[there]))
+
+    def _where(self, record: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+        """Offset and length, int64, of the rows of ``record``."""
+        return self.records["offset"][record], self.records["length"][record].astype(np.int64)
 
     def _free_codes(self, enough: int) -> None:
         """Take back the codes that no loaded row uses; where those left over are more than ``enough``, drop rows too.
@@ -355,7 +391,7 @@ class WorkingSet:
 
         No row that has been used since the last eviction goes for them.
         """
-        needed = sum(len(part.target) for part in arrived) * SYNAPSE_BYTES
+        needed = sum(len(part.target) for part in arrived) * self._synapse_bytes
         if self.free_bytes < needed:
             self._evict_silent(needed)
         enough = self.free_bytes >= needed
@@ -390,7 +426,7 @@ class WorkingSet:
         self._evict_silent(need_bytes)
         if self.free_bytes < need_bytes:
             self._trim_cache(0)
-            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // SYNAPSE_BYTES + 1)
+            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // self._synapse_bytes + 1)
         if self.free_bytes < need_bytes:
             self.settle()
             self._detach_all()
@@ -405,7 +441,7 @@ class WorkingSet:
             return
         # more than is needed: each pass costs time that follows all that is held
         wanted_bytes = max(need_bytes, self.budget_bytes // 4)
-        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // SYNAPSE_BYTES + 1)
+        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // self._synapse_bytes + 1)
         counters = self.slots.counters
         silent = int(counters[slots.N_RECORDS] - counters[slots.N_ROWS])
         if self.free_bytes < wanted_bytes and silent * (RECORD_BYTES + self._slot_bytes) > self.budget_bytes // 8:
@@ -416,12 +452,32 @@ class WorkingSet:
         self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
 
     def _drop_rows(self, *, spare_warm: bool, want: int) -> int:
+        if self.tables is not None:
+            self._write_learned(spare_warm, want)
         before = int(self.slots.counters[slots.N_ROWS])
         dropped, self._hand, unused = rows.drop_rows(self.slots, self.records, self._hand, spare_warm, want)
         self.counts["rows_dropped"] += before - int(self.slots.counters[slots.N_ROWS])
         self.counts["prefetch_unused"] += unused
         self._close_gaps()
         return int(dropped)
+
+    def _write_learned(self, spare_warm: bool, want: int) -> None:
+        """Write back what was learned in the rows that are dropped next."""
+        made = int(self.slots.counters[slots.N_RECORDS])
+        learned = np.empty(made, dtype=np.int64)
+        flags = rows.PINNED, rows.WARM
+        n = plasticity.would_drop(self.records, made, self._hand, *flags, spare_warm, want, learned)
+        if self.traces is not None:
+            self._put_aside(learned[:n])
+        learned = learned[:n][self.records["flags"][learned[:n]] & plasticity.LEARNED != 0]
+        for start in range(0, len(learned), _ROWS_AT_ONCE):
+            self._hand_over(np.sort(learned[start : start + _ROWS_AT_ONCE]))
+
+    def _put_aside(self, record: Int64Array) -> None:
+        """Keep the traces of the rows of ``record``, which go."""
+        assert self.traces is not None
+        record = record[self.records["offset"][record] >= 0]
+        self.traces.put_aside(self.slots.id[self.records["slot"][record]], *self._where(record))
 
     def _close_gaps(self) -> None:
         """Move rows together where others were dropped, or taken away with their records."""
@@ -430,7 +486,11 @@ class WorkingSet:
         if int(self.records["length"][loaded].sum()) == self.slots.counters[slots.ARENA_END]:
             return
         order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
+        before, length = self._where(order)
         rows.compact(self.slots, self.records, self.arena, order)
+        if self.traces is not None:
+            end = int(self.slots.counters[slots.ARENA_END])
+            self.traces.moved(before, self.records["offset"][order], length, end)
         for memory in self._arena_memory:
             memory.trim(int(self.slots.counters[slots.ARENA_END]))
 
@@ -452,29 +512,47 @@ class WorkingSet:
         self.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
-        rows.detach(self.slots, self.records, np.unique(record[record >= 0]))
+        record = np.unique(record[record >= 0])
+        if self.traces is not None:
+            self._put_aside(record)
+        rows.detach(self.slots, self.records, record)
 
     def write_back(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
+        dirty = self._dirty()
+        most = len(dirty) if self.tables is None else _ROWS_AT_ONCE
+        for start in range(0, len(dirty), max(1, most)):
+            self._hand_over(dirty[start : start + most])
+        return len(dirty)
+
+    def _hand_over(self, dirty: Int64Array) -> None:
+        """Hand the records ``dirty``, with what was learned in their rows, to the store."""
         with self.prefetch.paused():
-            dirty, changes = self._dirty()
-            for records in changes():
+            for records in self._changes(dirty)():
                 self.store.write(records)
             self._written(dirty)
-        return len(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
         """A copy of all counts that the store does not know yet, which count as written; called, it gives records."""
-        dirty, changes = self._dirty()
+        dirty = self._dirty()
+        changes = self._changes(dirty)
         self._written(dirty)
         return changes
 
-    def _dirty(self) -> tuple[Int64Array, Callable[[], list[StoredRecords]]]:
+    def _dirty(self) -> Int64Array:
+        """Records of which the store does not know all, rising."""
         made = int(self.slots.counters[slots.N_RECORDS])
-        dirty = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["flags"][:made] & rows.DIRTY != 0))
+        flags = self.records["flags"][:made] & (rows.DIRTY | plasticity.LEARNED)
+        return np.flatnonzero((self.records["slot"][:made] >= 0) & (flags != 0))
+
+    def _changes(self, dirty: Int64Array) -> Callable[[], list[StoredRecords]]:
+        """A copy of what the store is to know of the records ``dirty``."""
         self._complete(dirty[self.records["flags"][dirty] & rows.ON_TOP != 0])
         ids = self.slots.id[self.records["slot"][dirty]]
         counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
+        learned = self.records["flags"][dirty] & plasticity.LEARNED != 0
+        if learned.any():
+            return learned_rows(self, dirty, learned, ids, counts)
 
         def changes() -> list[StoredRecords]:
             order = np.argsort(ids)
@@ -483,7 +561,7 @@ class WorkingSet:
                 for _, part in by_layer(ids[order])
             ]
 
-        return dirty, changes
+        return changes
 
     def _complete(self, on_top: Int64Array) -> None:
         """Add what the store has to the counts of the records ``on_top`` of it."""
@@ -494,7 +572,7 @@ class WorkingSet:
             rows.add_base(self.records, on_top[part], *self.source.counts(ids[part]))
 
     def _written(self, dirty: Int64Array) -> None:
-        self.records["flags"][dirty] &= ~rows.DIRTY
+        self.records["flags"][dirty] &= ~(rows.DIRTY | plasticity.LEARNED)
         self.counts["records_written"] += len(dirty)
 
     # ---- charged neurons

@@ -20,6 +20,16 @@ def lowest_bit(_typing: Any, word: Any) -> Any:
 
 
 @intrinsic
+def highest_bit(_typing: Any, word: Any) -> Any:
+    """The place (int64, 0 to 63) of the highest bit that is set in ``word`` (uint64, not zero)."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.sub(ir.Constant(ir.IntType(64), 63), builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1)))
+
+    return types.int64(word), codegen
+
+
+@intrinsic
 def as_float64(_typing: Any, word: Any) -> Any:
     """The float64 whose bits are those of ``word`` (uint64)."""
 

@@ -97,6 +97,59 @@ class Explicit(_Table):
     weight: Weight = None
 
 
+class STDP(_Table):
+    """Pair-based spike-timing-dependent plasticity; a_plus and a_minus are parts of the range of weights."""
+
+    rule: Literal["stdp"]
+    w_max: float
+    w_min: float = 0.0
+    a_plus: float = 0.01
+    a_minus: float = 0.0105
+    tau_plus_ms: float = 20.0
+    tau_minus_ms: float = 20.0
+    update: Literal["additive", "multiplicative"] = "additive"
+
+
+class Hebbian(_Table):
+    """Synapses gain eta for each postsynaptic spike within the window after an arrival."""
+
+    rule: Literal["hebbian"]
+    w_max: float
+    w_min: float = 0.0
+    eta: float = 0.01
+    window_ms: float = 20.0
+
+
+class ReVGSP(_Table):
+    """Pairs of spikes, weighed by their phases, make synapses eligible for what a reward changes."""
+
+    rule: Literal["re_vgsp"]
+    w_max: float
+    w_min: float = 0.0
+    a_plus: float = 1.0
+    a_minus: float = 1.05
+    tau_plus_ms: float = 20.0
+    tau_minus_ms: float = 20.0
+    f_hz: float = 8.0
+    eta: float = 0.01
+    decay: float = 0.001
+    interval_ms: float = 100.0
+
+
+class Scaling(_Table):
+    """What arrives over a row is moved towards the mean, beside another rule."""
+
+    rule: Literal["scaling"]
+    mean: float
+    rate: float = 0.1
+
+
+Plasticity = Annotated[
+    list[Annotated[STDP | Hebbian | ReVGSP | Scaling, Field(discriminator="rule")]],
+    Field(description="learning rules: one for pairs of spikes, and others beside it"),
+]
+
+
 class _Ends(_Table):
     """What every projection has beside its rule."""
 
@@ -104,7 +157,7 @@ class _Ends(_Table):
     post: str
     delay_ms: Delay = 1.0
     sign: Literal[1, -1] | None = None
-    plasticity: list[str] = []
+    plasticity: Plasticity = []
     name: str = ""
 
 
@@ -169,6 +222,7 @@ class Layer(_Table):
     ] = "float32"
     weight_step: Annotated[float | None, Field(description="mV of one step of int8 weights")] = None
     columns: Annotated[list[str], Field(description="parameters that neurons may have values of their own of")] = []
+    plasticity: Plasticity = []
 
 
 class Spec(_Table):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from engramdb import (
+    STDP,
     Bernoulli,
     Explicit,
     FixedIndegree,
     FixedOutdegree,
+    Hebbian,
     Layer,
     OneToOne,
     Projection,
+    ReVGSP,
+    Scaling,
     SmallWorld,
     Spec,
     models,
@@ -26,6 +30,7 @@ MODELS = [("lif",), ("lif", "lif_exp"), ("izhikevich", "lif_cond", "adex"), ("li
 KINDS = (
     "run", "run", "run", "run", "pulse", "pulse", "current", "poisson", "train", "stop", "connect", "set_weight",
     "parameters", "grow", "forget", "snapshot", "restore", "branch", "switch", "behind",
+    "error", "reward", "reward",
 )  # fmt: skip
 
 
@@ -44,6 +49,17 @@ def specs(draw: st.DrawFn) -> Spec:
         unit = DRIVEN[post][1] * draw(st.sampled_from([0.5, 1.0, 2.0]))
         return low * unit, 1.5 * unit
 
+    def plasticity(of: tuple[float, float], sign: int | None = None) -> list[Any]:
+        """Rules for weights ``of`` so much; as often as not none."""
+        least, most = min(of[0], 0.0 if sign else -of[1]), of[1] * 1.2
+        ms = dt_ms * draw(st.sampled_from([0.4, 2.0, 6.0]))
+        pairs = draw(st.sampled_from([
+            None, None, None, STDP(most, least, 0.05, 0.06, ms, 2 * ms), Hebbian(most, least, most / 50, 9 * dt_ms),
+            ReVGSP(most, least, tau_plus_ms=ms, tau_minus_ms=2 * ms, eta=most / 9, decay=0.05, interval_ms=13 * dt_ms),
+            STDP(most, least, 0.3, 0.2, 2 * ms, ms, update="multiplicative"),
+        ]))  # fmt: skip
+        return [] if pairs is None else draw(st.sampled_from([[pairs], [pairs, Scaling(most / 2)]]))
+
     layers: list[Layer] = []
     together = draw(st.booleans())  # layers of one size can be joined one to one
     for place, name in enumerate(names):
@@ -54,14 +70,19 @@ def specs(draw: st.DrawFn) -> Spec:
         materialize = draw(st.booleans())
         if name == "lif" and materialize and draw(st.booleans()):
             params |= {"bias": (5.0, 24.0), "v_init": (-70.0, -56.0)}  # some never rest
+        own = weight(name, draw(st.sampled_from([-0.5, 0.5])))
+        narrow = draw(
+            st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": strong / 30}])
+        )
         layers.append(Layer(
             f"{place}", index=draw(st.sampled_from([place, 65535 - place])), model=name, params=params,
             segments=[n] if draw(st.booleans()) else [n // 2, n - n // 2], materialize=materialize,
-            wiring=draw(st.sampled_from([None, SmallWorld(k=draw(st.integers(1, 10)), long_fraction=0.2, span=8,
-                                                          weight=weight(name, draw(st.sampled_from([-0.5, 0.5]))))])),
-            delay_ms=delay_ms(), columns=draw(st.sampled_from([[], columns])),
-            **draw(st.sampled_from([{}, {}, {"weights": "float16"}, {"weights": "int8", "weight_step": strong / 30}])),
+            wiring=SmallWorld(k=draw(st.integers(1, 10)), long_fraction=0.2, span=8, weight=own),
+            delay_ms=delay_ms(), columns=draw(st.sampled_from([[], columns])), **narrow,
+            plasticity=[] if narrow else plasticity(own),
         ))  # fmt: skip
+        if draw(st.booleans()):
+            layers[-1] = replace(layers[-1], wiring=None, plasticity=())
     rules = [
         None, FixedOutdegree(k=3), FixedOutdegree(k=12), FixedIndegree(k=4), Bernoulli(p=0.05), OneToOne(), Explicit(),
     ]  # fmt: skip
@@ -71,9 +92,10 @@ def specs(draw: st.DrawFn) -> Spec:
             possible = [rule for rule in rules if not isinstance(rule, OneToOne) or pre.neurons == post.neurons]
             if (rule := draw(st.sampled_from(possible))) is not None:
                 sign = draw(st.sampled_from([None, 1, -1]))
-                low = 0.5 if sign else draw(st.sampled_from([-0.5, 0.5]))
+                of = weight(post.model, 0.5 if sign else draw(st.sampled_from([-0.5, 0.5])))
                 projections.append(Projection(
-                    pre.name, post.name, rule, weight=weight(post.model, low), sign=sign, delay_ms=delay_ms(),
+                    pre.name, post.name, rule, weight=of, sign=sign, delay_ms=delay_ms(),
+                    plasticity=[] if pre.weights != "float32" else plasticity(of, sign),
                 ))  # fmt: skip
     return Spec(seed=draw(st.integers(0, 2**64 - 1)), layers=layers, projections=projections, dt_ms=dt_ms)
 

@@ -227,7 +227,7 @@ class Life:
 
     def do_set_weight(self, random: np.random.Generator) -> Any:
         for pre in self.some(random, 5):
-            row = self.e.synapses(int(pre))
+            row = self.insist(lambda: self.e.synapses(int(pre)))  # noqa: B023
             if len(row):
                 which = int(random.integers(len(row)))
                 weight = float(row.weights[which]) * random.uniform(0, 1)
@@ -254,6 +254,21 @@ class Life:
                 column[random.random(len(ids)) < 0.5] = np.nan
         said = self.insist(lambda: self.e.set_parameters(ids, **values))
         self.changed()
+        return said
+
+    def do_error(self, random: np.random.Generator) -> Any:
+        ids = self.some(random, 30)
+        values = random.choice([1.0, 1.0, -1.0, 0.5, 0.0], len(ids))
+        said = self.insist(lambda: self.e.set_error(ids, values))
+        if self.twin is not None and self.twin.learner is not None:
+            self.twin.learner.errors |= dict(zip(ids.tolist(), values.tolist(), strict=True))
+        return said
+
+    def do_reward(self, random: np.random.Generator) -> Any:
+        value = float(random.choice([1.0, -1.0, 0.3, 0.0]))
+        said = self.insist(lambda: self.e.reward(value))
+        if self.twin is not None and self.twin.learner is not None:
+            self.twin.learner.reward(self.twin, value)
         return said
 
     def do_grow(self, random: np.random.Generator) -> Any:

@@ -10,6 +10,7 @@ from engramdb import Engram, models
 from engramdb.distribution import Distribution, draw
 from engramdb.models.model import Model
 from engramdb.parameters import purpose
+from tests.learner import Learner, learner_of
 from tests.networks import edges_of, ids_of
 from tests.simulator import FIXED, Simulator
 
@@ -29,6 +30,15 @@ class ModelTwin(Simulator):
 
     parts: list[Part] = field(default_factory=list)
     fields: dict[str, np.ndarray] = field(default_factory=dict)
+    learner: Learner | None = None
+
+    def step(self) -> np.ndarray:
+        if self.learner is None:
+            return super().step()
+        self.learner.arrive(self)
+        fired = super().step()
+        self.learner.fire(self)
+        return fired
 
     def advance(self, arrived: np.ndarray) -> np.ndarray:
         fires = np.zeros(len(self.ids), dtype=bool)
@@ -52,6 +62,7 @@ def model_twin_of(engram: Engram) -> ModelTwin:
     ids = ids_of(engram)
     pre, post, weight, delay = edges_of(engram)
     twin = ModelTwin(ids, np.searchsorted(ids, pre), np.searchsorted(ids, post), weight, delay, dt=engram.spec.dt_ms)
+    twin.learner = learner_of(engram)
     born = engram.neurons(ids).fields
     for layer in sorted(engram.spec.layers, key=lambda layer: layer.index):
         own = ids >> np.uint64(48) == layer.index
@@ -83,6 +94,9 @@ def assert_same_fields(engram: Engram, twin: ModelTwin) -> None:
     np.testing.assert_array_equal(found.fields["refractory"], twin.left)
     np.testing.assert_array_equal(found.fields["spike_count"], twin.spike_count)
     np.testing.assert_array_equal(found.fields["last_spike"], twin.last_spike)
+    if twin.learner is not None:
+        weight = edges_of(engram)[2]
+        np.testing.assert_array_equal(weight.view(np.uint32), twin.weight.view(np.uint32), err_msg="weight")
 
 
 @dataclass
@@ -102,6 +116,8 @@ def following(before: NumberedTwin, engram: Engram) -> NumberedTwin:
     twin = twin_now(engram)
     place = np.searchsorted(twin.ids, before.ids)
     twin.tick, twin.numbers = before.tick, before.numbers
+    if twin.learner is not None and before.learner is not None:
+        twin.learner.follow(before.learner, before, twin)
     twin.stimuli = [(start, stop, place[who], mv) for start, stop, who, mv in before.stimuli]
     twin.left[place] = before.left
     twin.spike_count[place], twin.last_spike[place] = before.spike_count, before.last_spike

@@ -38,6 +38,8 @@ def ids_of(engram: Engram) -> np.ndarray:
 def edges_of(engram: Engram) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(pre id, post id, weight, delay in ticks) of every synapse, virtual ones included."""
     ids = ids_of(engram)
+    if engram.spec.learns and engram.mode == "r+":
+        engram._live.write_back()
     pre, post, weight, delay = [], [], [], []
     for layer in engram.spec.layers:
         own = ids[ids >> np.uint64(48) == layer.index]

@@ -19,7 +19,7 @@ from engramdb.errors import InvalidInput
 
 if TYPE_CHECKING:
     from engramdb.inspect.histogram import Histogram
-    from engramdb.inspect.summary import LayerSummary, Summary, Values
+    from engramdb.inspect.summary import LayerSummary, LearningSummary, Summary, Values
     from engramdb.store.upkeep.repair import Repaired
 
 _BAR = 24  # characters of the longest bar of a histogram
@@ -80,6 +80,9 @@ def _summary(summary: Summary) -> Iterator[RenderableType]:
                 right=("delay", "stored"),
             )
         )
+    for p in summary.projections:
+        if p.learning is not None:
+            yield from _learning(p.name, p.learning)
     yield Text()
     yield from _storage(summary)
     yield Text()
@@ -125,6 +128,14 @@ def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
         yield _spread("weights of stored synapses (mV)", layer.weights, whole=False)
     if layer.delays is not None and layer.delays.count:
         yield _spread("delays of stored synapses (ticks)", layer.delays, whole=False)
+
+
+def _learning(name: str, learning: LearningSummary) -> Iterator[RenderableType]:
+    yield _indented(Text(f"{name} learns: {'; '.join(learning.rules)}", style="dim"))
+    if learning.weights.count:
+        yield _indented(_spread("weights of stored synapses (mV)", learning.weights, whole=False))
+    if learning.eligibility is not None and learning.eligibility.count:
+        yield _indented(_spread("eligibility of synapses that have any", learning.eligibility, whole=False))
 
 
 def _spread(title: str, values: Values, *, whole: bool) -> RenderableType:

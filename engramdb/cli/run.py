@@ -100,6 +100,10 @@ def run(
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=256, metavar="N", help="Results do not depend on it.")
     ] = 1,
+    reward: Annotated[
+        float | None,
+        typer.Option("--reward", metavar="R", help="Afterwards reward what was done, for the learning rule re_vgsp."),
+    ] = None,
     branch: OnBranch = MAIN,
     as_json: output.AsJson = False,
 ) -> None:
@@ -139,7 +143,11 @@ def run(
             else:
                 left = max(1, ticks - (given.at - engram.tick - 1 if given.at is not None else 0))
                 engram.poisson(ids, given.rate_hz, given.amplitude, at=given.at, duration=given.duration or left)
+        if reward is not None:
+            engram.reward(0.0 * reward)  # refuses what is no reward, and where nothing learns from it
         done = _with_progress(engram, ticks, stop, pace_hz=hz, **options)
+        if reward is not None and not done.interrupted:
+            engram.reward(reward)
         if done.ticks:
             engram.checkpoint(f"ran ticks {done.first_tick} to {engram.tick}")
         document = _document(engram, done, ticks, record)

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.address import by_layer
 from engramdb.distribution import Distribution
 from engramdb.errors import JournalDamaged, KernelMismatch
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
 from engramdb.inspect.storage import Storage, measure
+from engramdb.learning import ReVGSP
+from engramdb.query.synapses import whole_rows
 from engramdb.rules import FixedOutdegree, Rule, SmallWorld, neurons_of
 from engramdb.spec import Layer, Projection, Spec
 from engramdb.store import STORED, Commit, Records, Snapshot, Store
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from engramdb.engram import Engram
 
 NEWEST_COMMITS = 10
+_ROWS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,24 @@ class LayerSummary:
 
 
 @dataclass(frozen=True)
+class LearningSummary:
+    """A projection that learns: its ``rules`` and how its synapses stand.
+
+    ``weights`` (mV) are over the stored synapses: neurons that have learned nothing yet may have their row from a rule.
+    ``eligibility`` is over the synapses that have any; None where no rule keeps it.
+    """
+
+    rules: tuple[str, ...]
+    weights: Values
+    eligibility: Values | None
+
+
+@dataclass(frozen=True)
 class ProjectionSummary:
     """One projection. ``virtual``: its synapses are computed; ``stored_synapses`` are those written out.
 
     ``delay``: in ms, as ``weight`` a number or a distribution, of which ``delay_ms`` is None; in ticks it is
-    ``delay_ticks`` to ``longest_ticks``.
+    ``delay_ticks`` to ``longest_ticks``. ``learning``: what its learning rules say, and what they have come to.
     """
 
     name: str
@@ -97,6 +114,7 @@ class ProjectionSummary:
     delay_ticks: int
     longest_ticks: int
     stored_synapses: int
+    learning: LearningSummary | None
 
 
 @dataclass(frozen=True)
@@ -168,8 +186,10 @@ def summarize(engram: Engram | str | os.PathLike[str], at: str | int | None = No
 def _summary(store: Store, at: str | None) -> Summary:
     spec, bundles, commit = store.spec, store.bundles, store.commit
     by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
-    layers = tuple(_layer(store, layer, bundles, by_projection) for layer in spec.layers)
+    learned = {n: _Spread(LinearHistogram()) for n, p in enumerate(spec.all_projections) if p.plasticity}
+    layers = tuple(_layer(store, layer, bundles, by_projection, learned) for layer in spec.layers)
     state = store.read_state()
+    eligible = _eligibility(store, bundles, state)
     journaled, journaled_tick = _journaled(store)
     return Summary(
         path=str(store.path),
@@ -185,8 +205,8 @@ def _summary(store: Store, at: str | None) -> Summary:
         created=commit.created,
         layers=layers,
         projections=tuple(
-            _projection(spec, projection, int(stored))
-            for projection, stored in zip(spec.all_projections, by_projection, strict=True)
+            _projection(spec, projection, int(stored), _learning(projection, number, learned, eligible))
+            for number, (projection, stored) in enumerate(zip(spec.all_projections, by_projection, strict=True))
         ),
         charged=len(state.get("charged_id", ())),
         in_flight=len(state.get("flight_id", ())),
@@ -210,7 +230,39 @@ def _journaled(store: Store) -> tuple[int | None, int]:
     return commands, tick
 
 
-def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSummary:
+def _eligibility(store: Store, bundles: Bundles, state: Mapping[str, npt.NDArray[Any]]) -> dict[int, _Spread]:
+    """By number of the projection, how eligible its synapses are, of those that are."""
+    numbers = [n for n, p in enumerate(store.spec.all_projections) if any(isinstance(r, ReVGSP) for r in p.plasticity)]
+    found = {number: _Spread(LinearHistogram()) for number in numbers}
+    if "eligible_id" not in state:
+        return found
+    from engramdb.wiring import Wiring  # with its kernels, which nothing else here needs
+
+    stops = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(state["eligible_synapses"])])
+    for _, part in by_layer(state["eligible_id"]):
+        for start in range(part.start, part.stop, _ROWS_AT_ONCE):
+            stop = min(start + _ROWS_AT_ONCE, part.stop)
+            rows = whole_rows(state["eligible_id"][start:stop], store, lambda: Wiring(store.spec, bundles))
+            values = state["eligible_value"][stops[start] : stops[stop]]
+            for number, spread in found.items():
+                spread.add(values[(rows.projection == number) & (values != 0)])
+    return found
+
+
+def _learning(
+    projection: Projection, number: int, learned: Mapping[int, _Spread], eligible: Mapping[int, _Spread]
+) -> LearningSummary | None:
+    if number not in learned:
+        return None
+    given = [
+        ", ".join(f"{name}={_plain(value)}" for name, value in vars(rule).items()) for rule in projection.plasticity
+    ]
+    rules = tuple(f"{rule.rule}({words})" for rule, words in zip(projection.plasticity, given, strict=True))
+    eligibility = eligible[number].result() if number in eligible else None
+    return LearningSummary(rules, learned[number].result(), eligibility)
+
+
+def _projection(spec: Spec, projection: Projection, stored: int, learning: LearningSummary | None) -> ProjectionSummary:
     delay = spec.delay_of(projection)
     least, longest = spec.delay_range(projection)
     return ProjectionSummary(
@@ -226,6 +278,7 @@ def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSu
         delay_ticks=least,
         longest_ticks=longest,
         stored_synapses=stored,
+        learning=learning,
     )
 
 
@@ -264,7 +317,13 @@ class _Spread:
         return Values(self._count, self._sum / self._count, self._least, self._greatest, self._histogram.result())
 
 
-def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDArray[np.int64]) -> LayerSummary:
+def _layer(
+    store: Store,
+    layer: Layer,
+    bundles: Bundles,
+    by_projection: npt.NDArray[np.int64],
+    learned: Mapping[int, _Spread],
+) -> LayerSummary:
     own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
     declared = sum(bundle.neurons for bundle in own)
     degree, weight, delay = _Spread(PowerHistogram()), _Spread(LinearHistogram()), _Spread(LinearHistogram())
@@ -274,6 +333,8 @@ def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDAr
         stored += int(np.count_nonzero(part.row_kind == STORED))
         degree.add(_degrees(part, own, bundles))
         weight.add(part.weight)
+        for number, spread in learned.items():
+            spread.add(part.weight[part.projection == number])
         if part.delay is not None:
             delay.add(part.delay.astype(np.float32))
         by_projection += np.bincount(part.projection, minlength=by_projection.size)

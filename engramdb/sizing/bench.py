@@ -47,6 +47,7 @@ class Workload:
 
 WORKLOADS = (
     Workload("tick", "T1", "a tick of 1M LIF neurons, k = 12 random, all resident", "engramdb.sizing.workload_tick"),
+    Workload("stdp", "T2", "the same at 100k with STDP on all synapses", "engramdb.sizing.workload_stdp"),
     Workload("flat", "T3", "the same activity in networks of any size", "engramdb.sizing.workload_flat"),
     Workload("spill", "T4", "activity that moves through four times the memory", "engramdb.sizing.workload_spill"),
     Workload("spill-random", "T4", "the same without any locality", "engramdb.sizing.workload_spill_random"),
