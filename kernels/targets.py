@@ -33,6 +33,19 @@ def measure(ids, indptr, target, reach, step, far):
 
 
 @njit(cache=True, nogil=True)
+def add_up(degree, indptr):
+    """Fill ``indptr`` (int64, (n + 1,)): where the row of each neuron begins, and where the last one ends.
+
+    ``degree``: uint32, (n,).
+    """
+    total = np.int64(0)
+    indptr[0] = 0
+    for i in range(degree.shape[0]):
+        total += np.int64(degree[i])
+        indptr[i + 1] = total
+
+
+@njit(cache=True, nogil=True)
 def walk(ids, indptr, step, far, place, target):
     """Fill ``target`` (uint64, (nnz,)): each row walks from its source on by ``step``; a step of 0 stays, and its
     target is the next of ``far``.

@@ -31,6 +31,7 @@ CODECS = {
     "pcodec": column.PCO,
     "pcodec 8": column.PCO._replace(level=8),
     "palette": column.COLORS,
+    "planes": column.SPLIT,
 }
 _SHUFFLES = ("", " bytes", " bits")
 
@@ -97,7 +98,9 @@ def chosen(array: Array) -> str:
     """The name of the codec that the store takes for a column."""
     codec, data = column.encode(array)
     if codec != column.BLOSC:
-        return {column.PCODEC: "pcodec", column.PALETTE: "palette", column.RAW: "raw"}.get(codec, "nothing")
+        return {column.PCODEC: "pcodec", column.PALETTE: "palette", column.PLANES: "planes", column.RAW: "raw"}.get(
+            codec, "nothing"
+        )
     # the flags of a Blosc frame: shuffle in bits 0 and 2, compressor in the upper three
     shuffle = 2 if data[2] & 4 else data[2] & 1
     return ("lz4", "zstd")[data[2] >> 5 == 4] + _SHUFFLES[shuffle]

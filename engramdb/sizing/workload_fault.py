@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import engramdb
+import engramdb.kernels.planes
 import engramdb.kernels.targets  # a process that faults has the kernels at work
 from engramdb.sizing import workload_bytes
 from engramdb.sizing.figure import Figure

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import engramdb
+import engramdb.kernels.planes
 import engramdb.kernels.targets  # a process that scans has the kernels at work
 from engramdb.sizing import workload_bytes
 from engramdb.sizing.figure import Figure, scaled, timed

@@ -4,7 +4,7 @@
 
     Store            one open engram; everything else serves it
     +-- place        where it stands: commit, directory, bundles, labels
-    +-- reader       leaf versions to Records, through a cache; readahead asks it for many
+    +-- reader       leaf versions to Records, or as stored, through a cache; readahead asks it for many
     +-- writer       commits, lines, journal; leafwriter turns changes into leaf versions, compaction merges them
     +-- catalog      SQLite; history and directory ask it
     +-- pack         records and columns in files; leaf and labels say which columns

@@ -46,8 +46,10 @@ class Cache(Generic[Value]):
 
     def put(self, key: Hashable, value: Value) -> None:
         with self._lock:
-            if value.nbytes > self._budget or key in self._values:
+            if value.nbytes > self._budget:
                 return
+            before = self._values.pop(key, None)
+            self.nbytes -= 0 if before is None else before.nbytes
             self._values[key] = value
             self.nbytes += value.nbytes
             self._shrink()

@@ -4,11 +4,13 @@ A few codecs, fastest to decode first, are tried on the beginning of a column; t
 eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
 leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: lz4 with byte shuffle 3.01, 3000; zstd 2.98, 860, and pcodec 2.95, 520, win next to nothing;
-- weights rounded to float16: lz4 with bit shuffle 1.39, 780, with byte shuffle 1.95, 1700; pcodec 1.32, 490;
+- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95, 520,
+  win next to nothing;
+- weights rounded to float16: planes 1.39; lz4 with bit shuffle 1.39, 780; pcodec 1.32, 490;
 - at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
 - weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
-- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match;
+- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match. So zstd saves 0.4 GB/s, less
+  than a drive reads: steps are kept as they are unless far more can be saved;
 - wider integers (ids, ticks, counts, degrees, far targets): pcodec takes 10 to 80 % less than lz4 with byte shuffle and
   decodes as fast, two to four times as fast as zstd, which stays for what repeats itself;
 - zstd is not tried on floats: of none of those measured would it be taken, and trials are half of what encoding costs;
@@ -20,23 +22,28 @@ from __future__ import annotations
 import functools
 import math
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engramdb.errors import InvalidInput
+from engramdb.store.compiled import kernels
 
-RAW, CONSTANT, RANGE, BLOSC, PCODEC, PALETTE = 0, 1, 2, 3, 4, 5
+RAW, CONSTANT, RANGE, BLOSC, PCODEC, PALETTE, PLANES = range(7)
 """Codec numbers, fixed for ever. RAW: the array's bytes, little-endian, C order. CONSTANT: one element. RANGE:
 first value and step, two int64 or uint64, integers modulo 2^64. BLOSC: one Blosc 1 frame, which describes itself.
-PCODEC: one standalone pcodec file. PALETTE: up to 256 different elements, and for each element its place among them."""
+PCODEC: one standalone pcodec file. PALETTE: up to 256 different elements, and for each element its place among them.
+PLANES: all first bytes of the elements, all second ones and so on, each plane in a codec of its own."""
 
 _BLOSC_LIMIT = (1 << 31) - 32  # a Blosc frame holds less than 2 GiB
 _SAMPLE_BYTES = 1 << 14
 _TOLERANCE = 1.125  # a codec that decodes faster may give a column this much larger
 _USELESS = 0.95  # above it decoding costs more than it saves
+_USELESS_STEPS = 0.6  # of int8: only zstd finds anything in them, and reading what it saves is faster than zstd
 _PALETTE = struct.Struct("<BB")  # colors - 1, codec of the places
+_PLANE = struct.Struct("<BI")  # codec of a plane, and its encoded bytes
 _FRAME = struct.Struct("<4xI4xI")  # what a Blosc frame begins with: bytes decoded, and of the frame
 _MOST_COLORS = 256
 _BITS = {nbytes: np.dtype(f"<u{nbytes}") for nbytes in (1, 2, 4, 8)}
@@ -56,7 +63,11 @@ class Choice(NamedTuple):
 LZ4, LZ4_BYTES, LZ4_BITS, ZSTD, ZSTD_BYTES, ZSTD_BITS = (
     Choice(BLOSC, compressor, shuffle) for compressor in ("lz4", "zstd") for shuffle in range(3)
 )
-PCO, COLORS = Choice(PCODEC, level=4), Choice(PALETTE)  # level 8 of pcodec takes thrice the time to save 1 to 3 %
+PCO, COLORS, SPLIT = (
+    Choice(PCODEC, level=4),
+    Choice(PALETTE),
+    Choice(PLANES),
+)  # level 8 of pcodec takes thrice the time to save 1 to 3 %
 
 
 def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
@@ -66,7 +77,7 @@ def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
     if dtype.kind in "iu":
         return LZ4_BYTES, PCO, ZSTD_BYTES
     if dtype.kind == "f":
-        return LZ4_BYTES, LZ4_BITS, COLORS, PCO
+        return SPLIT, LZ4_BITS, COLORS, PCO
     return LZ4_BYTES, ZSTD_BYTES
 
 
@@ -122,7 +133,8 @@ def encode(array: Array) -> tuple[int, bytes]:
     if not 128 <= array.nbytes < _BLOSC_LIMIT:
         return RAW, array.tobytes()
     codec, encoded = _compressed(flat, choices(flat.dtype))
-    return (codec, encoded) if len(encoded) < _USELESS * array.nbytes else (RAW, array.tobytes())
+    useless = _USELESS_STEPS if array.dtype == np.int8 else _USELESS
+    return (codec, encoded) if len(encoded) < useless * array.nbytes else (RAW, array.tobytes())
 
 
 def _compressed(flat: Array, tried: tuple[Choice, ...]) -> tuple[int, bytes]:
@@ -146,6 +158,8 @@ def compress(choice: Choice, flat: Array) -> bytes | None:
         return packed
     if choice.codec == PALETTE:
         return _paint(flat)
+    if choice.codec == PLANES:
+        return _split(flat)
     # zstd gains by larger blocks, in size and in speed
     block = flat.nbytes if choice.compressor == "zstd" else 0
     framed: bytes = _blosc().compress(flat, choice.compressor.encode(), choice.level, choice.shuffle, block)
@@ -181,6 +195,21 @@ def _hash(bits: Array, factor: Array) -> npt.NDArray[np.uint16]:
     return (bits * factor >> bits.dtype.type(8 * bits.itemsize - 16)).astype(np.uint16)
 
 
+def _split(flat: Array) -> bytes:
+    """The planes of ``flat``, each raw unless a sample of it says that more can be saved than decoding costs."""
+    heads, bodies = [], []
+    for plane in flat.view(np.uint8).reshape(-1, flat.itemsize).T:
+        sample = np.ascontiguousarray(plane[:_SAMPLE_BYTES])
+        codec, encoded = encode(sample)
+        if codec != RAW or sample.size < 128:
+            codec, encoded = encode(np.ascontiguousarray(plane))
+        else:
+            encoded = plane.tobytes()
+        heads.append(_PLANE.pack(codec, len(encoded)))
+        bodies.append(encoded)
+    return b"".join(heads + bodies)
+
+
 def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
     if step == 1 and first + size < 1 << 63:
         return np.arange(first, first + size, dtype=np.uint64).astype(dtype, copy=False)
@@ -210,6 +239,8 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
         return _range(dtype, first, step, size).reshape(shape)
     if codec == PALETTE:
         return _painted(data, dtype, size).reshape(shape)
+    if codec == PLANES:
+        return _joined(_planes(np.frombuffer(data, np.uint8), dtype, size), dtype, size).reshape(shape)
     out = np.empty(size, dtype)
     if codec == BLOSC:
         if len(data) < _FRAME.size:
@@ -256,6 +287,96 @@ def _painted(data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], size: in
     if size and int(places.max()) > last:
         raise BadColumn(f"place {places.max()} in a palette of {last + 1}")
     return palette.take(places)
+
+
+def picker(
+    codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> tuple[Callable[[Array], Array], int]:
+    """``(pick, bytes)``: ``pick(index)`` gives the elements at ``index`` (int64, (m,)), in memory of its own.
+
+    Where the codec has a way to single elements, nothing else is decoded; else all of the column is, now, and takes
+    that many bytes. Raises :class:`BadColumn`.
+    """
+    if codec == CONSTANT:
+        _require(len(data), dtype.itemsize)
+        return lambda index: _constant(data, dtype, (index.size, *shape[1:])), 0
+    if codec == RAW:
+        _require(len(data), math.prod(shape) * dtype.itemsize)
+        stored = np.frombuffer(data, dtype).reshape(shape)
+        return lambda index: stored[index], 0
+    if codec == PLANES and len(shape) == 1:
+        planes = _planes(np.frombuffer(data, np.uint8), dtype, shape[0])
+        return lambda index: _picked(planes, dtype, index), planes.decoded_bytes
+    whole = decode(codec, data, dtype, shape)
+    return lambda index: whole[index], whole.nbytes
+
+
+class _Planes(NamedTuple):
+    """The planes of a column that vary lie in ``data`` from ``at`` on, and move up by ``shift`` bits; ``base``: what
+    the others come to. ``decoded_bytes``: of ``data``, where it is not what was stored."""
+
+    data: npt.NDArray[np.uint8]
+    at: list[int]
+    shift: list[int]
+    base: int
+    decoded_bytes: int
+
+
+def _planes(data: npt.NDArray[np.uint8], dtype: np.dtype[Any], size: int) -> _Planes:
+    begin = _PLANE.size * dtype.itemsize
+    if dtype.itemsize not in (2, 4, 8) or len(data) < begin:
+        raise BadColumn(f"planes of {len(data)} bytes for elements of {dtype.itemsize}")
+    base = 0
+    at: list[int] = []
+    shift: list[int] = []
+    decoded: dict[int, Array] = {}
+    for place in range(dtype.itemsize):
+        codec, nbytes = _PLANE.unpack_from(data.data, place * _PLANE.size)
+        plane = data[begin : begin + nbytes]
+        if codec == CONSTANT:
+            _require(len(plane), 1)
+            base |= int(plane[0]) << 8 * place
+        else:
+            if codec in (PALETTE, PLANES):
+                raise BadColumn("a plane that is no plain column")
+            if codec == RAW:
+                _require(len(plane), size)
+            else:
+                decoded[len(at)] = decode(codec, plane, np.dtype(np.uint8), (size,))
+            at.append(begin)
+            shift.append(8 * place)
+        begin += nbytes
+    _require(len(data), begin)
+    if decoded:  # all that varies, end to end
+        data = np.concatenate([decoded.get(i, data[start : start + size]) for i, start in enumerate(at)])
+        at = [i * size for i in range(len(at))]
+    return _Planes(data, at, shift, base, data.nbytes if decoded else 0)
+
+
+def _joined(planes: _Planes, dtype: np.dtype[Any], size: int) -> Array:
+    out = np.empty(size, _BITS[dtype.itemsize])
+    kernel = kernels("planes")
+    if kernel is None:
+        _join(planes.data, planes.at, planes.shift, planes.base, out)
+    else:
+        at, shift = np.array(planes.at, np.int64), np.array(planes.shift, out.dtype)
+        kernel.join(planes.data, at, shift, out.dtype.type(planes.base), out)
+    return out.view(dtype)
+
+
+def _picked(planes: _Planes, dtype: np.dtype[Any], index: Array) -> Array:
+    out = np.full(index.size, planes.base, _BITS[dtype.itemsize])
+    for start, shift in zip(planes.at, planes.shift, strict=True):
+        out |= planes.data[index + start].astype(out.dtype) << out.dtype.type(shift)
+    return out.view(dtype)
+
+
+def _join(data: npt.NDArray[np.uint8], at: list[int], shift: list[int], base: int, out: Array) -> None:
+    """What the kernel does, in NumPy."""
+    out.fill(base)
+    planes = out.view(np.uint8).reshape(-1, out.itemsize)
+    for start, places in zip(at, shift, strict=True):
+        planes[:, places // 8] = data[start : start + out.size]
 
 
 def _require(found: int, expected: int) -> None:

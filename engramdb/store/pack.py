@@ -87,24 +87,39 @@ class Record:
     columns: Mapping[str, Column]
     data: Bytes
 
-    def column(self, name: str, dtype: np.dtype[Any] | None = None, shape: tuple[int, ...] = ()) -> Array:
+    def column(
+        self, name: str, dtype: np.dtype[Any] | None = None, shape: tuple[int, ...] = (), *, own: bool = True
+    ) -> Array:
         """One column decoded, after its CRC was checked. Raises :class:`BadRecord`.
 
-        ``dtype`` and ``shape`` are what it must have, where that is known.
+        ``dtype`` and ``shape`` are what it must have, where that is known. It has memory of its own unless ``own`` is
+        false: then it may be a part of ``data``.
         """
+        entry, raw = self._checked(name, dtype, shape)
+        if entry.codec == column.RAW and not own and entry.dtype.itemsize == 1 and (entry.nbytes,) == entry.shape:
+            return raw.view(entry.dtype)
+        try:
+            return column.decode(entry.codec, raw, entry.dtype, entry.shape)
+        except column.BadColumn as error:
+            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+
+    def picker(
+        self, name: str, dtype: np.dtype[Any] | None = None, shape: tuple[int, ...] = ()
+    ) -> tuple[Callable[[Array], Array], int]:
+        """As :meth:`column`, but :func:`engramdb.store.column.picker` of it."""
+        entry, raw = self._checked(name, dtype, shape)
+        try:
+            return column.picker(entry.codec, raw, entry.dtype, entry.shape)
+        except column.BadColumn as error:
+            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+
+    def _checked(self, name: str, dtype: np.dtype[Any] | None, shape: tuple[int, ...]) -> tuple[Column, Bytes]:
         entry = self.columns.get(name)
         if entry is None:
             raise BadRecord(f"column {name} is missing")
-        _, own_dtype, own_shape, codec, offset, nbytes, crc = entry
-        if dtype is not None and (own_dtype != dtype or own_shape != shape):
-            raise BadRecord(f"column {name} is {own_dtype} {own_shape}, not {dtype} {shape}")
-        raw = self.data[offset : offset + nbytes]
-        if crc32c(raw) != crc:
-            raise BadRecord(f"column {name} fails its checksum")
-        try:
-            return column.decode(codec, raw, own_dtype, own_shape)
-        except column.BadColumn as error:
-            raise BadRecord(f"column {name} cannot be decoded: {error}") from error
+        if dtype is not None and (entry.dtype != dtype or entry.shape != shape):
+            raise BadRecord(f"column {name} is {entry.dtype} {entry.shape}, not {dtype} {shape}")
+        return entry, self.encoded(name)
 
     def encoded(self, name: str) -> Bytes:
         """One column as it is stored, after its CRC was checked: a part of ``data``. Raises :class:`BadRecord`."""

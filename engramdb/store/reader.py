@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engramdb.address import format_id, unpack
+from engramdb.address import IdArray, format_id, unpack
 from engramdb.errors import CatalogDamaged, EngramError, InvalidInput, LeafDamaged
 from engramdb.store.cache import Cache
 from engramdb.store.catalog import Catalog, signed
-from engramdb.store.changes import apply, compose
+from engramdb.store.changes import apply, compose, find_in
 from engramdb.store.directory import Directory
 from engramdb.store.history import History
 from engramdb.store.leaf import decode_delta, decode_leaf
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, BadRecord, Identity, Packs, Record
 from engramdb.store.records import Records
+from engramdb.store.storedleaf import StoredLeaf
 from engramdb.store.versions import SELECTED, LeafRef, ref_from
 
 
@@ -33,8 +34,8 @@ class LeafReader:
 
     def __init__(self, catalog: Catalog, packs: Packs, cache_bytes: int) -> None:
         self._catalog, self._packs = catalog, packs
-        self.cache: Cache[Records] = Cache(cache_bytes)
-        self.queries: Cache[Records] = Cache(0)
+        self.cache: Cache[Records | StoredLeaf] = Cache(cache_bytes)
+        self.queries: Cache[Records | StoredLeaf] = Cache(0)
         """What queries read, apart: they take nothing from whom ``cache`` serves."""
         self.unnamed: Mapping[tuple[int, int], LeafRef] = {}
 
@@ -54,9 +55,31 @@ class LeafReader:
                 (self.queries if query else self.cache).put((ref.pack, ref.offset), records)
         return records
 
-    def _cached(self, ref: LeafRef) -> Records | None:
+    def read_few(self, ref: LeafRef, wanted: IdArray, *, query: bool = False) -> Records:
+        """Those of ``wanted`` (uint64, increasing, few) that are in the leaf, in arrays of their own.
+
+        A leaf that is not cached decoded is kept as it is stored. Raises LeafDamaged.
+        """
         place = ref.pack, ref.offset
-        return self.cache.get(place) or self.queries.get(place)
+        known = self.cache.get(place) or self.queries.get(place)
+        if known is None:
+            with contextlib.suppress(BadRecord, CatalogDamaged):  # what is wrong, and what can be done, shows below
+                record, now = self.record(ref)
+                if now.kind == LEAF:
+                    known = StoredLeaf(record)
+                    (self.queries if query else self.cache).put(place, known)
+        if known is None:
+            known = self.read(ref, query=query)
+        found, there = find_in(known.ids, wanted)
+        return known.take(found[there]) if there.any() else Records.empty()
+
+    def _cached(self, ref: LeafRef) -> Records | None:
+        """The leaf, where it is cached decoded."""
+        for cache in (self.cache, self.queries):
+            known = cache.get((ref.pack, ref.offset))
+            if isinstance(known, Records):
+                return known
+        return None
 
     def expect(self, run: Sequence[LeafRef]) -> None:
         """Let the system begin to read what :meth:`read_run` will be asked for soon."""

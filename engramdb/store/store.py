@@ -52,6 +52,7 @@ from engramdb.store.writer import Durability, NoWayBack, Writer
 from engramdb.url import as_url, options_of
 
 Mode = Literal["r", "r+"]
+_FEW = 16  # rows that are taken from a leaf without decoding the others
 
 
 class Store:
@@ -303,7 +304,9 @@ class Store:
             for ref, start, stop in located
             if ref.first <= int(ids[stop - 1]) and int(ids[start]) <= ref.last
         ]
-        if len(parts) == 1:  # a fault: nothing comes next
+        if len(parts) == 1 and parts[0][1].size <= _FEW:  # a fault
+            return self._leaves.read_few(*parts[0], query=query)
+        if len(parts) == 1:  # nothing comes next
             leaves: Iterable[Records] = [self._leaves.read(parts[0][0], query=query)]
         else:
             read = read_leaves(self._leaves, (ref for ref, _ in parts), cached=True, query=query)
