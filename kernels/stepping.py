@@ -26,7 +26,7 @@ import numpy as np
 
 from engramdb.kernels.bits import as_float64, lowest_bit
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.lanes import clear, copy, count_down, nonzero, to_float
+from engramdb.kernels.blocks import clear, copy, count_down, nonzero, to_float
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
 

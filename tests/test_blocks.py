@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, njit
 
-from engramdb.kernels import lanes
+from engramdb.kernels import blocks
 from engramdb.kernels.slots import BLOCK
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="vectors exist only in what is compiled")
@@ -19,27 +19,27 @@ places = st.integers(0, 3)
 
 @njit
 def run_to_float(sums, first, out, at):
-    return lanes.to_float(sums, first, out, at)
+    return blocks.to_float(sums, first, out, at)
 
 
 @njit
 def run_clear(sums, first):
-    lanes.clear(sums, first)
+    blocks.clear(sums, first)
 
 
 @njit
 def run_copy(source, first, target, at):
-    lanes.copy(source, first, target, at)
+    blocks.copy(source, first, target, at)
 
 
 @njit
 def run_nonzero(values, first):
-    return lanes.nonzero(values, first)
+    return blocks.nonzero(values, first)
 
 
 @njit
 def run_count_down(ticks, at, fires, fresh, begin):
-    return lanes.count_down(ticks, at, fires, fresh, begin)
+    return blocks.count_down(ticks, at, fires, fresh, begin)
 
 
 def bits(flags: np.ndarray) -> int:
