@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from engramdb.kernels.bits import as_float64, lowest_bit
-from engramdb.kernels.compiled import njit
 from engramdb.kernels.blocks import clear, copy, count_down, nonzero, to_float
+from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
 
