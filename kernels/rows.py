@@ -25,7 +25,7 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED = (np.uint8(1 << bit) for bit in range(8))
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED = (np.uint16(1 << bit) for bit in range(8))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
 
@@ -43,7 +43,7 @@ RECORD = np.dtype(
         # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has;
         # MIXED: synapses of its row have several delays; RESOLVED: no slot has been freed since the row's cached
         # slots were looked at, so they are right
-        ("flags", np.uint8),
+        ("flags", np.uint16),
     ],
     align=True,
 )
