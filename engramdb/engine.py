@@ -384,8 +384,8 @@ class Engine:
         found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
         offsets, lengths, left, new = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
-        # where memory is short, rows will have moved by then
-        if delay and 2 * len(offsets) > len(fired) and not self._memory_is_short():
+        # rows that learn are looked at when spikes arrive, and where memory is short they will have moved by then
+        if delay and self.learning is None and 2 * len(offsets) > len(fired) and not self._memory_is_short():
             self.flight.lay_out(tick, Stretches(offsets, lengths, left, int(held.counters[slots.N_MOVED])))
 
     # ---- rows from elsewhere

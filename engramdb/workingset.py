@@ -469,7 +469,7 @@ class WorkingSet:
         n = plasticity.would_drop(self.records, made, self._hand, *flags, spare_warm, want, learned)
         if self.traces is not None:
             self._put_aside(learned[:n])
-        learned = learned[:n][self.records["flags"][learned[:n]] & plasticity.LEARNED != 0]
+        learned = learned[:n][self.records["flags"][learned[:n]] & rows.LEARNED != 0]
         for start in range(0, len(learned), _ROWS_AT_ONCE):
             self._hand_over(np.sort(learned[start : start + _ROWS_AT_ONCE]))
 
@@ -542,7 +542,7 @@ class WorkingSet:
     def _dirty(self) -> Int64Array:
         """Records of which the store does not know all, rising."""
         made = int(self.slots.counters[slots.N_RECORDS])
-        flags = self.records["flags"][:made] & (rows.DIRTY | plasticity.LEARNED)
+        flags = self.records["flags"][:made] & (rows.DIRTY | rows.LEARNED)
         return np.flatnonzero((self.records["slot"][:made] >= 0) & (flags != 0))
 
     def _changes(self, dirty: Int64Array) -> Callable[[], list[StoredRecords]]:
@@ -550,7 +550,7 @@ class WorkingSet:
         self._complete(dirty[self.records["flags"][dirty] & rows.ON_TOP != 0])
         ids = self.slots.id[self.records["slot"][dirty]]
         counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
-        learned = self.records["flags"][dirty] & plasticity.LEARNED != 0
+        learned = self.records["flags"][dirty] & rows.LEARNED != 0
         if learned.any():
             return learned_rows(self, dirty, learned, ids, counts)
 
@@ -572,7 +572,7 @@ class WorkingSet:
             rows.add_base(self.records, on_top[part], *self.source.counts(ids[part]))
 
     def _written(self, dirty: Int64Array) -> None:
-        self.records["flags"][dirty] &= ~(rows.DIRTY | plasticity.LEARNED)
+        self.records["flags"][dirty] &= ~(rows.DIRTY | rows.LEARNED)
         self.counts["records_written"] += len(dirty)
 
     # ---- charged neurons

@@ -19,10 +19,10 @@ from engramdb.kernels.bits import lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.history import NEVER, RECENT, first_after, last_before
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.slots import EPOCH, NO_SLOT, find
+from engramdb.kernels.rows import LEARNED, RESOLVED
+from engramdb.kernels.slots import NO_SLOT, find
 
 ADDITIVE, MULTIPLICATIVE, HEBBIAN, ELIGIBLE = range(4)  # in ``kind``; the last is engramdb.kernels.re_vgsp's
-LEARNED = np.uint8(1 << 6)  # a flag of records: the weights of its row are not those of the store
 
 _UNIT = 1.0 / 4294967296.0
 _AHEAD = 8  # rows
@@ -343,12 +343,11 @@ def settle(
     A target without a slot has fired too long ago to matter.
     """
     words = stride - 1
-    epoch = slots.counters[EPOCH]
     arrivals = np.empty(2 * clock.window + 2, dtype=np.int64)
     for i in range(held.shape[0]):
         r = slots.record[held[i]]
         base = held[i] * stride
-        if records[r].epoch != epoch:
+        if not records[r].flags & RESOLVED:
             find_targets(slots, records, arena, codes, r)
         lo = records[r].offset
         stop = lo + records[r].length

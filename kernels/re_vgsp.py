@@ -18,8 +18,9 @@ import numpy.typing as npt
 from engramdb.kernels.bits import lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.history import NEVER, last_before
-from engramdb.kernels.plasticity import ELIGIBLE, LEARNED, arrivals_of, find_targets, open_ticks
-from engramdb.kernels.slots import EPOCH, NO_SLOT
+from engramdb.kernels.plasticity import ELIGIBLE, arrivals_of, find_targets, open_ticks
+from engramdb.kernels.rows import LEARNED, RESOLVED
+from engramdb.kernels.slots import NO_SLOT
 
 # What is kept of a synapse: its eligibility, and how many outcomes of its rule it has met.
 TRACE = np.dtype([("eligibility", np.float32), ("outcomes", np.uint32)])
@@ -187,12 +188,11 @@ def settle(
 ):  # fmt: skip
     """Settle whole rows up to ``tick``, as :func:`engramdb.kernels.plasticity.settle` does."""
     words = stride - 1
-    epoch = slots.counters[EPOCH]
     arrivals = np.empty(2 * clock.window + 2, dtype=np.int64)
     for i in range(held.shape[0]):
         r = slots.record[held[i]]
         base = held[i] * stride
-        if records[r].epoch != epoch:
+        if not records[r].flags & RESOLVED:
             find_targets(slots, records, arena, codes, r)
         lo = records[r].offset
         stop = lo + records[r].length

@@ -25,7 +25,7 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED = (np.uint16(1 << bit) for bit in range(8))
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED, LEARNED = (np.uint16(1 << bit) for bit in range(9))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
 
@@ -42,7 +42,7 @@ RECORD = np.dtype(
         # DIRTY: counts not yet in the store; WARM: used since the hand passed; PINNED; QUEUED: its row is being read
         # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has;
         # MIXED: synapses of its row have several delays; RESOLVED: no slot has been freed since the row's cached
-        # slots were looked at, so they are right
+        # slots were looked at, so they are right; LEARNED: the weights of its row are not those of the store
         ("flags", np.uint16),
     ],
     align=True,

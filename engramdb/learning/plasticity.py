@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.flight import Int32Array
-from engramdb.kernels import deliver, history, re_vgsp, slots
+from engramdb.kernels import deliver, history, re_vgsp, rows, slots
 from engramdb.kernels import plasticity as kernel
 from engramdb.learning.outcomes import Modulation
 from engramdb.state import State
@@ -137,7 +137,7 @@ class Plasticity:
                 if offset[i] >= 0:
                     at = offset[i] + first[i]
                     on.arena.link["weight"][at : at + lengths[i]] = weight[own]
-                    on.records["flags"][record[i]] |= kernel.LEARNED
+                    on.records["flags"][record[i]] |= rows.LEARNED
                     if self._traces is not None:
                         self._trace[at : at + lengths[i]] = trace[own]
                 else:
