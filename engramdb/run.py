@@ -163,7 +163,7 @@ def run_ticks(
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
-                    progress(counts.ticks, ticks, engine.working_set.stats())
+                    progress(counts.ticks, ticks, engine.stats())
                 if now - acknowledged > _SECONDS_AT_STAKE:
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
@@ -176,7 +176,7 @@ def run_ticks(
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
         "synaptic_events": engine.events - events,
-        **engine.working_set.stats(),
+        **engine.stats(),
         **(pace.stats() if pace is not None else {}),
     }
     spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
