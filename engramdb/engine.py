@@ -417,8 +417,10 @@ class Engine:
     def _read_ahead(self, fired: Int64Array, tick: int) -> None:
         """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
         working_set = self.working_set
-        counters = working_set.slots.counters
-        all_there = counters[slots.N_ROWS] == counters[slots.N_USED]
+        counters, projecting = working_set.slots.counters, working_set.layers.projecting
+        if not projecting.all():
+            fired = fired[projecting[working_set.slots.block_layer[fired >> slots.BLOCK_SHIFT]]]
+        all_there = counters[slots.N_ROWS] == counters[slots.N_USED] or not projecting.any()
         if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
             return
         wanted = np.empty(len(fired), dtype=np.int64)

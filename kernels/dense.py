@@ -67,7 +67,7 @@ def learn(w, rows, factor, x, first, last, norm):
     ``rows``: int64, distinct; of them ``first`` (included) to ``last`` (excluded). ``w``: float32 or float16 bits.
     """
     for i in range(first, last):
-        norm[i] = np.sqrt(add_scaled(w, rows[i], factor[i], x))
+        norm[i] = np.sqrt(add_scaled(w, rows[i], rows[min(i + 1, last - 1)], factor[i], x))
 
 
 @njit(cache=True, nogil=True)

@@ -10,8 +10,7 @@ Float16 numbers come as uint16 bits, for Numba knows no float16 on processors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +18,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from engramdb.kernels.memory import ask
+
 LANES = 32
+_LINE = 64  # bytes of the caches
 _FLOAT, _HALF, _BYTE = ir.FloatType(), ir.HalfType(), ir.IntType(8)
 _LARGEST_HALF = 65504.0
 _STORED = {types.float32: _FLOAT, types.uint16: _HALF, types.int8: _BYTE}
@@ -45,6 +47,13 @@ class _Row:
         """``lanes`` of its numbers from ``at`` on, as float32."""
         found = self.builder.load(self._place(at, lanes), align=self.align)
         return self.widened(found, lanes)
+
+    def ask_for(self, at: Any, lanes: int) -> None:
+        """Ask for ``lanes`` of its numbers from ``at`` on: what lies elsewhere the processor does not guess."""
+        if lanes > 1:
+            for line in range(0, lanes * self.align, _LINE):
+                place = self.builder.gep(self.begin, [self.builder.add(at, ir.Constant(ir.IntType(64), line // self.align))])
+                ask(self.builder, place)
 
     def widened(self, found: Any, lanes: int) -> Any:
         if self.element is _HALF:
@@ -79,36 +88,31 @@ def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-@contextmanager
-def _each(builder: Any, length: Any) -> Iterator[Callable[[Callable[[Any, int], Any]], Any]]:
-    """Gives ``total(term)``: the sum of ``term(at, lanes)`` over a row of ``length`` numbers, as the module says."""
-
-    def total(term: Callable[[Any, int], Any]) -> Any:
-        int64 = ir.IntType(64)
-        width = ir.Constant(int64, LANES)
-        sums = cgutils.alloca_once_value(builder, _constant(0.0, LANES))
-        whole = builder.udiv(length, width)
-        with cgutils.for_range(builder, whole) as loop:
-            found = term(builder.mul(loop.index, width), LANES)
-            builder.store(builder.fadd(builder.load(sums), found), sums)
-        behind = builder.mul(whole, width)
-        with cgutils.for_range(builder, builder.sub(length, behind)) as loop:
-            found = term(builder.add(behind, loop.index), 1)
-            lane = builder.trunc(loop.index, ir.IntType(32))
-            before = builder.load(sums)
-            after = builder.fadd(builder.extract_element(before, lane), found)
-            builder.store(builder.insert_element(before, after, lane), sums)
-        left, lanes = builder.load(sums), LANES
-        while lanes > 1:
-            lanes //= 2
-            halves = [
-                builder.shuffle_vector(left, left, ir.Constant(ir.VectorType(ir.IntType(32), lanes), places))
-                for places in (list(range(lanes)), list(range(lanes, 2 * lanes)))
-            ]
-            left = builder.fadd(*halves)
-        return builder.extract_element(left, ir.Constant(ir.IntType(32), 0))
-
-    yield total
+def _total(builder: Any, length: Any, term: Callable[[Any, int], Any]) -> Any:
+    """The sum of ``term(at, lanes)`` over a row of ``length`` numbers, as the module says."""
+    int32, int64 = ir.IntType(32), ir.IntType(64)
+    width = ir.Constant(int64, LANES)
+    sums = cgutils.alloca_once_value(builder, _constant(0.0, LANES))
+    whole = builder.udiv(length, width)
+    with cgutils.for_range(builder, whole) as loop:
+        found = term(builder.mul(loop.index, width), LANES)
+        builder.store(builder.fadd(builder.load(sums), found), sums)
+    behind = builder.mul(whole, width)
+    with cgutils.for_range(builder, builder.sub(length, behind)) as loop:
+        found = term(builder.add(behind, loop.index), 1)
+        lane = builder.trunc(loop.index, int32)
+        before = builder.load(sums)
+        after = builder.fadd(builder.extract_element(before, lane), found)
+        builder.store(builder.insert_element(before, after, lane), sums)
+    left, lanes = builder.load(sums), LANES
+    while lanes > 1:
+        lanes //= 2
+        halves = [
+            builder.shuffle_vector(left, left, ir.Constant(ir.VectorType(int32, lanes), places))
+            for places in (list(range(lanes)), list(range(lanes, 2 * lanes)))
+        ]
+        left = builder.fadd(*halves)
+    return builder.extract_element(left, ir.Constant(int32, 0))
 
 
 @intrinsic
@@ -118,30 +122,31 @@ def dot(_typing: Any, w: Any, i: Any, x: Any, k: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         one = _Row(context, builder, signature.args[0], args[0], args[1])
         other = _Row(context, builder, signature.args[2], args[2], args[3])
-        with _each(builder, one.length) as total:
-            return total(lambda at, lanes: builder.fmul(one.read(at, lanes), other.read(at, lanes)))
+        return _total(builder, one.length, lambda at, n: builder.fmul(one.read(at, n), other.read(at, n)))
 
     return types.float32(w, types.int64, x, types.int64), codegen
 
 
 @intrinsic
-def add_scaled(_typing: Any, w: Any, i: Any, factor: Any, x: Any) -> Any:
+def add_scaled(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: Any) -> Any:
     """``w[i, j] += factor * x[0, j]``; returns the sum of the squares of what changed, float32.
 
-    ``w``: float32 or uint16 (float16, rounded half to even, held within its range); ``factor``: float32.
+    ``w``: float32 or uint16 (float16, rounded half to even, held within its range); ``factor``: float32. Row ``ahead``
+    is asked for meanwhile.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         row = _Row(context, builder, signature.args[0], args[0], args[1])
-        other = _Row(context, builder, signature.args[3], args[3], ir.Constant(ir.IntType(64), 0))
+        following = _Row(context, builder, signature.args[0], args[0], args[2])
+        other = _Row(context, builder, signature.args[4], args[4], ir.Constant(ir.IntType(64), 0))
 
         def term(at: Any, lanes: int) -> Any:
+            following.ask_for(at, lanes)
             before = row.read(at, lanes)
-            step = builder.fmul(_spread(builder, args[2], lanes), other.read(at, lanes))
+            step = builder.fmul(_spread(builder, args[3], lanes), other.read(at, lanes))
             change = builder.fsub(row.write(at, lanes, builder.fadd(before, step)), before)
             return builder.fmul(change, change)
 
-        with _each(builder, row.length) as total:
-            return total(term)
+        return _total(builder, row.length, term)
 
-    return types.float32(w, types.int64, types.float32, x), codegen
+    return types.float32(w, types.int64, types.int64, types.float32, x), codegen
