@@ -12,7 +12,7 @@ from engramdb.address import IdArray, by_layer
 from engramdb.distribution import DISTRIBUTIONS, Distribution, normalized, problem_with
 from engramdb.engine import Engine
 from engramdb.errors import InvalidInput
-from engramdb.receptive import W, Receptive
+from engramdb.receptive import Receptive, W
 from engramdb.spec import Spec
 from engramdb.store import Records, Store
 

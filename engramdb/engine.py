@@ -28,9 +28,9 @@ from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
 from engramdb.stretch import NOBODY, Stretch
-from engramdb.voids import Sie, VoidLayer
+from engramdb.voids import VoidLayer
 from engramdb.workers import Workers
-from engramdb.workingset import Int64Array, WorkingSet
+from engramdb.workingset import Int64Array, Sie, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13

@@ -16,7 +16,7 @@ class Forward:
 
     - ``ids``: uint64 (n,), sorted: those for whom an input was not exactly zero
     - ``currents``: float32 (n,) of one input, (m, n) of m inputs; mV
-    - ``fired``: uint64, sorted: those of the layer that fired in the last tick, which :meth:`LayerHandle.backward` lets learn
+    - ``fired``: uint64, sorted: those of the layer that fired in the last tick; a backward pass lets them learn
     - ``spikes``: ``(tick, id)`` of all spikes of the layer, int64 and uint64, sorted
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
-from engramdb.errors import BudgetExceeded, InvalidInput
+from engramdb.errors import InvalidInput
 from engramdb.forward import Forward, Learned
 from engramdb.layer import Layer
 from engramdb.naming import Ids
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engramdb.engine import Engine
     from engramdb.engram import Engram
     from engramdb.receptive import Receptive
-    from engramdb.voids import Sie
+    from engramdb.workingset import Sie
 
 _MOST_INPUT_BYTES = 1 << 26
 
@@ -44,7 +44,9 @@ class LayerHandle:
 
     def _receptive(self, live: Engine) -> Receptive:
         if self.name not in live.receptive:
-            raise InvalidInput(f'layer "{self.name}" is of model {self.layer.model}; only dense_lif has receptive vectors')
+            raise InvalidInput(
+                f'layer "{self.name}" is of model {self.layer.model}; only dense_lif has receptive vectors'
+            )
         return live.receptive[self.name]
 
     def forward(self, x: npt.ArrayLike, ticks: int = 1) -> Forward:
@@ -76,8 +78,8 @@ class LayerHandle:
     ) -> Learned:
         """``w += eta * error * x`` for the neurons of the layer that fired in the last tick; nobody else is touched.
 
-        ``x``: (D,). ``error``: one number, or one for each of ``Forward.fired``, in that order; with ``ids`` one for each
-        of those, and of who fired only they learn. ``eta``: the layer's parameter unless given. Durable on return.
+        ``x``: (D,). ``error``: one number, or one for each of ``Forward.fired``, in that order; with ``ids`` one for
+        each of those, and of who fired only they learn. ``eta``: the layer's parameter unless given. Durable on return.
         """
         live = self._engram._live
         receptive = self._receptive(live)
@@ -150,7 +152,9 @@ class LayerHandle:
         return self._engram._live.voids[self.name].active
 
 
-def show(live: Engine, receptive: Receptive, inputs: npt.NDArray[np.float32], each: int, most: int = 1 << 62) -> Forward:
+def show(
+    live: Engine, receptive: Receptive, inputs: npt.NDArray[np.float32], each: int, most: int = 1 << 62
+) -> Forward:
     """Run one tick or ``each`` for every input, and at most ``most`` in all. Raises BudgetExceeded, InvalidInput."""
     currents = receptive.currents(inputs)
     ticks, ids = [], []

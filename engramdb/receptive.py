@@ -17,8 +17,8 @@ import numpy.typing as npt
 from engramdb.address import IdArray
 from engramdb.distribution import resolved
 from engramdb.errors import InvalidInput
-from engramdb.kernels import dense, rng
 from engramdb.keptfields import lengths, numbers
+from engramdb.kernels import dense, rng
 from engramdb.layer import Layer
 from engramdb.models.dense_lif import places_of
 from engramdb.parameters import parameters_of_layer
@@ -27,7 +27,7 @@ from engramdb.spec import Spec
 from engramdb.store import FIELD, Records
 from engramdb.weights import INT8, LARGEST_STEP
 from engramdb.workers import Workers
-from engramdb.workingset import Int64Array, WorkingSet
+from engramdb.workingset import Int64Array, Sie, WorkingSet
 
 Float32Array = npt.NDArray[np.float32]
 VectorArray = npt.NDArray[Any]
@@ -138,6 +138,10 @@ class Receptive:
 
     def rows_changed(self) -> None:
         """Synapses are none of its business."""
+
+    def sie(self, tick: int) -> Sie | None:
+        """Void layers have one."""
+        return None
 
     def standing(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Nobody is active by its vector, and who learns has fired: its record is known of elsewhere."""

@@ -15,8 +15,8 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
   one or all;
 - ``receptive_fired`` uint64 sorted, who fired in the last tick, and ``receptive_updates`` int64 for each ``dense_lif``
   layer, how often it has learned, where there are such layers;
-- ``void_active`` uint64 sorted, ``void_valence`` float32 and ``void_sie`` float64 (layers, 5) for each ``void`` layer: the
-  last tick in which anybody was active, how many, their mean W and mean r, and the valence then.
+- ``void_active`` uint64 sorted, ``void_valence`` float32 and ``void_sie`` float64 (layers, 5) for each ``void`` layer:
+  the last tick in which anybody was active, how many, their mean W and mean r, and the valence then.
 """
 
 from __future__ import annotations

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded
+from engramdb.keptfields import fields_of
 from engramdb.kernels import rng, sie
 from engramdb.kernels import void as kernel
-from engramdb.keptfields import fields_of
 from engramdb.layer import Layer
 from engramdb.parameters import parameters_of_layer
 from engramdb.reservation import Reservation
 from engramdb.spec import Spec
 from engramdb.store import FIELD, Records
 from engramdb.workers import Workers
-from engramdb.workingset import WorkingSet
+from engramdb.workingset import Sie, WorkingSet
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
@@ -38,15 +38,6 @@ _LEAST_INDEX = 64
 _ROWS_AT_ONCE = 1 << 14
 _LEAST_A_PART = 2048
 _NOBODY: Int32Array = np.empty(0, dtype=np.int32)
-
-
-class Sie(NamedTuple):
-    """A layer at the end of a tick: neurons active in it, their mean W, mean r, and the valence that follows from it."""
-
-    active: int
-    W: float
-    reward: float
-    valence: float
 
 
 @dataclass
@@ -86,6 +77,7 @@ class VoidLayer:
         self._n = self._near_end = 0
         # entries, which are numbered anew where memory gets short: "active" between ticks, the others in one
         self._lists: dict[str, Int32Array] = {"active": _NOBODY}
+        self._drive: Float32Array = np.empty(0, dtype=np.float32)  # of those in the list "next"
         self._plan: _Plan | None = None
         self._planning = False
         self._scratch = np.empty(1 << 16, dtype=np.int64)
@@ -244,7 +236,7 @@ class VoidLayer:
     # ---- a tick
 
     def plan(self, tick: int) -> None:
-        """Work out ``tick``: what changes, and who is active next. Changes nothing that lasts; raises BudgetExceeded."""
+        """Work out ``tick``: what changes, and who is active next. Nothing lasts of it yet; raises BudgetExceeded."""
         self._planning = True
         try:
             self._join()
@@ -260,9 +252,10 @@ class VoidLayer:
                 return np.float32(most[0]), np.float32(most[1])
 
             most = self._workers.each(part, len(members), _LEAST_A_PART)
-            sources = np.empty(len(members), dtype=np.int32)
-            self._lists["left"] = sources[: kernel.retain(self._voids, members, change, self._theta, sources)]
-            self._lists["next"] = self._lists["left"]
+            sources, drive = np.empty(len(members), np.int32), np.empty(len(members), np.float32)
+            n = int(kernel.retain(self._voids, members, change, self._theta, sources, drive))
+            self._lists["left"] = self._lists["next"] = sources[:n]
+            self._drive = drive[:n]
             self._spread(rates)
             self._choose()
             self._plan = _Plan(new_w, change, max(one[0] for one in most), max(one[1] for one in most))
@@ -303,19 +296,24 @@ class VoidLayer:
             loaded = self._voids.offset[lists["left"]] >= 0
             if loaded.any():
                 ready = lists["left"] if loaded.all() else lists["left"][loaded]
-                lists["next"] = np.concatenate([lists["next"], self._spread_from(ready, rates)])
+                added, drive = self._spread_from(ready, rates)
+                lists["next"] = np.concatenate([lists["next"], added])
+                self._drive = np.concatenate([self._drive, drive])
                 lists["left"] = lists["left"][~loaded]
             if len(lists["left"]):
                 self._load_some()
 
-    def _spread_from(self, sources: Int32Array, rates: kernel.Rates) -> Int32Array:
-        def part(_: int, start: int, stop: int) -> Int32Array:
-            room = np.empty(int(self._voids.length[sources[start:stop]].sum(dtype=np.int64)), dtype=np.int32)
-            return room[: kernel.spread(self._voids, sources, start, stop, rates, room)]
+    def _spread_from(self, sources: Int32Array, rates: kernel.Rates) -> tuple[Int32Array, Float32Array]:
+        def part(_: int, start: int, stop: int) -> tuple[Int32Array, Float32Array]:
+            most = int(self._voids.length[sources[start:stop]].sum(dtype=np.int64))
+            found, drive = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.float32)
+            n = int(kernel.spread(self._voids, sources, start, stop, rates, found, drive))
+            return found[:n], drive[:n]
 
-        found = self._workers.each(part, len(sources), _LEAST_A_PART)
-        together = found[0] if len(found) == 1 else np.concatenate(found)
-        return np.asarray(together[: kernel.each_once(self._voids, together)], dtype=np.int32)
+        parts = self._workers.each(part, len(sources), _LEAST_A_PART)
+        found, drive = (one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts, strict=True))
+        n = int(kernel.each_once(self._voids, found, drive))
+        return found[:n], drive[:n]
 
     def _load_some(self) -> None:
         """Load the rows of the first of those who are left; at least one, or BudgetExceeded."""
@@ -356,16 +354,16 @@ class VoidLayer:
         candidates = self._lists["next"]
         if len(candidates) <= self._most:
             return
-        drive, side = np.empty(len(candidates), np.float32), np.empty(len(candidates), np.uint8)
-        kernel.drives(self._voids, candidates, drive)
+        drive, side = self._drive, np.empty(len(candidates), np.uint8)
         least = np.uint32(kernel.rank(drive, self._most, self._scratch))
         above = int(kernel.choose(drive, least, side))
         level = np.flatnonzero(side == 1)
         if above + len(level) > self._most:  # of equal drives the smaller ids
             behind = np.argsort(self._voids.entry["id"][candidates[level]])[self._most - above :]
             side[level[behind]] = 0
-        self._voids.mark[candidates[side == 0]] = 0
-        self._lists["next"] = candidates[side > 0]
+        kept, kept_drive = np.empty(self._most, np.int32), np.empty(self._most, np.float32)
+        kernel.part_with(self._voids, candidates, drive, side, kept, kept_drive)
+        self._lists["next"], self._drive = kept, kept_drive
 
     def finish(self, tick: int) -> None:
         """Do what was planned for ``tick``; nothing in it can fail."""
@@ -375,16 +373,14 @@ class VoidLayer:
         members = self._lists["members"]
 
         def part(_: int, start: int, stop: int) -> tuple[int, int]:
-            sums = sie.settle(
-                self._voids, members, plan.new_w, plan.change, plan.greatest, plan.farthest, start, stop
-            )
+            sums = sie.settle(self._voids, members, plan.new_w, plan.change, plan.greatest, plan.farthest, start, stop)
             return int(sums[0]), int(sums[1])
 
         sums = self._workers.each(part, len(members), _LEAST_A_PART)
         reward, total = (sum(one[i] for one in sums) / 2**32 / len(members) for i in (0, 1))
         self.valence = np.float32(min(max(0.7 * float(self.valence) + 0.3 * (0.5 + 0.5 * reward), 0.0), 1.0))
         self._dirty[members] = True
-        following = self._lists["next"]
+        following = np.sort(self._lists["next"])  # memory is read in order, and neighbours lie near one another
         self._clear()
         self._voids.active[following] = 1
         self._lists = {"active": following}
@@ -392,7 +388,7 @@ class VoidLayer:
 
     def _clear(self) -> None:
         kernel.clear(self._voids, self._lists["members"], self._lists["next"])
-        self._plan = None
+        self._plan, self._drive = None, self._drive[:0]
 
     def _take_back(self) -> None:
         """Be as before the tick that was planned."""

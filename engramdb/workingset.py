@@ -9,7 +9,7 @@ are written back and slots at rest are freed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,15 @@ _COUNTED = (
 )  # fmt: skip
 
 
+class Sie(NamedTuple):
+    """A void layer at the end of a tick: neurons active in it, their mean W, mean r, and the valence that followed."""
+
+    active: int
+    W: float
+    reward: float
+    valence: float
+
+
 class Keeper(Protocol):
     """Who holds what the records of a layer keep while it is in use: receptive vectors, void neurons."""
 
@@ -62,7 +71,10 @@ class Keeper(Protocol):
         """Which of ``ids``, of its layer, are newer here than in the store, and their fields."""
 
     def standing(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which of ``ids``, of its layer, it is at work on, and which have a record that the store does not know yet."""
+        """Which of ``ids``, of its layer, it is at work on, and which have a record that the store does not know."""
+
+    def sie(self, tick: int) -> Sie | None:
+        """How a void layer stood at the end of ``tick``, the last; None of other layers."""
 
 
 class WorkingSet:

@@ -128,10 +128,10 @@ def add_currents(slots, held, current):
 @njit(cache=True, nogil=True)
 def all_held(held, current):
     """Whether everybody whose ``current`` (float32) is not zero has a slot in ``held`` (int64)."""
+    missing = 0
     for i in range(current.shape[0]):
-        if current[i] != 0 and held[i] < 0:
-            return False
-    return True
+        missing += current[i] != 0 and held[i] < 0
+    return missing == 0
 
 
 @njit(cache=True, nogil=True)

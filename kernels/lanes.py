@@ -52,7 +52,9 @@ class _Row:
         """Ask for ``lanes`` of its numbers from ``at`` on: what lies elsewhere the processor does not guess."""
         if lanes > 1:
             for line in range(0, lanes * self.align, _LINE):
-                place = self.builder.gep(self.begin, [self.builder.add(at, ir.Constant(ir.IntType(64), line // self.align))])
+                place = self.builder.gep(
+                    self.begin, [self.builder.add(at, ir.Constant(ir.IntType(64), line // self.align))]
+                )
                 ask(self.builder, place)
 
     def widened(self, found: Any, lanes: int) -> Any:
@@ -117,14 +119,14 @@ def _total(builder: Any, length: Any, term: Callable[[Any, int], Any]) -> Any:
 
 @intrinsic
 def dot(_typing: Any, w: Any, i: Any, x: Any, k: Any) -> Any:
-    """The sum of ``w[i, j] * x[k, j]``, float32. ``w``: float32, uint16 (float16) or int8; ``x``: float32; both (., D)."""
+    """The sum of ``w[i, j] * x[k, j]``, float32. ``w``: float32, uint16 (float16) or int8; ``x``: float32; both 2-D."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         one = _Row(context, builder, signature.args[0], args[0], args[1])
         other = _Row(context, builder, signature.args[2], args[2], args[3])
         return _total(builder, one.length, lambda at, n: builder.fmul(one.read(at, n), other.read(at, n)))
 
-    return types.float32(w, types.int64, x, types.int64), codegen
+    return types.float32(w, i, x, k), codegen
 
 
 @intrinsic
@@ -149,4 +151,4 @@ def add_scaled(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: Any) ->
 
         return _total(builder, row.length, term)
 
-    return types.float32(w, types.int64, types.int64, types.float32, x), codegen
+    return types.float32(w, i, ahead, factor, x), codegen

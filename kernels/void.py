@@ -21,7 +21,7 @@ ENTRY = np.dtype([
     ("da", np.float32), ("do", np.float32),  # of the tick in which they were worked out last
 ])  # fmt: skip
 IDLE, DUE, LISTED = np.uint8(0), np.uint8(1), np.uint8(2)  # in ``mark``: DUE in the next active set, and listed once
-_AHEAD = 24
+_AHEAD = 8  # rows
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _2_23 = np.float32(2.0**-23)
 
@@ -147,10 +147,10 @@ def drive(voids, members, rates, gate, first, last, new_w, change):
 
 
 @njit(cache=True, nogil=True)
-def retain(voids, members, change, theta, out):
+def retain(voids, members, change, theta, out, drive):
     """Mark the ``members`` that stay: whose ``change`` is ``theta`` (float32) or more, and the stimulated.
 
-    Lists them in ``out`` (int32); returns how many.
+    Lists them in ``out`` (int32), with their drives (float32); returns how many.
     """
     n = 0
     for i in range(members.shape[0]):
@@ -158,21 +158,31 @@ def retain(voids, members, change, theta, out):
         if change[i] >= theta or voids.stimulus[e] != 0:
             voids.mark[e] = LISTED
             out[n] = e
+            drive[n] = max(voids.entry[e]["da"], _ZERO) + voids.stimulus[e]
             n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def spread(voids, sources, first, last, rates, out):
+def spread(voids, sources, first, last, rates, out, drive):
     """Mark the out-neighbours of ``sources[first:last]`` (int32, rows loaded) whose affinity to them is positive.
 
-    Those not marked before are listed in ``out`` (int32), with their growth worked out; returns how many. Threads may
-    do parts of it at once: then some are listed twice.
+    Those not marked before are listed in ``out`` (int32), with their drives (float32); returns how many. Threads may do
+    parts of it at once: then some are listed twice.
     """
     n = 0
     for i in range(first, last):
+        if i + 3 * _AHEAD < last:
+            prefetch(voids.near, voids.offset[sources[i + 3 * _AHEAD]])
+        if i + 2 * _AHEAD < last:
+            row = voids.offset[sources[i + 2 * _AHEAD]]
+            for k in range(row, row + voids.length[sources[i + 2 * _AHEAD]]):
+                prefetch(voids.mark, voids.near[k])
         if i + _AHEAD < last:
-            prefetch(voids.near, voids.offset[sources[i + _AHEAD]])
+            row = voids.offset[sources[i + _AHEAD]]
+            for k in range(row, row + voids.length[sources[i + _AHEAD]]):
+                if voids.mark[voids.near[k]] == IDLE:
+                    prefetch(voids.entry, voids.near[k])
         e = sources[i]
         da, do = voids.entry[e]["da"], voids.entry[e]["do"]
         if da <= 0:
@@ -189,32 +199,24 @@ def spread(voids, sources, first, last, rates, out):
                 da_j = _growth(other["W"], other["id"], rates)
                 do_j = _decay(other["W"], rates)
             if da_j > 0 and da * da_j - rates.affinity_cost * abs(do - do_j) > 0:
-                if not voids.active[j]:
-                    other["da"] = da_j
-                    other["do"] = do_j
                 voids.mark[j] = DUE
                 out[n] = j
+                drive[n] = da_j + voids.stimulus[j]
                 n += 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def each_once(voids, found):
-    """Move the entries of ``found`` (int32) that are DUE to its front, each once; returns how many."""
+def each_once(voids, found, drive):
+    """Move those of ``found`` (int32) that are DUE to its front, each once, with their drives; returns how many."""
     n = 0
     for i in range(found.shape[0]):
         if voids.mark[found[i]] == DUE:
             voids.mark[found[i]] = LISTED
             found[n] = found[i]
+            drive[n] = drive[i]
             n += 1
     return n
-
-
-@njit(cache=True, nogil=True)
-def drives(voids, candidates, out):
-    """``out[i]`` (float32) = the drive of ``candidates[i]`` (int32)."""
-    for i in range(candidates.shape[0]):
-        out[i] = max(voids.entry[candidates[i]]["da"], _ZERO) + voids.stimulus[candidates[i]]
 
 
 @njit(cache=True, nogil=True)
@@ -244,7 +246,7 @@ def rank(values, k, low):
 
 @njit(cache=True, nogil=True)
 def choose(values, least, out):
-    """``out[i]`` (uint8) = 2 where ``values[i]`` lies above the number with the ordered bits ``least``, 1 where it is it.
+    """``out[i]`` (uint8) = 2 where ``values[i]`` lies above the number of the ordered bits ``least``, 1 where it is it.
 
     Returns how many lie above.
     """
@@ -255,6 +257,19 @@ def choose(values, least, out):
         out[i] = np.uint8(word > least) + np.uint8(word >= least)
         above += word > least
     return above
+
+
+@njit(cache=True, nogil=True)
+def part_with(voids, candidates, drive, side, kept, kept_drive):
+    """Fill ``kept`` and ``kept_drive`` with the ``candidates`` whose ``side`` is not 0; take the mark of the others."""
+    n = 0
+    for i in range(candidates.shape[0]):
+        if side[i]:
+            kept[n] = candidates[i]
+            kept_drive[n] = drive[i]
+            n += 1
+        else:
+            voids.mark[candidates[i]] = IDLE
 
 
 @njit(cache=True, nogil=True)

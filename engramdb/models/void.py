@@ -3,20 +3,24 @@ engine (SIE) that sets how fast all of a layer change.
 
 Only the active set A is stepped; what is not in it is frozen. Tick t, in this order, all in float32:
 
-1. :math:`m = 1 + \varphi \sin(2 \pi f t)`; :math:`da_i = (\alpha W_i (1 - W_i) + \xi_i) m` with :math:`\xi_i` uniform in
-   [-noise, noise), a function of (seed, id, t); :math:`do_i = -\beta W_i m`; drive :math:`= \max(0, da_i) + stimulus_i`.
+1. :math:`m = 1 + \varphi \sin(2 \pi f t)`; :math:`da_i = (\alpha W_i (1 - W_i) + \xi_i) m` with :math:`\xi_i` uniform
+   in [-noise, noise), a function of (seed, id, t); :math:`do_i = -\beta W_i m`;
+   drive :math:`= \max(0, da_i) + stimulus_i`.
 2. :math:`dW = g (da + do)` with g the layer's valence v; :math:`W \leftarrow clip(W + dW, 0, 1)`.
 3. SIE: :math:`s = |dW|`, :math:`a = 1 - 2^{-1/600}`; :math:`\mu \leftarrow \mu + a (s - \mu)`;
    :math:`var \leftarrow var + a ((s - \mu)^2 - var)`; novelty = s / max s; td = W - 0.99 prev_W over its max size;
    stability = ((1 - min(1, 2 :math:`|\mu - 0.5|`)) + (1 - min(1, :math:`|var - 0.1|` / 0.1))) / 2;
    r = clip(0.5 td + 0.2 novelty - 0.1 :math:`\mu` + 0.2 stability, -1, 1);
-   v :math:`\leftarrow` clip(0.7 v + 0.3 (0.5 + 0.5 mean r), 0, 1). A maximum of zero gives zeros. prev_W :math:`\leftarrow` W.
-4. The next A: the stimulated, those of A with :math:`|dW| \ge \theta`, and their out-neighbours j with affinity
-   :math:`S_{ij} = \max(0, da_i) \max(0, da_j) - \lambda |do_i - do_j| > 0`; of more than k_active the largest drives, of
-   equal ones the smaller ids.
+   v :math:`\leftarrow` clip(0.7 v + 0.3 (0.5 + 0.5 mean r), 0, 1); prev_W :math:`\leftarrow` W. A maximum of zero gives
+   zeros. Nobody active: v stays.
+4. The next A: the stimulated, those of A with :math:`|dW| \ge \theta`, and the out-neighbours j of both with affinity
+   :math:`S_{ij} = \max(0, da_i) \max(0, da_j) - \lambda |do_i - do_j| > 0`; of more than k_active the largest drives,
+   of equal ones the smaller ids.
 
-Without noise and phase a neuron that stays active converges to :math:`W^* = 1 - \beta / \alpha`, 0.6 by default. W = 0 is
-the other fixed point, and unstable. A void neuron does not spike. Whatever arrives at it in a tick is its stimulus.
+Whom something reaches in tick t belongs to A in t, and can be one more than k_active. :math:`|dW|` is before clipping.
+
+Without noise and phase a neuron that stays active converges to :math:`W^* = 1 - \beta / \alpha`, 0.6 by default. W = 0
+is the other fixed point, and unstable. A void neuron does not spike. Whatever arrives at it in a tick is its stimulus.
 """
 
 from __future__ import annotations
@@ -38,7 +42,9 @@ _PARAMETERS = (
     Parameter("theta", 1e-3, "1", 0.0, 1.0, doc="a change as large keeps a neuron active"),
     Parameter("affinity_cost", 0.1, "1", 0.0, 1e6, doc="lambda, what unlike decay takes from the affinity"),
     Parameter("k_active", 80_000.0, "1", 1.0, 1 << 32, doc="at most so many stay active from tick to tick"),
-    Parameter("w_init", 0.5, "1", 0.0, 1.0, True, "W of a neuron that was never active; prev_W is the same, mu and var 0"),
+    Parameter(
+        "w_init", 0.5, "1", 0.0, 1.0, True, "W of a neuron that was never active; prev_W is the same, mu and var 0"
+    ),
 )
 
 

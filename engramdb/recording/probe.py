@@ -84,7 +84,7 @@ class Probe:
         if name not in self._rests:
             parts = [
                 own.constant(rest, self.ids[part], given(store, own.columns, self.ids[part]))
-                for part, _, own, rest in self._sources[name]
+                for part, _, own, rest, _ in self._sources[name]
             ]
             self._rests[name] = np.concatenate(parts)
         return self._rests[name]

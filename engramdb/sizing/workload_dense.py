@@ -71,7 +71,8 @@ def in_turns(e: engramdb.Engram, repeats: int, kind: str) -> tuple[list[Figure],
         layer.backward(x, 1e-6)
     rows = fired.astype(np.int64)
     read_bound(receptive), change_bound(receptive, rows)
-    bounds, forward, calls, changed, learned, acknowledged = ([] for _ in range(6))
+    samples: list[list[float]] = [[] for _ in range(6)]
+    bounds, forward, calls, changed, learned, acknowledged = samples
     error = np.full(len(fired), 1e-6, dtype=np.float32)
     for _ in range(repeats):
         bounds.append(read_bound(receptive))
@@ -165,7 +166,7 @@ def standard(folder: Path, repeats: int) -> list[Figure]:
                    scaled(timed(lambda: receptive.currents(shown), repeats), 1e3), 0.0008, "claimed"),
             Figure("documents' 896 neurons: forward, durable", "ms",
                    scaled(timed(lambda: layer.forward(x), repeats), 1e3), 0.0008, "claimed"),
-            one("documents' 896 neurons: memory", "MB", 1e-6 * e.stats()["kept_bytes"], bound=6.0, bound_name="claimed"),
+            one("documents' 896 neurons: memory", "MB", 1e-6 * receptive.nbytes, bound=6.0, bound_name="claimed"),
         ]  # fmt: skip
 
 
