@@ -33,7 +33,7 @@ Int32Array = npt.NDArray[np.int32]
 FIELDS = ("W", "mu", "var", "prev_W")
 START_VALENCE = 0.5
 _ENTRY_BYTES = kernel.ENTRY.itemsize + 4 * 1 + 4 + 8 + 4  # flags, stimulus, row
-_MEMBER_BYTES = 24  # of one that is active: new W, |dW|, and its place in lists
+_MEMBER_BYTES = 8  # of one that is active, in a tick: new W and |dW|
 _LEAST_INDEX = 64
 _ROWS_AT_ONCE = 1 << 14
 _LEAST_A_PART = 2048
@@ -94,8 +94,9 @@ class VoidLayer:
 
     @property
     def nbytes(self) -> int:
-        members = sum(len(entries) for entries in self._lists.values())
-        held = self._n * _ENTRY_BYTES + 4 * self._near_end + self._voids.table.nbytes + members * _MEMBER_BYTES
+        listed = 4 * sum(len(entries) for entries in self._lists.values()) + 4 * len(self._drive)
+        members = _MEMBER_BYTES * len(self._lists.get("members", _NOBODY))
+        held = self._n * _ENTRY_BYTES + 4 * self._near_end + self._voids.table.nbytes + listed + members
         return held if self._n else 0
 
     @property
