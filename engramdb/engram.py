@@ -470,8 +470,9 @@ class Engram:
         from engramdb.activation import JOURNALED_BYTES, receptive_of, vectors_given
 
         self._check_writable()
-        sorted_ids, order = np.unique(self.resolve(ids), return_index=True)
-        if w is not None and len(order) != len(self.resolve(ids)):
+        resolved = self.resolve(ids)
+        sorted_ids, order = np.unique(resolved, return_index=True)
+        if w is not None and len(order) != len(resolved):
             raise InvalidInput("ids: a neuron is given twice; give each once")
         meta: dict[str, Any] = {}
         arrays: dict[str, npt.NDArray[Any]] = {"id": sorted_ids}
@@ -480,8 +481,12 @@ class Engram:
             if isinstance(given, dict):
                 meta["w"] = given
             elif given.nbytes > JOURNALED_BYTES:
-                fresh = self._activate(sorted_ids, given)
-                self.checkpoint(f"activated {len(sorted_ids)} neurons")
+                try:
+                    fresh = self._activate(sorted_ids, given)
+                    self.checkpoint(f"activated {len(sorted_ids)} neurons")
+                except BaseException:
+                    self._shut()  # a part of it must never be committed; the next handle begins without it
+                    raise
                 return fresh
             else:
                 arrays["w"] = given

@@ -14,6 +14,7 @@ from engramdb.errors import InvalidInput
 from engramdb.forward import Forward, Learned
 from engramdb.layer import Layer
 from engramdb.naming import Ids
+from engramdb.run import interruptible
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
@@ -54,7 +55,7 @@ class LayerHandle:
 
         ``x``: float32 (D,), or (m, D): m inputs, one behind the other, for which every receptive vector is read once.
         ``ticks``: how long each of them lasts. All layers run on, as in :meth:`Engram.run`. Durable on return.
-        :class:`BudgetExceeded` where it does not fit into memory; the ticks before count.
+        :class:`BudgetExceeded` where it does not fit into memory, and ctrl-C, leave the ticks before done.
         """
         live = self._engram._live
         receptive = self._receptive(live)
@@ -63,13 +64,16 @@ class LayerHandle:
             raise InvalidInput(f"ticks={ticks}: give 1 or more, and at most {1 << 24:,} ticks in one call")
         before, began = live.tick, time.perf_counter()
         meta = {"layer": self.name, "each": int(ticks)}
-        try:
-            shown = show(live, receptive, inputs, int(ticks))
-        finally:
-            live.settle()
-            if live.tick > before:
-                meta["ticks"] = live.tick - before
-                self._engram._ran("forward", before, meta, {"x": inputs}, time.perf_counter() - began)
+        with interruptible() as caught:
+            try:
+                shown = show(live, receptive, inputs, int(ticks), until=lambda: bool(caught))
+            finally:
+                live.settle()
+                if live.tick > before:
+                    meta["ticks"] = live.tick - before
+                    self._engram._ran("forward", before, meta, {"x": inputs}, time.perf_counter() - began)
+        if caught:
+            raise KeyboardInterrupt
         currents = shown.currents if np.ndim(x) == 2 else shown.currents[0]
         return Forward(shown.tick, shown.ids, currents, shown.fired, shown.spikes)
 
@@ -153,12 +157,22 @@ class LayerHandle:
 
 
 def show(
-    live: Engine, receptive: Receptive, inputs: npt.NDArray[np.float32], each: int, most: int = 1 << 62
+    live: Engine,
+    receptive: Receptive,
+    inputs: npt.NDArray[np.float32],
+    each: int,
+    most: int = 1 << 62,
+    until: Callable[[], bool] = lambda: False,
 ) -> Forward:
-    """Run one tick or ``each`` for every input, and at most ``most`` in all. Raises BudgetExceeded, InvalidInput."""
+    """Run ``each`` ticks for every input, at most ``most`` in all. Raises BudgetExceeded, InvalidInput.
+
+    ``until`` is asked before every tick, and ends it.
+    """
     currents = receptive.currents(inputs)
-    ticks, ids = [], []
+    ticks, ids = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
     for number in range(min(len(inputs) * each, most)):
+        if until():
+            break
         fired = live.show(receptive, currents, number // each)
         ids.append(fired)
         ticks.append(np.full(len(fired), live.tick, dtype=np.int64))

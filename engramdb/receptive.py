@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.distribution import resolved
-from engramdb.errors import InvalidInput
+from engramdb.errors import BudgetExceeded, InvalidInput
 from engramdb.keptfields import lengths, numbers
 from engramdb.kernels import dense, rng
 from engramdb.layer import Layer
@@ -157,9 +157,8 @@ class Receptive:
             return self._resident
         working_set = self._working_set
         store, index = working_set.store, self.layer.index
-        stored = sum(ref.rows for ref in store.directory.leaves(index))
         budget = working_set.budget_bytes
-        if stored * self._row_bytes > min(budget // 2, working_set.free_bytes):
+        if self._vectors() * self._row_bytes > min(budget // 2, working_set.free_bytes):
             return None
         working_set.settle()
         capacity = min(budget // self._row_bytes + 1, max(working_set.declared(index), 1))
@@ -169,14 +168,25 @@ class Receptive:
         self._resident = found
         return found
 
+    def _vectors(self) -> int:
+        """How many the store has."""
+        return sum(ref.rows for ref in self._working_set.store.directory.leaves(self.layer.index))
+
     # ---- what inputs are to them
 
     def currents(self, x: Float32Array) -> Currents:
         """``<w_i, x_k>`` of all neurons with a vector, for inputs ``x``: float32 (m, D), finite.
 
-        In streamed layers without those for whom every current is zero. InvalidInput where one is too large.
+        In streamed layers without those for whom every current is zero. InvalidInput where one is too large,
+        BudgetExceeded where those of several inputs are too many at once.
         """
         resident = self._in_ram()
+        n, budget = self._vectors() if resident is None else resident.n, self._working_set.budget_bytes
+        if len(x) > 1 and 4 * n * len(x) > budget // 4:
+            raise BudgetExceeded(
+                f'the currents of {len(x)} inputs to layer "{self.layer.name}" take {4 * n * len(x):,} bytes, more '
+                f"than a quarter of the memory budget of {budget:,}; nothing was run; show fewer inputs at once"
+            )
         if resident is not None:
             values = np.empty((len(x), resident.n), dtype=np.float32)
             self._forward(resident.w, resident.ids, x, values)
@@ -257,6 +267,7 @@ class Receptive:
         return norms
 
     def _learn_stored(self, ids: IdArray, factor: Float32Array, x: Float32Array) -> Iterator[Float32Array]:
+        self._working_set.settle()
         self._working_set.write_back()  # who has just fired for the first time gets a record
         store, most = self._working_set.store, max(1, _PIECE_BYTES // self._row_bytes)
         for start in range(0, len(ids), most):

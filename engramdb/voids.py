@@ -20,6 +20,7 @@ from engramdb.keptfields import fields_of
 from engramdb.kernels import rng, sie
 from engramdb.kernels import void as kernel
 from engramdb.layer import Layer
+from engramdb.models.sine import sine_of_turns
 from engramdb.parameters import parameters_of_layer
 from engramdb.reservation import Reservation
 from engramdb.spec import Spec
@@ -418,15 +419,3 @@ class VoidLayer:
     def last(self) -> tuple[int, Sie] | None:
         """The last tick in which anybody was active, and how it ended."""
         return self._last
-
-
-def sine_of_turns(turns: float) -> float:
-    """sin(2 pi ``turns``), by its series, the same bits on every machine; within 1e-15."""
-    x = turns - round(turns)  # -1/2..1/2, exact
-    x = 0.5 - x if x > 0.25 else -0.5 - x if x < -0.25 else x
-    angle = 6.283185307179586 * x
-    square, term, total = angle * angle, angle, angle
-    for k in range(2, 22, 2):
-        term = -term * square / (k * (k + 1))
-        total += term
-    return total

@@ -41,7 +41,7 @@ class VoidTwin:
     var: np.ndarray
     prev_W: np.ndarray
     tick: int = 0
-    valence: np.float32 = F(0.5)
+    valence: np.float32 = field(default_factory=lambda: F(0.5))
     active: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     last: tuple = (0, 0.0, 0.0, 0.5)
 
@@ -116,8 +116,8 @@ def void_twin_of(engram: Engram, name: str) -> VoidTwin:
     """The twin of a layer of an engram before its first tick."""
     layer = engram.spec.layer(name)
     ids = np.concatenate(
-        [np.arange(n, dtype=np.uint64) | np.uint64(l << 48 | s << 32)
-         for (l, s), n in sorted(engram.sizes.items()) if l == layer.index]
+        [np.arange(n, dtype=np.uint64) | np.uint64(index << 48 | segment << 32)
+         for (index, segment), n in sorted(engram.sizes.items()) if index == layer.index]
     )  # fmt: skip
     near = [np.searchsorted(ids, engram.synapses(int(i)).targets) for i in ids]
     born = engram.neurons(ids).fields
