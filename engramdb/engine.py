@@ -23,13 +23,15 @@ from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
 from engramdb.learning.plasticity import Plasticity
 from engramdb.models.kernel import step_of
+from engramdb.receptive import Currents, Receptive
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
 from engramdb.stimuli.pending import Stimuli
 from engramdb.store import Store
 from engramdb.stretch import NOBODY, Stretch
+from engramdb.voids import VoidLayer
 from engramdb.workers import Workers
-from engramdb.workingset import Int64Array, WorkingSet
+from engramdb.workingset import Int64Array, Sie, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13
@@ -53,7 +55,6 @@ class Engine:
     def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
         self.tick = 0
         self.events = 0
-        self.last_fired: Int64Array = np.empty(0, dtype=np.int64)
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
@@ -62,12 +63,33 @@ class Engine:
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
+        self.receptive: dict[str, Receptive] = {}
+        self.voids: dict[str, VoidLayer] = {}
+        for at, layer in enumerate(spec.layers):
+            if layer.model == "dense_lif":
+                self.receptive[layer.name] = Receptive(spec, layer, self.working_set, self._workers)
+            elif layer.model == "void":
+                self.voids[layer.name] = VoidLayer(spec, layer, at, self.working_set, self._workers)
+        self.working_set.keepers = [*self.receptive.values(), *self.voids.values()]
+        self.fired_ids: IdArray = np.empty(0, dtype=np.uint64)
+        self.last_fired = NOBODY
         self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
         self._ahead_from = 0
         self._evictions = self._calm_from = 0
         self._judged = (0, 0)
+
+    @property
+    def last_fired(self) -> Int64Array:
+        """Slots that fired in the last tick, valid until slots are freed."""
+        return self._last_fired
+
+    @last_fired.setter
+    def last_fired(self, fired: Int64Array) -> None:
+        self._last_fired = fired
+        if self.receptive:  # who learns is asked between ticks, when slots may have been freed
+            self.fired_ids = np.sort(self.working_set.slots.id[fired])
 
     def close(self) -> None:
         self.working_set.prefetch.close()
@@ -114,8 +136,9 @@ class Engine:
         return Stretch(1, np.array([len(fired)]), fired)
 
     def _can_burst(self) -> bool:
+        """Whether ticks need nothing that only Python can do: nothing is learned, no row read ahead, nobody void."""
         in_one_part = self._workers.threads == 1 or self._parts() == 1
-        return self.learning is None and in_one_part and not self._memory_is_short()
+        return self.learning is None and not self.voids and in_one_part and not self._memory_is_short()
 
     def _memory_is_short(self) -> bool:
         """Whether something was evicted of late, so that rows have to be read ahead."""
@@ -129,7 +152,7 @@ class Engine:
 
     def _quiet_ticks(self, most: int) -> int:
         """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""
-        if len(self.last_fired):
+        if len(self.last_fired) or any(layer.any_active for layer in self.voids.values()):
             return 0
         coming = [self.flight.next_tick(self.tick), self.stimuli.next_tick(self.tick)]
         ticks = min([most, *(tick - self.tick - 1 for tick in coming if tick is not None)])
@@ -167,8 +190,8 @@ class Engine:
             fired = np.concatenate([fired, self.last_fired])
         return Stretch(ticks, counts, fired, exceeded)
 
-    def step(self) -> Int64Array:
-        """Run one tick; returns the slots that fired, valid until the next call.
+    def step(self, given: Callable[[], None] | None = None) -> Int64Array:
+        """Run one tick; returns the slots that fired, valid until the next call. ``given`` adds input of its own.
 
         :class:`BudgetExceeded` leaves the engine at a tick boundary: at the one before when raised in delivery, at
         the one after when raised behind it (``tick`` tells). After any other error the engine refuses to go on.
@@ -183,7 +206,7 @@ class Engine:
         except BaseException:
             self._take_back()
             raise
-        return self._stimulate_and_step(tick)
+        return self._stimulate_and_step(tick, given)
 
     def _check_whole(self) -> None:
         if self._broken_at is not None:
@@ -192,14 +215,20 @@ class Engine:
                 f"has everything up to tick {self._broken_at}"
             )
 
-    def _stimulate_and_step(self, tick: int) -> Int64Array:
+    def _stimulate_and_step(self, tick: int, given: Callable[[], None] | None = None) -> Int64Array:
         """The rest of a tick whose spikes are delivered."""
         try:
             self.stimuli.apply(tick)
+            if given is not None:
+                given()
+            for layer in self.voids.values():
+                layer.plan(tick)
         except BaseException:
             self._take_back()
             raise
         self._broken_at = self.tick
+        for layer in self.voids.values():
+            layer.finish(tick)
         return self._complete(tick, self._step_neurons())
 
     def _complete(self, tick: int, fired: Int64Array) -> Int64Array:
@@ -218,6 +247,8 @@ class Engine:
         return fired
 
     def _take_back(self) -> None:
+        for layer in self.voids.values():
+            layer.give_up()
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
         if self.learning is not None:
@@ -420,8 +451,10 @@ class Engine:
     def _read_ahead(self, fired: Int64Array, tick: int) -> None:
         """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
         working_set = self.working_set
-        counters = working_set.slots.counters
-        all_there = counters[slots.N_ROWS] == counters[slots.N_USED]
+        counters, projecting = working_set.slots.counters, working_set.layers.projecting
+        if not projecting.all():
+            fired = fired[projecting[working_set.slots.block_layer[fired >> slots.BLOCK_SHIFT]]]
+        all_there = counters[slots.N_ROWS] == counters[slots.N_USED] or not projecting.any()
         if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
             return
         wanted = np.empty(len(fired), dtype=np.int64)
@@ -449,7 +482,28 @@ class Engine:
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
         charged, _ = self.working_set.charged()
-        return np.unique(np.concatenate([charged, *(self.working_set.slots.id[held] for held in self.flight.held())]))
+        flying = [self.working_set.slots.id[held] for held in self.flight.held()]
+        return np.unique(np.concatenate([charged, *flying, *(layer.active for layer in self.voids.values())]))
+
+    # ---- receptive vectors, void layers
+
+    def show(self, receptive: Receptive, currents: Currents, k: int) -> IdArray:
+        """Run one tick in which a layer gets the ``currents`` of input ``k``; who of it fired, sorted."""
+        self.step(lambda: receptive.present(currents, k))
+        return self.fired_of(receptive)
+
+    def fired_of(self, receptive: Receptive) -> IdArray:
+        """Who of the layer fired in the last tick; ids, sorted."""
+        return self.fired_ids[self.fired_ids >> np.uint64(48) == np.uint64(receptive.layer.index)]
+
+    def sie(self) -> dict[str, Sie]:
+        """How each void layer stood at the end of the last tick."""
+        return {name: layer.sie(self.tick) for name, layer in self.voids.items()}
+
+    def stats(self) -> dict[str, Any]:
+        """Those of the working set, and of each void layer."""
+        voids = {name: sie._asdict() for name, sie in self.sie().items()}
+        return {**self.working_set.stats(), **({"void": voids} if voids else {})}
 
     # ---- the whole state, for the store
 
@@ -472,6 +526,7 @@ class Engine:
         ids, fields = self.working_set.charged()
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
         learned = dict if self.learning is None else self.learning.freeze()
+        of_models = self._of_models()
 
         def state() -> State:
             return {
@@ -479,6 +534,7 @@ class Engine:
                 **flight.state_of(spikes),
                 **input_to_come(),
                 **learned(),
+                **of_models,
             }
 
         return state
@@ -493,3 +549,26 @@ class Engine:
         self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
         self.stimuli.load_state(tick, state)
+        self.fired_ids = state.get("receptive_fired", self.fired_ids)
+        for place, receptive in enumerate(self.receptive.values()):
+            receptive.updates = int(state["receptive_updates"][place]) if "receptive_updates" in state else 0
+        for place, void in enumerate(self.voids.values()):
+            if "void_valence" in state:
+                active, last = state["void_active"], state["void_sie"][place]
+                own = active[active >> np.uint64(48) == np.uint64(void.layer.index)]
+                sie = Sie(int(last[1]), *(float(value) for value in last[2:])) if last[0] else None
+                void.load(own, state["void_valence"][place], None if sie is None else (int(last[0]), sie))
+
+    def _of_models(self) -> State:
+        """The part of the state that is about receptive vectors and void neurons."""
+        state: State = {}
+        if self.receptive:
+            state["receptive_fired"] = self.fired_ids
+            state["receptive_updates"] = np.array([r.updates for r in self.receptive.values()], dtype=np.int64)
+        if self.voids:
+            voids = list(self.voids.values())
+            last = [(0, 0, 0, 0, 0) if v.last is None else (v.last[0], *v.last[1]) for v in voids]
+            state["void_active"] = np.sort(np.concatenate([v.active for v in voids]))
+            state["void_valence"] = np.array([v.valence for v in voids], dtype=np.float32)
+            state["void_sie"] = np.array(last, dtype=np.float64)
+        return state

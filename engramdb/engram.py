@@ -33,6 +33,7 @@ from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
 if TYPE_CHECKING:
     from engramdb.difference import Diff
     from engramdb.engine import Engine
+    from engramdb.layerhandle import LayerHandle
     from engramdb.store import Report
     from engramdb.store.compaction import Compacted
     from engramdb.store.upkeep.gc import Collected
@@ -174,6 +175,12 @@ class Engram:
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
                 self._grow(**frame.meta)
+            elif frame.kind in ("forward", "backward"):
+                from engramdb.layerhandle import replay
+
+                replay(self._live, frame.kind, frame.meta, frame.arrays)
+            elif frame.kind == "activate":
+                self._activate(frame.arrays["id"], frame.arrays.get("w", frame.meta.get("w")))
             elif frame.kind != "ran":
                 raise EngramError(
                     f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
@@ -285,6 +292,15 @@ class Engram:
             self._engine.write_back()
         ask = outgoing if direction == "out" else incoming
         return ask(self._one(neuron_id), self.spec, self._store, self._wiring)
+
+    def layer(self, name_or_index: str | int) -> LayerHandle:
+        """One layer: receptive vectors and inputs of a ``dense_lif`` layer, the valence of a ``void`` one.
+
+        :class:`NotFound` says which layers there are.
+        """
+        from engramdb.layerhandle import LayerHandle
+
+        return LayerHandle(self, self.spec.layer(name_or_index))
 
     # ---- driving
 
@@ -440,7 +456,54 @@ class Engram:
 
         return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace)
 
+    def _ran(
+        self, kind: str, since: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], seconds: float
+    ) -> None:
+        """Journal ticks that were run after the tick ``since`` and are no plain ones; a checkpoint may fall due."""
+        self._store.journal_append(kind, since, meta, arrays)
+        self._seconds_since_checkpoint += seconds
+        if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
+            self.checkpoint(wait=False)
+
     # ---- changing
+
+    def activate(self, ids: Ids, w: Any = None) -> int:
+        """Give neurons a record, if they have none, and a receptive vector; returns how many were virtual before.
+
+        ``w``, for neurons of one ``dense_lif`` layer: a distribution from which each weight is drawn, a function of
+        (seed, id, place); or an array (n, D) or (D,), or a number. Without it a vector is what it was, zeros at first.
+        Weights are rounded to the layer's type. Vectors of more than 8 MiB end in a checkpoint, others in the journal.
+        """
+        from engramdb.activation import JOURNALED_BYTES, receptive_of, vectors_given
+
+        self._check_writable()
+        resolved = self.resolve(ids)
+        sorted_ids, order = np.unique(resolved, return_index=True)
+        if w is not None and len(order) != len(resolved):
+            raise InvalidInput("ids: a neuron is given twice; give each once")
+        meta: dict[str, Any] = {}
+        arrays: dict[str, npt.NDArray[Any]] = {"id": sorted_ids}
+        if w is not None and len(sorted_ids):
+            given = vectors_given(w, order, receptive_of(sorted_ids, self._live, self.spec))
+            if isinstance(given, dict):
+                meta["w"] = given
+            elif given.nbytes > JOURNALED_BYTES:
+                try:
+                    fresh = self._activate(sorted_ids, given)
+                    self.checkpoint(f"activated {len(sorted_ids)} neurons")
+                except BaseException:
+                    self._shut()  # a part of it must never be committed; the next handle begins without it
+                    raise
+                return fresh
+            else:
+                arrays["w"] = given
+        with self._journaled("activate", meta, arrays):
+            return self._activate(sorted_ids, arrays.get("w", meta.get("w")))
+
+    def _activate(self, ids: IdArray, w: Any) -> int:
+        from engramdb.activation import activate
+
+        return activate(self._live, self._store, self.spec, ids, w)
 
     def connect(self, pre: Ids, post: Ids, weight: Any, delay_ms: Any = None) -> int:
         """Make synapses ``pre[i] -> post[i]`` of ``weight[i]`` mV, or give existing ones that weight; returns how many.
@@ -602,6 +665,8 @@ class Engram:
         self._live.working_set.forget(ids)
         for _, where in by_layer(ids):
             self._store.write(Records.of_state(ids[where], {}, FORGOTTEN))
+        for receptive in self._live.receptive.values():
+            receptive.reload()
 
     def grow(
         self,
@@ -809,7 +874,7 @@ class Engram:
 
     def stats(self) -> dict[str, Any]:
         """Where the memory is: residents, charged, bytes by kind, evictions. Empty for a reader."""
-        return {} if self.mode != "r+" else self._live.working_set.stats()
+        return {} if self.mode != "r+" else self._live.stats()
 
     def verify(self) -> Report:
         """Check everything stored; see :func:`engramdb.verify`."""

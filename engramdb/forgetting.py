@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engramdb.address import IdArray, by_layer
+from engramdb.keptfields import nothing_kept
 from engramdb.parameters import given_in
 from engramdb.spec import Spec
 from engramdb.store import GENERATED, Records, Store
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def forgettable(ids: IdArray, awake: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> IdArray:
     """Those of ``ids`` (sorted, distinct) with a record whose row is the one that the wiring rules generate.
 
-    None of ``awake``, none that was given parameters of its own, and none of layers that are materialized whole: there
-    only a record says who is alive.
+    None of ``awake``, none that was given parameters of its own or has something that its model keeps, and none of
+    layers that are materialized whole: there only a record says who is alive.
     """
     kept = [np.empty(0, dtype=np.uint64)]
     ids = np.setdiff1d(ids, awake)
@@ -34,6 +35,7 @@ def forgettable(ids: IdArray, awake: IdArray, spec: Spec, store: Store, wiring: 
             same[written] = _same_rows(stored.take(written), wiring())
         for values in (given_in(stored, spec.layer(layer).columns, np.ones(len(stored), dtype=bool)) or {}).values():
             same &= np.isnan(values)
+        same &= nothing_kept(stored)
         kept.append(stored.ids[same])
     return np.concatenate(kept)
 

@@ -28,6 +28,7 @@ class LayerTable:
     constants: npt.NDArray[np.float32]  # (L, K) the model's kernel constants, then its refractory ticks
     rows: npt.NDArray[np.int32]  # (L, K) row of Slots.param with each neuron's own constant, -1 = the layer's
     flags: npt.NDArray[np.uint8]  # (L,) of a slot just taken
+    projecting: npt.NDArray[np.bool_]  # (L,) whether its neurons can have synapses: else no row is ever needed
 
     @classmethod
     def of(cls, spec: Spec) -> LayerTable:
@@ -50,18 +51,21 @@ class LayerTable:
                 flags[at] |= slots.FRESH
             elif own.shared["restless"]:
                 flags[at] |= slots.RESTLESS
-        return cls(position, parameters, constants, rows, flags)
+        sources = {projection.pre for projection in spec.all_projections}
+        projecting = np.array([layer.name in sources for layer in spec.layers], dtype=bool)
+        return cls(position, parameters, constants, rows, flags, projecting)
 
     @cached_property
     def thresholds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """What potentials are held against to tell who will fire soon, see :func:`engramdb.kernels.near.near`.
 
-        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta`` nobody is ever near.
+        The constants ``theta`` and ``bias`` of each model; of one that has no ``theta``, or has no synapses to send its
+        spikes over, nobody is ever near.
         """
         shared = np.tile(np.array([np.inf, 0], dtype=np.float32), (len(self.parameters), 1))
         own = np.full(shared.shape, -1, dtype=np.int32)
         for at, parameters in enumerate(self.parameters):
-            names = list(parameters.kernel_constants)
+            names = list(parameters.kernel_constants) if self.projecting[at] else []
             for k, name in enumerate(("theta", "bias")):
                 if name in names:
                     shared[at, k] = self.constants[at, names.index(name)]

@@ -37,7 +37,8 @@ class Run:
 
     ``counts``: int64 (ticks,), spikes in each. ``spikes``: (tick int64, id uint64) arrays sorted by tick and id, if
     they were recorded to memory, else empty. ``population``: spikes in each tick by layer, int64 (ticks,), and
-    ``traces``: state variables, both where they were recorded to memory. ``interrupted``: stopped at a tick boundary
+    ``traces``: state variables, both where they were recorded to memory. ``sie``: of each void layer, by name,
+    "active", "W", "reward" and "valence", (ticks,), if recorded to memory. ``interrupted``: stopped at a tick boundary
     by ctrl-C.
     """
 
@@ -51,6 +52,7 @@ class Run:
     stats: dict[str, Any] = field(default_factory=dict)
     population: dict[str, Int64Array] = field(default_factory=dict)
     traces: Traces | None = None
+    sie: dict[str, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
 
     def rates(self) -> dict[int, float]:
         """Mean rate in Hz of every neuron that spiked, by id; needs ``record=("spikes",)``."""
@@ -163,7 +165,7 @@ def run_ticks(
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
-                    progress(counts.ticks, ticks, engine.working_set.stats())
+                    progress(counts.ticks, ticks, engine.stats())
                 if now - acknowledged > _SECONDS_AT_STAKE:
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
@@ -176,13 +178,14 @@ def run_ticks(
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
         "synaptic_events": engine.events - events,
-        **engine.working_set.stats(),
+        **engine.stats(),
         **(pace.stats() if pace is not None else {}),
     }
     spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
     run = Run(first, counts.ticks, dt_ms, counts.array(), spikes, elapsed, bool(caught), stats)
     if recorder is not None:
-        run = replace(run, spikes=recorder.spikes(), population=recorder.population(), traces=recorder.traces())
+        recorded = recorder.population(), recorder.traces(), recorder.sie()
+        run = replace(run, spikes=recorder.spikes(), population=recorded[0], traces=recorded[1], sie=recorded[2])
     if exceeded is not None:
         exceeded.run = run
         raise exceeded

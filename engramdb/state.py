@@ -12,7 +12,11 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
   ``_rate`` float64 (events a tick), ``_amplitude`` float32 (mV) for each of its neurons;
 - ``train_number``, ``_ticks``, ``_spikes``, ``_amplitudes`` int64 for each part of a given train, ``train_tick``,
   ``_size`` int64 for each tick that has spikes, ``train_id`` uint64 for each spike, ``train_amplitude`` float32 (mV),
-  one or all.
+  one or all;
+- ``receptive_fired`` uint64 sorted, who fired in the last tick, and ``receptive_updates`` int64 for each ``dense_lif``
+  layer, how often it has learned, where there are such layers;
+- ``void_active`` uint64 sorted, ``void_valence`` float32 and ``void_sie`` float64 (layers, 5) for each ``void`` layer:
+  the last tick in which anybody was active, how many, their mean W and mean r, and the valence then.
 """
 
 from __future__ import annotations

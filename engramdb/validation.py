@@ -145,6 +145,8 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
             limits = f"{parameter.minimum:g}..{parameter.maximum:g} {parameter.unit}"
             raise InvalidSpec(where, f"{wrong:g} is outside {limits}")
     _check_columns(f"{path}.columns", layer.columns, model)
+    if layer.params.get("density", 1.0) != 1.0 and layer.model == "dense_lif" and layer.weights != weights.FLOAT32:
+        raise InvalidSpec(f"{path}.params.density", f"sparse receptive vectors are float32, not {layer.weights}")
     corners = list(_corners(model, layer))
     for values in corners:
         for name, problem in model.check(values, dt_ms):
@@ -167,7 +169,12 @@ def _check_params(dt_ms: float, path: str, layer: Layer) -> None:
 def _check_columns(path: str, columns: Any, model: Model) -> None:
     if not isinstance(columns, tuple):
         raise InvalidSpec(path, f"must be a list of parameters, not {columns!r}")
-    possible = [n for n, p in model.parameters.items() if (p.distribution or n == "refractory") and not p.initial]
+    born = {field.birth for field in model.kept}
+    possible = [
+        n
+        for n, p in model.parameters.items()
+        if (p.distribution or n == "refractory") and not p.initial and n not in born
+    ]
     for position, name in enumerate(columns):
         if name not in possible:
             raise InvalidSpec(
@@ -219,6 +226,10 @@ def _all_projections(spec: Spec) -> list[tuple[str, Projection]]:
 
 def _check_projection(spec: Spec, path: str, projection: Projection) -> None:
     pre, post = spec.layer(projection.pre), spec.layer(projection.post)
+    if pre.model == "void" and pre is not post:
+        raise InvalidSpec(
+            f"{path}.post", "void neurons do not fire: a projection from them leads to their own layer only"
+        )
     for field, problem in projection.rule.problems(pre.domain, post.domain, pre is post):
         raise InvalidSpec(path if field == "rule" and path.endswith("wiring") else f"{path}.{field}", problem)
     if projection.sign is not None and projection.sign not in (1, -1):

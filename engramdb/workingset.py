@@ -9,7 +9,7 @@ are written back and slots at rest are freed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,41 @@ _COUNTED = (
 )  # fmt: skip
 
 
+class Sie(NamedTuple):
+    """A void layer at the end of a tick: neurons active in it, their mean W, mean r, and the valence that followed."""
+
+    active: int
+    W: float
+    reward: float
+    valence: float
+
+
+class Keeper(Protocol):
+    """Who holds what the records of a layer keep while it is in use: receptive vectors, void neurons."""
+
+    @property
+    def layer_index(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def give_way(self) -> None:
+        """Let go of what can be had again."""
+
+    def take(self) -> Callable[[], list[StoredRecords]]:
+        """A copy of what the store does not know yet, which counts as written; called, it gives records."""
+
+    def rows_changed(self) -> None:
+        """The rows of some of its neurons are about to change."""
+
+    def present_fields(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[np.float32]]]:
+        """Which of ``ids``, of its layer, are newer here than in the store, and their fields."""
+
+    def standing(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which of ``ids``, of its layer, it is at work on, and which have a record that the store does not know."""
+
+    def sie(self, tick: int) -> Sie | None:
+        """How a void layer stood at the end of ``tick``, the last; None of other layers."""
+
+
 class WorkingSet:
     """Slots, records and rows of the awake part of an engram.
 
@@ -65,6 +100,8 @@ class WorkingSet:
         self.learning_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
+        self.keepers: list[Keeper] = []
+        self._sizes = dict(bundles.sizes)
         self.counts = dict.fromkeys(_COUNTED, 0)
         self.wait_seconds = 0.0
         self.lacking_bytes = 0  # of the last row for which room was made, whether there was enough or not
@@ -139,7 +176,17 @@ class WorkingSet:
             + self.stimuli_bytes
             + self.learning_bytes
             + (0 if self.traces is None else self.traces.nbytes)
+            + self.kept_bytes
         )
+
+    @property
+    def kept_bytes(self) -> int:
+        """Receptive vectors and void neurons."""
+        return sum(keeper.nbytes for keeper in self.keepers)
+
+    def declared(self, layer_index: int) -> int:
+        """How many neurons a layer has."""
+        return sum(size for (index, _), size in self._sizes.items() if index == layer_index)
 
     @property
     def _cache_bytes(self) -> int:
@@ -179,6 +226,7 @@ class WorkingSet:
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
             "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
+            "kept_bytes": self.kept_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
             **self.counts,
@@ -235,6 +283,7 @@ class WorkingSet:
             self._drop_rows(spare_warm=False, want=1 << 62)
             self._detach_all()
             self._release(keep)
+            self._let_keepers_give_way()
         self.renew_limits()
         return attempt + 1
 
@@ -431,6 +480,12 @@ class WorkingSet:
             self.settle()
             self._detach_all()
             self._release(_NOBODY)
+        if self.free_bytes < need_bytes:
+            self._let_keepers_give_way()
+
+    def _let_keepers_give_way(self) -> None:
+        for keeper in self.keepers:
+            keeper.give_way()
 
     def _evict_silent(self, need_bytes: int, keep: Int64Array = _NOBODY) -> None:
         """Free ``need_bytes`` or more, as far as silent neurons will do: rows, then what they hold besides."""
@@ -496,7 +551,7 @@ class WorkingSet:
 
     def _detach_all(self) -> None:
         """Write back and take away every record that is neither pinned nor has its row, or will have it soon."""
-        self.write_back()
+        self.write_counts()
         made = int(self.slots.counters[slots.N_RECORDS])
         flags = self.records["flags"][:made]
         loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & (rows.PINNED | rows.QUEUED) == 0)
@@ -510,6 +565,8 @@ class WorkingSet:
         """Take away the records and rows of ``ids`` after writing them back: the store is about to change them."""
         self.settle()
         self.write_back()
+        for keeper in self.keepers:
+            keeper.rows_changed()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
         record = np.unique(record[record >= 0])
@@ -518,6 +575,15 @@ class WorkingSet:
         rows.detach(self.slots, self.records, record)
 
     def write_back(self) -> int:
+        """Hand all that the store does not know yet to it; returns of how many records it were counts."""
+        written = self.write_counts()
+        with self.prefetch.paused():
+            for keeper in self.keepers:
+                for records in keeper.take()():
+                    self.store.write(records)
+        return written
+
+    def write_counts(self) -> int:
         """Hand all counts that the store does not know yet to it; returns how many records."""
         dirty = self._dirty()
         most = len(dirty) if self.tables is None else _ROWS_AT_ONCE
@@ -533,10 +599,15 @@ class WorkingSet:
             self._written(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
-        """A copy of all counts that the store does not know yet, which count as written; called, it gives records."""
+        """A copy of all that the store does not know yet, which counts as written; called, it gives records."""
+        kept = [keeper.take() for keeper in self.keepers]
         dirty = self._dirty()
-        changes = self._changes(dirty)
+        counts = self._changes(dirty)
         self._written(dirty)
+
+        def changes() -> list[StoredRecords]:
+            return [*counts(), *(records for take in kept for records in take())]
+
         return changes
 
     def _dirty(self) -> Int64Array:

@@ -37,3 +37,47 @@ def sweep(u, refractory, total, bias):
         u[i] = u[i] * np.float32(0.5) + bias[i]
         refractory[i] = refractory[i] ^ np.int32(1)
         total[i] = -total[i]
+
+
+@njit(cache=True, nogil=True)
+def read(words, first, last):
+    """Read ``words[first:last]`` (uint64) once, in order; returns their exclusive or."""
+    part = words[first:last]  # a slice: an index that could be negative keeps the loop from running on vectors
+    mixed = np.uint64(0)
+    for i in range(part.shape[0]):
+        mixed ^= part[i]
+    return mixed
+
+
+@njit(cache=True, nogil=True)
+def change_rows(words, rows, first, last):
+    """Read and write ``words[rows[i]]`` (uint64 (n, d), rows int64) for i from ``first`` to ``last`` (excluded)."""
+    for i in range(first, last):
+        row = words[rows[i]]
+        for j in range(row.shape[0]):
+            row[j] = row[j] ^ np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def gather(order, length, near, entry, total):
+    """Look at ``length`` neighbours of each of ``order`` (int64): a word of each one's ``entry`` (float32 (n, 8)).
+
+    ``near``: int32, rows of ``length`` end to end; ``total``: float32 (1,), their sum.
+    """
+    found = np.float32(0.0)
+    n = order.shape[0]
+    for i in range(n):
+        if i + 16 < n:
+            prefetch(near, order[i + 16] * length)
+        first = order[i] * length
+        for k in range(first, first + length):
+            found += entry[near[k], 2]
+    total[0] = found
+
+
+@njit(cache=True, nogil=True)
+def change_entries(order, entry):
+    """Read and write the whole ``entry`` (float32 (n, 8)) of each of ``order`` (int64), and nothing else."""
+    for i in range(order.shape[0]):
+        for k in range(8):
+            entry[order[i], k] = entry[order[i], k] * np.float32(0.5)

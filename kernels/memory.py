@@ -18,15 +18,20 @@ def prefetch(_typing: Any, array: Any, index: Any) -> Any:
         array_type = signature.args[0]
         values = context.make_array(array_type)(context, builder, args[0])
         address = cgutils.get_item_pointer(context, builder, array_type, values, [args[1]])
-        byte_pointer = ir.IntType(8).as_pointer()
-        int32 = ir.IntType(32)
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte_pointer, int32, int32, int32]),
-            "llvm.prefetch.p0" if getattr(ir.types, "_PointerType", None) else "llvm.prefetch.p0i8",
-        )
-        # read, keep in all levels, data
-        builder.call(function, [builder.bitcast(address, byte_pointer), int32(0), int32(3), int32(1)])
+        ask(builder, address)
         return context.get_dummy_value()
 
     return types.void(array, index), codegen
+
+
+def ask(builder: Any, address: Any) -> None:
+    """The instruction that starts loading what lies at ``address``."""
+    byte_pointer = ir.IntType(8).as_pointer()
+    int32 = ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [byte_pointer, int32, int32, int32]),
+        "llvm.prefetch.p0" if getattr(ir.types, "_PointerType", None) else "llvm.prefetch.p0i8",
+    )
+    # read, keep in all levels, data
+    builder.call(function, [builder.bitcast(address, byte_pointer), int32(0), int32(3), int32(1)])

@@ -32,6 +32,10 @@ DELAY = np.uint64(16)  # delays of virtual synapses
 BUILT_DELAY = np.uint64(17)  # delays of synapses that are built
 POISSON = np.uint64(32)  # times of Poisson input
 SYMBOL = np.uint64(33)  # neurons that stand for a symbol
+VOID_NOISE = np.uint64(48)  # noise of void neurons in a tick
+RECEPTIVE_PLACE = np.uint64(49)  # where a sparse receptive vector has weights
+RECEPTIVE_ROUNDING = np.uint64(50)  # which way a learned int8 weight is rounded
+RECEPTIVE_WEIGHT = np.uint64(51)  # receptive weights drawn when neurons are activated
 
 
 @njit(borrows=True, cache=True, nogil=True)

@@ -121,6 +121,9 @@ def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
         most, last = output.count(layer.most_spikes), output.count(layer.last_spike)
         active = f"{output.many(layer.spikes, 'spike')} of {output.many(layer.spiked, 'neuron')}"
         rows.append(("activity", f"{active}, at most {most} of one, the last at tick {last}"))
+    if layer.sie is not None:
+        mean_w, valence = output.number(layer.sie["W"]), output.number(layer.sie["valence"])
+        rows.append(("void", f"{output.count(int(layer.sie['active']))} active, mean W {mean_w}, valence {valence}"))
     yield output.pairs(rows)
     if layer.out_degree.count:
         yield _spread("out-degree of the records", layer.out_degree, whole=True)
@@ -128,6 +131,9 @@ def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
         yield _spread("weights of stored synapses (mV)", layer.weights, whole=False)
     if layer.delays is not None and layer.delays.count:
         yield _spread("delays of stored synapses (ticks)", layer.delays, whole=False)
+    for name, values in layer.kept.items():
+        if values.count:
+            yield _spread(f"{name} of the records", values, whole=False)
 
 
 def _learning(name: str, learning: LearningSummary) -> Iterator[RenderableType]:

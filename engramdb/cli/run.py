@@ -224,7 +224,7 @@ def _with_progress(
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
                 active=output.count(stats["active"]),
                 ram=output.size(stats["used_bytes"]),
-                hits=_hits(stats),
+                hits=_hits(stats) + _voids(stats),
             )
 
         until = None if stop is None else partial(stop, engram)
@@ -241,6 +241,14 @@ def _hits(stats: dict[str, Any]) -> str:
     """How often the row was there when a spike needed it, once it has not been."""
     needed = stats["hits"] + stats["misses"]
     return f"  rows there {100 * stats['hits'] / needed:.3g} %" if stats["misses"] else ""
+
+
+def _voids(stats: dict[str, Any]) -> str:
+    """How void layers stand, where there are any."""
+    return "".join(
+        f"  {name}: W {sie['W']:.3f} of {output.count(sie['active'])}, valence {sie['valence']:.3f}"
+        for name, sie in stats.get("void", {}).items()
+    )
 
 
 def _document(engram: Engram, done: Run, asked: int, record: Path | None) -> dict[str, Any]:
@@ -275,6 +283,8 @@ def _text(document: dict[str, Any]) -> list[Any]:
         ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
         ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
     ]
+    if "void" in stats:
+        rows.append(("void", _voids(stats).strip()))
     if "pace_hz" in stats:
         pace = f"{output.number(stats['paced_hz'], 3)} of {output.number(stats['pace_hz'], 3)} ticks/s"
         if stats["late_ticks"]:

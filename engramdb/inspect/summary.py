@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import models
 from engramdb.address import by_layer
 from engramdb.distribution import Distribution
 from engramdb.errors import JournalDamaged, KernelMismatch
@@ -26,7 +27,7 @@ from engramdb.learning import ReVGSP
 from engramdb.query.synapses import whole_rows
 from engramdb.rules import FixedOutdegree, Rule, SmallWorld, neurons_of
 from engramdb.spec import Layer, Projection, Spec
-from engramdb.store import STORED, Commit, Records, Snapshot, Store
+from engramdb.store import FIELD, STORED, Commit, Records, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
 from engramdb.url import located
 
@@ -57,6 +58,9 @@ class LayerSummary:
     - ``generated_degree``: the mean over all declared neurons of the synapses that the rules give.
     - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``, and so are ``delays`` (ticks),
       None where every synapse has that of its projection.
+    - ``kept``: what the model keeps of the records, by name, of those to whom anything has happened; of a receptive
+      vector the numbers in it, as they are stored.
+    - ``sie``: how a void layer stood at the end of the last tick in which anybody was active; None of other layers.
     - ``spikes`` of all records together, ``most_spikes`` of one, ``spiked`` records with any; ``last_spike``: tick, 0
       for never.
     """
@@ -75,6 +79,8 @@ class LayerSummary:
     out_degree: Values
     weights: Values
     delays: Values | None
+    kept: Mapping[str, Values]
+    sie: Mapping[str, float] | None
     spikes: int
     most_spikes: int
     spiked: int
@@ -327,6 +333,7 @@ def _layer(
     own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
     declared = sum(bundle.neurons for bundle in own)
     degree, weight, delay = _Spread(PowerHistogram()), _Spread(LinearHistogram()), _Spread(LinearHistogram())
+    kept = {field.name: _Spread(LinearHistogram()) for field in models.get(layer.model).kept}
     records = stored = spikes = most = spiked = last = 0
     for part in store.scan(layer.index):
         records += len(part)
@@ -337,6 +344,9 @@ def _layer(
             spread.add(part.weight[part.projection == number])
         if part.delay is not None:
             delay.add(part.delay.astype(np.float32))
+        for name, spread in kept.items():
+            values = part.state[FIELD + name]
+            spread.add(values[~np.isnan(values)] if values.ndim == 1 else values[values.any(axis=1)].reshape(-1))
         by_projection += np.bincount(part.projection, minlength=by_projection.size)
         count = part.state["spike_count"]
         spikes += int(count.sum(dtype=np.int64))
@@ -359,11 +369,24 @@ def _layer(
         out_degree=degree.result(),
         weights=weights,
         delays=delay.result() if store.spec.varying_delays else None,
+        kept={name: spread.result() for name, spread in kept.items()},
+        sie=_sie(store, layer) if layer.model == "void" else None,
         spikes=spikes,
         most_spikes=most,
         spiked=spiked,
         last_spike=last,
     )
+
+
+def _sie(store: Store, layer: Layer) -> dict[str, float]:
+    """How a void layer stands, as the state of the commit has it."""
+    voids = [one.index for one in store.spec.layers if one.model == "void"]
+    state = store.read_state()
+    if "void_sie" not in state:
+        return {"active": 0, "W": 0.0, "reward": 0.0, "valence": 0.5}
+    _, active, w, reward, _ = state["void_sie"][voids.index(layer.index)].tolist()
+    valence = float(state["void_valence"][voids.index(layer.index)])
+    return {"active": int(active), "W": w, "reward": reward, "valence": valence}
 
 
 def _plain(value: Any) -> Any:

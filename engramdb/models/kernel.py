@@ -12,7 +12,9 @@ from engramdb.models.model import Model
 
 def step_of(model: Model) -> Callable[..., int]:
     """The step kernel of ``model``, see ``_step`` in :mod:`engramdb.kernels.stepping`; compiled when first called."""
-    return _step(block_of(model), model.name, len(model.state) - 1, len(model.kernel_constants), model.inputs)
+    # models that share a kernel share the machine code
+    name = model.kernel if isinstance(model.kernel, str) else model.name
+    return _step(block_of(model), name, len(model.state) - 1, len(model.kernel_constants), model.inputs)
 
 
 @cache

@@ -55,6 +55,19 @@ class Absolute(Field):
     rest: str = "v_inf"
 
 
+@dataclass(frozen=True)
+class Kept(Field):
+    """A value that stays with a neuron's record while it is at rest, as the state column ``field.<name>``.
+
+    ``vector``: it has one element for each place of the layer's receptive vectors, and queries show its length.
+    ``birth``: the parameter that says what it is before anything happens; 0 without. Columns are float32, unless the
+    layer's type of weights says else of a vector. A record that was given nothing has NaN, or a vector of zeros.
+    """
+
+    vector: bool = False
+    birth: str = ""
+
+
 COUNTS = (
     Field("refractory", "int32", "ticks", "ticks of refractoriness left"),
     Field("spike_count", "uint32", "1", "spikes since birth"),
@@ -90,6 +103,7 @@ class Model:
     - ``weight``: what the weight of a synapse is to a neuron of the model, with its unit.
     - ``inputs``: 2 where positive and negative input are summed apart.
     - ``restless``: the parameter to name, and why, when a virtual layer is refused because its neurons never rest.
+    - ``kept``: values that records keep. They are not stepped by the kernel: who reads and writes them knows the model.
     """
 
     name: str
@@ -105,11 +119,12 @@ class Model:
     weight: Field
     inputs: int = 1
     restless: tuple[str, str] = ("", "it has no stable state of rest")
+    kept: tuple[Kept, ...] = ()
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """All values of a neuron that queries show."""
-        return (*self.absolute, *self.state, *COUNTS)
+        return (*self.absolute, *self.state, *self.kept, *COUNTS)
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """``params`` with defaults for those that are not given."""

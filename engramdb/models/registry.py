@@ -43,6 +43,9 @@ def _enter(model: Model) -> Model:
     for field in model.state:
         if field.dtype != "float32":
             raise InvalidInput(f"{where}: state field {field.name} must be float32, not {field.dtype}")
+    for field in model.kept:
+        if field.dtype != "float32":
+            raise InvalidInput(f"{where}: {field.name}, kept with records, must be float32, not {field.dtype}")
     for absolute in model.absolute:
         if absolute.of not in [field.name for field in model.state]:
             raise InvalidInput(f'{where}: {absolute.name} is derived from "{absolute.of}", no field of its state')

@@ -20,7 +20,7 @@ def text() -> str:
 
 
 def _table(model: Model) -> str:
-    fields = ", ".join(f"`{field.name}`{_unit(field.unit)}" for field in (*model.absolute, *model.state))
+    fields = ", ".join(f"`{field.name}`{_unit(field.unit)}" for field in (*model.absolute, *model.state, *model.kept))
     lines = [
         f"**`{model.name}`**: {model.title}. Fields: {fields}.",
         "",

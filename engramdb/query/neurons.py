@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
+from engramdb.keptfields import fields_now, fields_of
+from engramdb.layer import Layer
 from engramdb.parameters import given, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import charged_fields, column_of
-from engramdb.store import STORED, Store
+from engramdb.store import STORED, Records, Store
 
 if TYPE_CHECKING:
     from engramdb.wiring import Wiring
@@ -107,6 +109,19 @@ class Present:
                 out.setdefault(field.name, np.full(len(ids), np.nan, dtype=np.float32))[part] = values[field.name]
         return {**out, "refractory": state["refractory"]}
 
+    def kept(
+        self, ids: IdArray, stored: Records, layer: Layer, store: Store
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """What records keep of ``ids``, all of one ``layer``, by name; whom their model is at work on; who has changed.
+
+        ``stored``: their records.
+        """
+        for keeper in () if self._live is None else self._live.keepers:
+            if keeper.layer_index == layer.index:
+                return fields_now(ids, keeper, store, layer, self._spec), *keeper.standing(ids)
+        active = np.isin(ids, self._kept.get("void_active", np.empty(0, dtype=np.uint64)))
+        return fields_of(ids, stored, layer, self._spec), active, np.zeros(len(ids), dtype=bool)
+
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
         if self._live is None:
@@ -146,9 +161,17 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     recorded = np.zeros(n, dtype=bool)
     degree = np.empty(n, dtype=np.int64)
     model = np.empty(n, dtype=object)
+    active = np.zeros(n, dtype=bool)
+    of_records: dict[str, npt.NDArray[Any]] = {}
     for layer_index, part in by_layer(unique):
-        model[part] = spec.layer(layer_index).model
+        layer = spec.layer(layer_index)
+        model[part] = layer.model
         stored = store.find(unique[part], query=True)
+        if models.get(layer.model).kept:
+            own, active[part], changed = present.kept(unique[part], stored, layer, store)
+            recorded[part] |= changed
+            for name, values in own.items():
+                of_records.setdefault(name, np.full(n, np.nan, dtype=np.float32))[part] = values
         at = part.start + np.searchsorted(unique[part], stored.ids)
         recorded[at] = True
         if len(at):
@@ -165,15 +188,14 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     silent_since = history.on_top & (history.last_spike == 0)
     last_spike[resident] = np.where(silent_since, last_spike[resident], history.last_spike)
     recorded[resident] |= history.spike_count > 0
-    active = np.zeros(n, dtype=bool)
-    active[resident] = history.active
+    active[resident] |= history.active
     kept = present.state(unique)
     awake = np.zeros(n, dtype=bool)
     for values in kept.values():
         awake |= values != 0
 
     state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
-    fields = {**present.fields(unique, kept, store), "spike_count": spike_count, "last_spike": last_spike}
+    fields = {**present.fields(unique, kept, store), **of_records, "spike_count": spike_count, "last_spike": last_spike}
     return Neurons(
         ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
     )

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray, by_layer
 from engramdb.errors import InvalidInput
-from engramdb.models.model import Absolute
+from engramdb.keptfields import fields_now
+from engramdb.models.model import Absolute, Kept
 from engramdb.parameters import LayerParameters, given, parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.state import column_of
@@ -26,6 +27,7 @@ class _Source(NamedTuple):
     column: str
     own: LayerParameters
     rest: str  # a constant of theirs; empty where nothing is added
+    kept: bool  # with their records, and not in the working set
 
 
 class Probe:
@@ -38,6 +40,7 @@ class Probe:
         self.ids = ids
         self.dtypes: dict[str, np.dtype[Any]] = {}
         self._sources: dict[str, list[_Source]] = {name: [] for name in names}
+        self._spec = spec
         self._rests: dict[str, npt.NDArray[np.float32]] = {}
         for layer_index, part in by_layer(ids):
             layer = spec.layer(layer_index)
@@ -53,15 +56,27 @@ class Probe:
             for name in names:
                 field = known[name]
                 of, rest = (field.of, field.rest) if isinstance(field, Absolute) else (name, "")
-                self._sources[name].append(_Source(part, columns.get(of, of), own, rest))
+                self._sources[name].append(_Source(part, columns.get(of, of), own, rest, isinstance(field, Kept)))
 
     def read(self, working_set: WorkingSet) -> dict[str, npt.NDArray[Any]]:
         """Name -> (n,); neurons without a slot are at rest."""
         state = working_set.fields(self.ids)
+        if any(source.kept for sources in self._sources.values() for source in sources):
+            state |= self._of_records(working_set)
         out = {}
         for name, sources in self._sources.items():
             values = np.concatenate([state[source.column][source.part] for source in sources])
             out[name] = values + self._rest(name, working_set.store) if sources[0].rest else values
+        return out
+
+    def _of_records(self, working_set: WorkingSet) -> dict[str, npt.NDArray[Any]]:
+        """Fields that records keep, (n,) by name, NaN where a neuron's model has no such."""
+        out: dict[str, npt.NDArray[Any]] = {}
+        for layer_index, part in by_layer(self.ids):
+            (keeper,) = (keeper for keeper in working_set.keepers if keeper.layer_index == layer_index)
+            own = fields_now(self.ids[part], keeper, working_set.store, self._spec.layer(layer_index), self._spec)
+            for name, values in own.items():
+                out.setdefault(name, np.full(len(self.ids), np.nan, dtype=np.float32))[part] = values
         return out
 
     def _rest(self, name: str, store: Store) -> npt.NDArray[np.float32]:
@@ -69,7 +84,7 @@ class Probe:
         if name not in self._rests:
             parts = [
                 own.constant(rest, self.ids[part], given(store, own.columns, self.ids[part]))
-                for part, _, own, rest in self._sources[name]
+                for part, _, own, rest, _ in self._sources[name]
             ]
             self._rests[name] = np.concatenate(parts)
         return self._rests[name]

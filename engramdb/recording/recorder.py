@@ -22,7 +22,7 @@ from engramdb.workingset import WorkingSet
 Int64Array = npt.NDArray[np.int64]
 
 _MOST_TICKS = 4096  # whose rates are added at once: each is a row, even where nobody fires
-SPIKES, RATES, TRACES = "spikes", "rates", "traces"
+SPIKES, RATES, SIE, TRACES = "spikes", "rates", "sie", "traces"
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,25 @@ class Traces:
 
 
 class Recorder:
-    """Tables ``spikes`` (tick, id), ``rates`` (tick, layer, spikes) and ``traces`` (tick, id, the fields).
+    """Tables ``spikes`` (tick, id), ``rates`` (tick, layer, spikes), ``sie`` and ``traces`` (tick, id, the fields).
 
-    ``what``: "spikes", "rates", and names of fields. Fields are those of ``ids``, in every tick that ``every`` divides.
+    ``sie``: tick, layer, active, W, reward, valence of void layers; see :class:`engramdb.workingset.Sie`. ``what``:
+    "spikes", "rates", "sie", and names of fields. Fields are those of ``ids``, in every tick that ``every`` divides.
     ``to``: a file where there is one table, a folder where there are several; None: in memory.
     """
 
     def __init__(
         self, spec: Spec, what: Sequence[str], ids: IdArray | None, every: int, to: Path | None, buffer_bytes: int
     ) -> None:
-        fields = tuple(dict.fromkeys(name for name in what if name not in (SPIKES, RATES)))
+        fields = tuple(dict.fromkeys(name for name in what if name not in (SPIKES, RATES, SIE)))
         if every < 1:
             raise InvalidInput(f"every={every}: give a number of ticks from 1")
         known = {field.name for layer in spec.layers for field in models.get(layer.model).fields}
         if unknown := [name for name in fields if name not in known]:
-            raise InvalidInput(f'record: unknown "{unknown[0]}"; known: spikes, rates, {", ".join(sorted(known))}')
+            raise InvalidInput(f'record: unknown "{unknown[0]}"; known: spikes, rates, sie, {", ".join(sorted(known))}')
+        self._voids = {layer.index: layer.name for layer in spec.layers if layer.model == "void"}
+        if SIE in what and not self._voids:
+            raise InvalidInput('record: "sie" is of void layers, and there is none')
         if fields and ids is None:
             raise InvalidInput(f'record: "{fields[0]}" needs record_ids=, the neurons whose {fields[0]} to record')
         if ids is not None and not fields:
@@ -67,6 +71,11 @@ class Recorder:
             tables[SPIKES] = {"tick": np.int64, "id": np.uint64}
         if RATES in what:
             tables[RATES] = {"tick": np.int64, "layer": str, "spikes": np.int64}
+        if SIE in what:
+            tables[SIE] = {
+                "tick": np.int64, "layer": str, "active": np.int64,
+                "W": np.float64, "reward": np.float64, "valence": np.float64,
+            }  # fmt: skip
         if self._probe is not None:
             tables[TRACES] = {"tick": np.int64, "id": np.uint64, **self._probe.dtypes}
         self.streams = to is not None
@@ -84,7 +93,7 @@ class Recorder:
         """How many ticks may pass after ``tick`` until the next :meth:`add`."""
         if self._probe is not None:
             return self._every - tick % self._every
-        return _MOST_TICKS if RATES in self._tables else 1 << 62
+        return _MOST_TICKS if {RATES, SIE} & self._tables.keys() else 1 << 62
 
     def add(self, first: int, last: int, ticks: Int64Array, ids: IdArray, working_set: WorkingSet) -> None:
         """The end of the ticks ``first`` to ``last``; ``ids`` fired in ``ticks`` (int64), sorted by tick and id."""
@@ -96,6 +105,14 @@ class Recorder:
             counts = np.bincount((ticks - first) * n_layers + layer, minlength=n_ticks * n_layers)
             names = np.array([layer.name for layer in self._layers] * n_ticks, dtype=object)
             rates.add(tick=np.repeat(np.arange(first, last + 1), n_layers), layer=names, spikes=counts.astype(np.int64))
+        if (sies := self._tables.get(SIE)) is not None:
+            for keeper in working_set.keepers:
+                sie = keeper.sie(last)
+                if sie is not None:  # where several ticks passed at once, nobody was active in any
+                    n = last - first + 1
+                    names = np.array([self._voids[keeper.layer_index]] * n, dtype=object)
+                    columns = {name: np.full(n, value) for name, value in sie._asdict().items()}
+                    sies.add(tick=np.arange(first, last + 1), layer=names, **columns)
         if self._probe is not None and last % self._every == 0:
             at = np.full(len(self._probe.ids), last, dtype=np.int64)
             self._tables[TRACES].add(tick=at, id=self._probe.ids, **self._probe.read(working_set))
@@ -113,6 +130,18 @@ class Recorder:
             return {}
         counts = self._tables[RATES].arrays()["spikes"].reshape(-1, len(self._layers))
         return {layer.name: counts[:, i].copy() for i, layer in enumerate(self._layers)}
+
+    def sie(self) -> dict[str, dict[str, npt.NDArray[Any]]]:
+        """How each void layer stood at the end of each tick, by layer and name, if it is in memory."""
+        if self.streams or SIE not in self._tables:
+            return {}
+        arrays = self._tables[SIE].arrays()
+        return {
+            name: {
+                key: values[arrays["layer"] == name] for key, values in arrays.items() if key not in ("tick", "layer")
+            }
+            for name in self._voids.values()
+        }
 
     def traces(self) -> Traces | None:
         """State variables, if they are in memory."""

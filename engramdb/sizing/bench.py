@@ -52,6 +52,8 @@ WORKLOADS = (
     Workload("spill", "T4", "activity that moves through four times the memory", "engramdb.sizing.workload_spill"),
     Workload("spill-random", "T4", "the same without any locality", "engramdb.sizing.workload_spill_random"),
     Workload("delays", "T1", "a tick with 1, 10 and 100 delays", "engramdb.sizing.workload_delays"),
+    Workload("dense", "T5", "inputs to 100,000 receptive vectors of 768", "engramdb.sizing.workload_dense"),
+    Workload("void", "T6", "a tick of 80,000 active void neurons", "engramdb.sizing.workload_void"),
     Workload("memory", "T7", "bytes of RAM per neuron, by its state", "engramdb.sizing.workload_memory"),
     Workload("bytes", "S4", "bytes on disk per neuron", "engramdb.sizing.workload_bytes"),
     Workload("codecs", "S4", "codecs on columns as leaves have them", "engramdb.sizing.workload_codecs"),

@@ -19,14 +19,14 @@ from engramdb.store.files import OS_FILES, Files
 from engramdb.store.history import Branch, Commit, Snapshot
 from engramdb.store.journal import Frame
 from engramdb.store.leaf import LeafPolicy
-from engramdb.store.records import FORGOTTEN, GENERATED, KEEP, OWN, STORED, Records
+from engramdb.store.records import FIELD, FORGOTTEN, GENERATED, KEEP, OWN, STORED, Records
 from engramdb.store.store import Store
 from engramdb.store.upkeep.problem import Problem, Report
 from engramdb.store.upkeep.verify import verify
 from engramdb.store.versions import LeafRef
 
 __all__ = [
-    "FORGOTTEN", "GENERATED", "KEEP", "OS_FILES", "OWN", "STORED",
+    "FIELD", "FORGOTTEN", "GENERATED", "KEEP", "OS_FILES", "OWN", "STORED",
     "Branch", "Commit", "Directory", "Files", "Frame", "LeafPolicy", "LeafRef", "Problem", "Records", "Report",
     "Snapshot", "Store", "verify",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from engramdb.address import IdArray, format_id
 from engramdb.delays import chosen, end_to_end
 from engramdb.errors import InvalidInput
 from engramdb.store.records import (
+    FIELD,
     FORGOTTEN,
     GENERATED,
     KEEP,
@@ -19,11 +21,13 @@ from engramdb.store.records import (
     Array,
     IndexArray,
     Records,
+    blank,
     check_same_columns,
     gather,
 )
 
 Mask = npt.NDArray[np.bool_]
+_NO_COLUMNS: Mapping[str, Array] = MappingProxyType({})
 
 
 def find_in(ids: IdArray, wanted: IdArray) -> tuple[IndexArray, Mask]:
@@ -42,23 +46,29 @@ def given(changes: Records, column: str) -> Mask:
     return (changes.row_kind != FORGOTTEN) if kept is None else ~kept & (changes.row_kind != FORGOTTEN)
 
 
-def with_own(changes: Records, fresh: Mask, columns: Iterable[str]) -> Records:
-    """``changes`` in which nothing is left open in columns of parameters: neurons that are given none keep theirs,
-    and ``fresh`` ones, which are not stored yet, have NaN. ``columns``: names of all columns there are."""
-    own = [name for name in {*columns, *changes.state} if name.startswith(OWN)]
+def with_own(changes: Records, fresh: Mask, columns: Mapping[str, Array]) -> Records:
+    """``changes`` in which nothing is left open in columns that neurons may be given nothing for: of parameters, and of
+    what a model keeps. Neurons that are given none keep theirs, and ``fresh`` ones, which are not stored yet, get a
+    blank. ``columns``: of the layer's records, by name, of any length."""
+    known = {**columns, **changes.state}
+    own = [name for name in known if name.startswith((OWN, FIELD))]
     if not own:
         return changes
     state, kept = dict(changes.state), dict(changes.kept)
     for name in own:
+        nothing = blank(known[name], len(changes))
         if name not in state:
-            state[name], kept[name] = np.full(len(changes), np.nan), np.ones(len(changes), bool)
+            state[name], kept[name] = nothing, np.ones(len(changes), bool)
         if name in kept:
-            state[name] = np.where(kept[name] & fresh, np.nan, state[name])
+            open_ = kept[name] & fresh
+            if open_.any() and state[name] is not nothing:
+                state[name] = state[name].copy()
+                state[name][open_] = nothing[open_]
             kept[name] = kept[name] & ~fresh
     return replace(changes, state=state, kept={name: mask for name, mask in kept.items() if mask.any()})
 
 
-def born(changes: Records, columns: Iterable[str] = ()) -> Records:
+def born(changes: Records, columns: Mapping[str, Array] = _NO_COLUMNS) -> Records:
     """``changes`` to neurons that are not stored yet, as whole records: KEEP becomes GENERATED, FORGOTTEN goes.
 
     ``columns``: those of what is stored. Raises InvalidInput, naming the first neuron that lacks a state column.

@@ -7,6 +7,7 @@ one becomes a new whole version, cut in two where it has grown too large.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -255,8 +256,9 @@ class LeafWriter:
     # neighbours
 
     def _leaf_cost(self, ref: LeafRef) -> int:
-        """What the policy counts, without the state columns; see :meth:`LeafPolicy.costs`."""
-        return max(12 * ref.rows + 8 * ref.synapses, ref.rows * self.policy.nbytes // self.policy.rows)
+        """What the policy counts, without state columns that are (n,); see :meth:`LeafPolicy.costs`."""
+        wide = sum(np.dtype(t).itemsize * math.prod(w) for t, w in self._columns.get(ref.low >> 48, {}).values() if w)
+        return max((12 + wide) * ref.rows + 8 * ref.synapses, ref.rows * self.policy.nbytes // self.policy.rows)
 
     def _join(self, low: int) -> None:
         """Join the leaf at ``low`` with its neighbours while together they are small: forgetting leaves no husks."""

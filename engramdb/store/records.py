@@ -25,6 +25,10 @@ OWN = "param."
 """Names of state columns that hold a parameter of each neuron begin with it: float64, NaN where it has none of its own.
 A neuron that is not stored yet and is given no such value gets NaN."""
 
+FIELD = "field."
+"""Names of state columns that hold what a model keeps of each neuron begin with it. A neuron that is not stored yet and
+is given no such value gets a blank: NaN, or in a column wider than (n,) zeros."""
+
 Array = npt.NDArray[Any]
 IndexArray = npt.NDArray[np.int64]
 Columns = dict[str, tuple[str, tuple[int, ...]]]
@@ -165,6 +169,12 @@ def concatenate(parts: Sequence[Records]) -> Records:
 def columns_of(records: Records) -> Columns:
     """Type and width of each state column."""
     return {name: (column.dtype.str, column.shape[1:]) for name, column in records.state.items()}
+
+
+def blank(column: Array, n: int) -> Array:
+    """What ``n`` neurons have in a column like ``column`` that they are given nothing for; not to be written to."""
+    fill = np.nan if column.ndim == 1 and column.dtype.kind == "f" else 0
+    return np.broadcast_to(np.full((1, *column.shape[1:]), fill, column.dtype), (n, *column.shape[1:]))
 
 
 def check_same_columns(one: Records, other: Records) -> None:

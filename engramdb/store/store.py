@@ -28,6 +28,7 @@ from engramdb.store.background import Background, Stopped
 from engramdb.store.catalog import FILE_NAME, Catalog
 from engramdb.store.changes import apply, find_in, with_own
 from engramdb.store.column import load_codecs
+from engramdb.store.columns import optional_columns
 from engramdb.store.compaction import DUE, Compacted, Progress
 from engramdb.store.creation import create_engram
 from engramdb.store.diff import NO_RULES, Changes, Rules, differences
@@ -43,7 +44,7 @@ from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
 from engramdb.store.readahead import read_leaves
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import OWN, Records, concatenate, validate
+from engramdb.store.records import Records, concatenate, validate
 from engramdb.store.state import read_state
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
@@ -360,9 +361,14 @@ class Store:
                 writer.write(self._with_own(changes))
 
     def _with_own(self, changes: Records) -> Records:
-        """``changes`` with all columns of parameters that their layer has."""
+        """``changes`` with all columns that their layer has, of parameters and of what its model keeps."""
         index = int(changes.ids[0]) >> 48
-        columns = [OWN + name for layer in self.spec.layers if layer.index == index for name in layer.columns]
+        columns = {
+            name: column
+            for layer in self.spec.layers
+            if layer.index == index
+            for name, column in optional_columns(layer).items()
+        }
         return with_own(changes, np.zeros(len(changes), bool), columns)
 
     # commits and their state

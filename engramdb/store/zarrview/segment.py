@@ -23,7 +23,7 @@ from engramdb.layer import Layer
 from engramdb.store.directory import LeafTable
 from engramdb.store.leaf import STATE_PREFIX
 from engramdb.store.pack import LEAF, BadRecord
-from engramdb.store.records import GENERATED, OWN, STORED, IndexArray, Records
+from engramdb.store.records import FIELD, GENERATED, OWN, STORED, IndexArray, Records
 from engramdb.store.store import Store
 from engramdb.store.versions import LeafRef
 from engramdb.store.zarrview.column import array_of, read_array
@@ -126,14 +126,25 @@ class Segment(Group):
     def _described(self, column: Column) -> dict[str, Any]:
         if column.field is None:
             return _DESCRIBED[column.name]
-        about: dict[str, Any] = {"field": column.field}
+        about: dict[str, Any] = {"field": column.field.removeprefix(FIELD)}
         model = models.get(self._layer.model)
         for field in model.fields:
-            if field.name == column.field:
+            if field.name == about["field"]:
                 about |= {"description": field.doc, "units": field.unit}
+        if column.field.startswith(FIELD):
+            about |= self._kept(column)
         parameter = model.parameters.get(column.field.removeprefix(OWN)) if column.field.startswith(OWN) else None
         if parameter is not None:
             about |= {"description": f"{parameter.doc}; NaN: that of its layer", "units": parameter.unit}
+        return about
+
+    def _kept(self, column: Column) -> dict[str, Any]:
+        """What is to be known of what records keep for a model beside its meaning."""
+        if not column.width:
+            return {"missing": "NaN: nothing has happened to the neuron yet"}
+        about: dict[str, Any] = {"description": "receptive vector"}
+        if self._layer.weight_step is not None:
+            about["scale_factor"] = self._layer.weight_step
         return about
 
     @property
@@ -148,9 +159,14 @@ class Segment(Group):
         rows = (*_ROWS, _DELAY) if self._store.spec.varying_delays else _ROWS
         own = [column.name for column in (*_IDENTITY, *rows)]
         found = self._state_columns()
+        # what a model keeps is called by its own name, where no other column has that
+        shown = {name.removeprefix(FIELD): name for name in found}
+        shown = shown if len(shown) == len(found) else {name: name for name in found}
         state = {
-            key: Column(STATE_PREFIX + name, NEURON, found[name][0].newbyteorder("<"), found[name][1])
-            for key, name in keys_of(list(found), own).items()
+            key: Column(
+                STATE_PREFIX + shown[name], NEURON, found[shown[name]][0].newbyteorder("<"), found[shown[name]][1]
+            )
+            for key, name in keys_of(list(shown), own).items()
         }
         return {column.name: column for column in _IDENTITY} | state | {column.name: column for column in rows}
 
@@ -256,12 +272,12 @@ class SegmentArray(Array):
 
     @cached_property
     def form(self) -> Form:
-        column = self.column
+        column, name = self.column, (self.column.field or "").removeprefix(FIELD)
         return Form(
             shape=(self._segment.count(column.dimension), *column.width),
             dtype=column.dtype,
             chunks=(self._segment.chunk(column.dimension), *(max(1, n) for n in column.width)),
-            dimensions=(column.dimension, *(f"{column.field}_{axis}" for axis in range(1, len(column.width) + 1))),
+            dimensions=(column.dimension, *(f"{name}_{axis}" for axis in range(1, len(column.width) + 1))),
             fill=False if column.dtype.kind == "b" else [0.0, 0.0] if column.dtype.kind == "c" else 0,
             attributes=self._attributes,
         )
