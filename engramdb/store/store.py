@@ -33,7 +33,7 @@ from engramdb.store.creation import create_engram
 from engramdb.store.diff import NO_RULES, Changes, Rules, differences
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files, is_disk_full
-from engramdb.store.history import Branch, Commit, History, Snapshot
+from engramdb.store.history import Branch, Commit, History, Snapshot, check_name
 from engramdb.store.journal import Frame, JournalHead, JournalReader, journal_path
 from engramdb.store.labels import Batches
 from engramdb.store.leaf import LeafPolicy
@@ -44,7 +44,9 @@ from engramdb.store.place import Place
 from engramdb.store.readahead import read_leaves
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import OWN, Records, concatenate, validate
+from engramdb.store.reverse import Pairs, ReverseIndex
 from engramdb.store.state import read_state
+from engramdb.store.traces import TraceIndex
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
 from engramdb.store.versions import LeafRef
@@ -251,7 +253,7 @@ class Store:
         self._background.wait()
         if self._behind is not None:  # a full disk kept them from being committed
             for changes in self._behind.result():
-                writer.write(changes)
+                writer.write(changes, retargeted=True)
             self._behind = None
 
     def settle(self) -> None:
@@ -346,17 +348,19 @@ class Store:
         before._check_open()
         yield from differences(before.directory, self.directory, self._leaves, layer, rules)
 
-    def write(self, changes: Records) -> None:
+    def write(self, changes: Records, *, retargeted: bool = True) -> None:
         """Merge ``changes`` into their leaves: visible through this handle at once, durable with the next commit.
 
-        All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged, DiskFull.
+        ``retargeted``: whether a row may have a target that it did not have before, stored or generated; where not, the
+        reverse index need not know. All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged,
+        DiskFull.
         """
         with self._writing() as writer:
             validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if len(changes):
-                writer.write(self._with_own(changes))
+                writer.write(self.completed(changes), retargeted=retargeted)
 
-    def _with_own(self, changes: Records) -> Records:
+    def completed(self, changes: Records) -> Records:
         """``changes`` with all columns of parameters that their layer has."""
         index = int(changes.ids[0]) >> 48
         columns = [OWN + name for layer in self.spec.layers if layer.index == index for name in layer.columns]
@@ -391,7 +395,7 @@ class Store:
 
             def work(stopped: Stopped) -> None:
                 try:
-                    found = [self._with_own(part) for part in changes() if len(part)]
+                    found = [self.completed(part) for part in changes() if len(part)]
                     for part in found:
                         validate(part, len(self.spec.all_projections), delays=self.spec.varying_delays)
                 except BaseException as error:
@@ -399,7 +403,7 @@ class Store:
                     raise
                 behind.set_result(found)
                 for part in found:
-                    writer.write(part)
+                    writer.write(part, retargeted=True)
                 writer.commit_state(int(tick), state(), document, message, mark)
                 self._behind = None
                 with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage
@@ -576,6 +580,49 @@ class Store:
         """The label of each neuron as text, None where it has none; any order."""
         self._check_open()
         return self._place.labels.of(ids)
+
+    # traces
+
+    def write_trace(self, name: str, ids: IdArray, tick: int, created: str) -> None:
+        """Give a set of neurons (uint64, strictly increasing) a name, or with none of them take it away.
+
+        Visible at once, durable with the next commit. Raises InvalidInput, DiskFull.
+        """
+        with self._writing() as writer:
+            writer.write_trace(check_name(name, "trace"), ids, tick, created)
+
+    @property
+    def traces(self) -> TraceIndex:
+        """The named traces."""
+        self._check_open()
+        return self._place.traces
+
+    # reverse index
+
+    @property
+    def reverse(self) -> ReverseIndex:
+        """Who projects to a neuron, of stored rows; false where there is no index."""
+        self._check_open()
+        return self._place.reverse
+
+    def touched(self) -> IdArray:
+        """Sources, sorted, whose rows have got targets that the reverse index does not know. Raises Damaged."""
+        self._check_open()
+        return self._writer.touched() if self._writer is not None else self._place.reverse.touched()
+
+    def write_reverse(self, pairs: Iterator[Pairs], memory_bytes: int, *, whole: bool = True) -> int:
+        """Index ``pairs`` (target, source), which come by source: of all stored rows, or only of the touched ones.
+
+        Visible at once, durable with the next commit, before which no row may change. Returns how many there are.
+        ``memory_bytes``: for sorting them. Raises LeafDamaged, DiskFull.
+        """
+        with self._writing() as writer:
+            return writer.write_reverse(pairs, memory_bytes, whole=whole)
+
+    def drop_reverse(self) -> None:
+        """Do without the reverse index from now on; durable with the next commit."""
+        with self._writing() as writer:
+            writer.drop_reverse()
 
     # closing
 
