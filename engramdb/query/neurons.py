@@ -72,6 +72,16 @@ class Present:
         self._kept = kept
         self._live = live
 
+    def known(self) -> IdArray:
+        """Neurons of which more is known here than the store says of them, in no order."""
+        if self._live is None:
+            return self._kept.get("charged_id", np.empty(0, dtype=np.uint64))
+        from engramdb.kernels import slots
+
+        held = self._live.slots
+        made = int(held.counters[slots.N_BLOCKS]) * slots.BLOCK
+        return held.id[:made][held.used[:made] != 0]
+
     def state(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
         """State of ``ids``, (n,) by column of the in-flight state, see :meth:`WorkingSet.fields`; zeros at rest."""
         if self._live is not None:

@@ -1,8 +1,8 @@
 """Pairs of (target, source) in order, however many: an external sort in bounded memory.
 
 Pairs come by source. They are collected until the budget is full, sorted by target and written out as a *run*; at the
-end the runs are merged. Runs lie in files of the folder of packs that no commit names: should the process be killed, the
-next writer removes them.
+end the runs are merged. Runs lie in files in the folder of packs that no commit names: should the process be killed,
+the next writer removes them.
 """
 
 from __future__ import annotations

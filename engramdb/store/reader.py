@@ -43,7 +43,7 @@ class LeafReader:
 
         ``query``: they are kept in ``queries``.
         """
-        records = self._cached(ref) if cached else None
+        records = self._cached(ref, query=query) if cached else None
         if records is None:
             try:
                 records = self.check(ref)
@@ -54,9 +54,9 @@ class LeafReader:
                 (self.queries if query else self.cache).put((ref.pack, ref.offset), records)
         return records
 
-    def _cached(self, ref: LeafRef) -> Records | None:
+    def _cached(self, ref: LeafRef, *, query: bool = False) -> Records | None:
         place = ref.pack, ref.offset
-        return self.cache.get(place) or self.queries.get(place)
+        return (self.cache.peek(place) if query else self.cache.get(place)) or self.queries.get(place)
 
     def expect(self, run: Sequence[LeafRef]) -> None:
         """Let the system begin to read what :meth:`read_run` will be asked for soon."""
@@ -65,7 +65,7 @@ class LeafReader:
 
     def read_run(self, run: Sequence[LeafRef], *, cached: bool, query: bool = False) -> list[Records]:
         """As :meth:`read` of each; leaves that lie behind one another in a pack are read with one call."""
-        found = [self._cached(ref) if cached else None for ref in run]
+        found = [self._cached(ref, query=query) if cached else None for ref in run]
         missing = [ref for ref, records in zip(run, found, strict=True) if records is None]
         if len(missing) > 1:
             try:

@@ -5,9 +5,9 @@ targets since that no run has. What it says are candidates: whoever asks reads t
 entry may be out of date, but none may be missing. Synapses that the wiring rules generate can be computed the other way
 round, and are in no run.
 
-A run has a commit, and ``since``: it holds what was touched between the two, and all of it where ``since`` is 0. What is
-visible at (line, commit) is the newest run along the chain, the newest that is not after its ``since``, and so on, and
-the lists after the newest run. A row of kind ``dropped`` ends the index.
+A run has a commit, and ``since``: it holds what was touched between the two, and all of it where ``since`` is 0. What
+is visible at (line, commit) is the newest run along the chain, the newest that is not after its ``since``, and so on,
+and the lists after the newest run. A row of kind ``dropped`` ends the index.
 """
 
 from __future__ import annotations
@@ -306,9 +306,7 @@ def resolve(rows: Iterable[tuple[int, int, str, int, int]]) -> tuple[list[tuple[
     return [], []  # there is none, or it does not reach back to a whole one
 
 
-def unseen(
-    rows: Mapping[int, tuple[int, int, str, int]], bounds: Mapping[int, npt.NDArray[np.int64]]
-) -> set[int]:
+def unseen(rows: Mapping[int, tuple[int, int, str, int]], bounds: Mapping[int, npt.NDArray[np.int64]]) -> set[int]:
     """Runs and lists that no kept commit sees, of ``(line, commit, kind, since)`` by run.
 
     ``bounds``: of each line the numbers of its kept commits. A row is hidden from the commits of its line that come

@@ -28,6 +28,7 @@ from engramdb.store.background import Background, Stopped
 from engramdb.store.catalog import FILE_NAME, Catalog
 from engramdb.store.changes import apply, find_in, with_own
 from engramdb.store.column import load_codecs
+from engramdb.store.columns import ColumnReader
 from engramdb.store.compaction import DUE, Compacted, Progress
 from engramdb.store.creation import create_engram
 from engramdb.store.diff import NO_RULES, Changes, Rules, differences
@@ -141,6 +142,8 @@ class Store:
             self._packs = Packs(files, path / "packs", functools.partial(pack_name, self._catalog))
             opened.callback(self._packs.close)
             self._leaves = LeafReader(self._catalog, self._packs, cache_bytes)
+            self.columns = ColumnReader(self._leaves)
+            """Single columns of leaves, read apart from ``cache_bytes``."""
             self.query_cache_bytes = cache_bytes // 4
             if mode == "r+":
                 remove_leftovers(files, path, self._catalog)
@@ -173,6 +176,15 @@ class Store:
         return self._place.commit
 
     @property
+    def stamp(self) -> tuple[int, int]:
+        """Line and last acknowledged frame of the state that the handle sees: equal only where that is the same."""
+        commit = self._place.commit
+        if self._writer is None:
+            return commit.line, commit.sequence
+        sequence = self._writer.journal_mark().sequence
+        return (commit.line if sequence == commit.sequence else self._place.line), sequence
+
+    @property
     def directory(self) -> Directory:
         """The leaves of the commit; for the writer, with those written since."""
         return self._place.directory
@@ -199,22 +211,40 @@ class Store:
         self._leaves.cache.budget_bytes = nbytes
         if nbytes == 0:  # memory is short: queries give theirs back too
             self._leaves.queries.clear()
+            self.columns.cache.clear()
 
     @property
     def query_cache_bytes(self) -> int:
-        """Bytes that decoded leaves may take that only queries asked for; may be set at any time."""
+        """Bytes that decoded leaves may take that only queries asked for, and as many again single columns of leaves.
+
+        May be set at any time.
+        """
         return self._leaves.queries.budget_bytes
 
     @query_cache_bytes.setter
     def query_cache_bytes(self, nbytes: int) -> None:
-        self._leaves.queries.budget_bytes = nbytes
+        self._leaves.queries.budget_bytes = self.columns.cache.budget_bytes = nbytes
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that decoded leaves take now, and changes that are being written in the background."""
+        """Bytes that decoded leaves take now, and changes that are being written in the background.
+
+        Without what queries keep: that is ``query_bytes``.
+        """
         behind = self._behind
         waiting = behind.result() if behind is not None and behind.done() else ()
-        return self._leaves.cache.nbytes + self._leaves.queries.nbytes + sum(changes.nbytes for changes in waiting)
+        return self._leaves.cache.nbytes + sum(changes.nbytes for changes in waiting)
+
+    @property
+    def query_bytes(self) -> int:
+        """Bytes that queries keep now."""
+        return self._leaves.queries.nbytes + self.columns.cache.nbytes
+
+    @property
+    def changing(self) -> Sequence[Records]:
+        """Changes that are being written in the background, on top of what the directory's leaves hold."""
+        behind = self._behind
+        return () if behind is None else behind.result()
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:

@@ -68,11 +68,7 @@ class Presence:
 
     def of_trace(self, ref: TraceRef) -> list[str]:
         """Branches whose head has the trace."""
-        return [
-            branch.name
-            for branch, chain, _ in self.heads
-            if visible(self._catalog, chain).get(ref.name) == ref
-        ]
+        return [branch.name for branch, chain, _ in self.heads if visible(self._catalog, chain).get(ref.name) == ref]
 
     def of_pack(self, pack: int) -> list[str]:
         """Branches whose head needs a record in a pack."""
