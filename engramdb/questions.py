@@ -76,8 +76,8 @@ class Questions:
             ]
             first = format_id(int(resolved[unknown[0]]))
             raise NotFound(
-                f"neuron {first} does not exist in {self.location.name} ({len(unknown)} of {len(resolved)} ids unknown); "
-                f"declared: {', '.join(declared)}{', ...' * (len(self.spec.layers) > 4)}"
+                f"neuron {first} does not exist in {self.location.name} ({len(unknown)} of {len(resolved)} ids "
+                f"unknown); declared: {', '.join(declared)}{', ...' * (len(self.spec.layers) > 4)}"
             )
         return resolved
 
