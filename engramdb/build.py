@@ -91,7 +91,7 @@ def write_out(
 
     stretch = _Stretch(bundle.layer, bundle.segment, bundle.hi - bundle.unwritten, bundle.hi)
     records = _virtual_records(Wiring(spec, bundles), [stretch], memory_bytes)
-    write_records(store, records, wrote=wrote, commit=part)
+    write_records(store, records, wrote=wrote, commit=part, retargeted=False)
     commit(bundle.neurons)
 
 

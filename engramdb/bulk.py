@@ -68,9 +68,14 @@ def bulk_write(
 
 
 def write_records(
-    store: Store, records: Iterable[Records], *, wrote: Written | None = None, commit: Written | None = None
+    store: Store,
+    records: Iterable[Records],
+    *,
+    wrote: Written | None = None,
+    commit: Written | None = None,
+    retargeted: bool = True,
 ) -> None:
-    """Write ``records``, each of one layer; ids increase over all those of a segment.
+    """Write ``records``, each of one layer; ids increase over all those of a segment. ``retargeted``: see Store.write.
 
     They are made in a thread of their own while others are encoded. ``wrote`` gets what was written, after each write;
     ``commit`` gets it where a part ends, and may commit. Behind the last part that is left to the caller.
@@ -78,7 +83,7 @@ def write_records(
     store.settle()
     with closing(ahead(in_leaves(records, store.policy, store.last_leaf))) as pieces:
         for piece, ends_part in pieces:
-            store.write(piece)
+            store.write(piece, retargeted=retargeted)
             if wrote is not None:
                 wrote(piece)
             if ends_part and commit is not None:

@@ -178,7 +178,10 @@ def diff(
 
     Raises NotAnEngram, NotFound (snapshot, branch, commit or layer), LeafDamaged.
     """
-    path = located(engram) if isinstance(engram, (str, os.PathLike)) else engram.path
+    if isinstance(engram, (str, os.PathLike)):
+        path = located(engram)
+    else:
+        path = engram.path if isinstance(engram, Store) else engram.location
     with ExitStack() as opened:
         before, after = (opened.enter_context(Store.open(path, at=place, cache_bytes=_CACHE_BYTES)) for place in (a, b))
         spec = after.spec

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import IdArray, by_layer, format_id
+from engramdb.address import IdArray, by_layer
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
 from engramdb.delays import DelayArray, in_ticks
 from engramdb.distribution import is_number
-from engramdb.errors import EngramError, HandleClosed, InvalidId, InvalidInput, NotFound, ReadOnly
+from engramdb.errors import EngramError, HandleClosed, InvalidInput, NotFound, ReadOnly
 from engramdb.growth.bundle import Bundle, Bundles
-from engramdb.naming import Ids, resolve
-from engramdb.query.neurons import Neuron, Neurons, Present, look_up, parameters_of
-from engramdb.query.synapses import Synapses, incoming, outgoing
+from engramdb.memories import Memories
+from engramdb.naming import Ids
+from engramdb.query.view import View
+from engramdb.questions import Questions
 from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
-from engramdb.spec import Layer, Spec
 from engramdb.stimuli import command
 from engramdb.stimuli.command import COMMANDS, Command, Stimulus
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
@@ -49,7 +49,7 @@ Growing = Callable[[int, int], None]
 """Called with (neurons written, of so many)."""
 
 
-class Engram:
+class Engram(Questions, Memories):
     """An open engram. Use :func:`engramdb.open` or :func:`engramdb.create`; close it, or use it in ``with``.
 
     Opened to write (``mode="r+"``) it is the only writer; a command that has returned is durable. Opened to read it
@@ -66,7 +66,9 @@ class Engram:
         self._closed = False
         self._pid = os.getpid()
         self._seconds_since_checkpoint = 0.0
+        self._past: dict[int, View] = {}
         store.cache_bytes = self._budget // 8
+        store.query_cache_bytes = self._budget // 32
         self._reload()
         if self.mode == "r+":
             try:
@@ -77,14 +79,6 @@ class Engram:
                 raise
 
     # ---- what it is
-
-    @property
-    def path(self) -> Path:
-        return self._store.path
-
-    @property
-    def spec(self) -> Spec:
-        return self._store.spec
 
     @property
     def mode(self) -> str:
@@ -109,7 +103,7 @@ class Engram:
         return sum(self._bundles.sizes.values())
 
     def __repr__(self) -> str:
-        return f"<Engram {self.path.name!r} mode={self.mode} tick={self.tick} neurons={len(self)}>"
+        return f"<Engram {self.location.name!r} mode={self.mode} tick={self.tick} neurons={len(self)}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -117,12 +111,9 @@ class Engram:
             for layer in self.spec.layers
         )
         return (
-            f"<b>{self.path.name}</b> &nbsp; tick {self.tick:,} &nbsp; {len(self):,} neurons"
+            f"<b>{self.location.name}</b> &nbsp; tick {self.tick:,} &nbsp; {len(self):,} neurons"
             f"<table><tr><th>layer</th><th>model</th><th>neurons</th></tr>{rows}</table>"
         )
-
-    def _layer_size(self, layer: Layer) -> int:
-        return sum(size for (index, _), size in self._bundles.sizes.items() if index == layer.index)
 
     # ---- opening and closing
 
@@ -181,9 +172,11 @@ class Engram:
                 replay(self._live, frame.kind, frame.meta, frame.arrays)
             elif frame.kind == "activate":
                 self._activate(frame.arrays["id"], frame.arrays.get("w", frame.meta.get("w")))
+            elif frame.kind == "imprint":
+                self._store.write_trace(frame.meta["name"], frame.arrays["id"], frame.tick, frame.meta["created"])
             elif frame.kind != "ran":
                 raise EngramError(
-                    f'journal of {self.path}: unknown command "{frame.kind}"; open it with a newer version'
+                    f'journal of {self.location}: unknown command "{frame.kind}"; open it with a newer version'
                 )
         if self._engine is not None:
             self._engine.settle()
@@ -191,11 +184,13 @@ class Engram:
 
     def _check_writable(self) -> None:
         if os.getpid() != self._pid:
-            raise HandleClosed(f"this handle on {self.path.name} was opened before a fork; open it anew in the child")
+            raise HandleClosed(
+                f"this handle on {self.location.name} was opened before a fork; open it anew in the child"
+            )
         if self._closed:
-            raise HandleClosed(f"{self.path.name} is closed; open it again with engramdb.open")
+            raise HandleClosed(f"{self.location.name} is closed; open it again with engramdb.open")
         if self.mode != "r+":
-            raise ReadOnly(f'{self.path.name} is open for reading; open it with mode="r+" to change it')
+            raise ReadOnly(f'{self.location.name} is open for reading; open it with mode="r+" to change it')
 
     @property
     def _live(self) -> Engine:
@@ -219,6 +214,7 @@ class Engram:
     def _shut(self) -> None:
         self._closed = True
         self._stop_engine()
+        self._forget_past()
         self._store.close()
 
     def __enter__(self) -> Engram:
@@ -230,68 +226,6 @@ class Engram:
         else:
             # the journal has every acknowledged command; a checkpoint now could only add a second error
             self._shut()
-
-    # ---- naming neurons
-
-    def resolve(self, ids: Ids) -> IdArray:
-        """uint64 ids of ``ids``: whole numbers, arrays, text ids (``0/0/42``, ``0x...``) or imported labels.
-
-        Text is looked up as a label first. Raises :class:`NotFound` for ids that no layer declares, or unknown labels.
-        """
-        resolved = resolve(ids, self._store)
-        unknown = np.flatnonzero(~self._bundles.exists(resolved))
-        if len(unknown):
-            declared = [
-                f"{layer.name} {layer.index}/0..: {self._layer_size(layer):,}" for layer in self.spec.layers[:4]
-            ]
-            raise NotFound(
-                f"neuron {format_id(int(resolved[unknown[0]]))} does not exist in {self.path.name} ({len(unknown)} of "
-                f"{len(resolved)} ids unknown); declared: {', '.join(declared)}{', ...' * (len(self.spec.layers) > 4)}"
-            )
-        return resolved
-
-    def _one(self, neuron_id: Ids) -> int:
-        ids = self.resolve(neuron_id)
-        if len(ids) != 1:
-            raise InvalidId(f"expected one neuron, got {len(ids)}; use neurons() for many")
-        return int(ids[0])
-
-    def labels(self, ids: Ids) -> list[str | None]:
-        """Imported labels of ``ids``; None where there is none."""
-        return self._store.labels_of(self.resolve(ids))
-
-    # ---- asking
-
-    def neuron(self, neuron_id: Ids) -> Neuron:
-        """One neuron: its state in the life cycle, its fields, its out-degree."""
-        ids = np.array([self._one(neuron_id)], dtype=np.uint64)
-        many = self.neurons(ids)
-        return Neuron(
-            id=int(ids[0]),
-            label=self._store.labels_of(ids)[0],
-            state=many.state[0],
-            fields={name: column[0].item() for name, column in many.fields.items() if many.has(name)[0]},
-            out_degree=int(many.out_degree[0]),
-        )
-
-    def neurons(self, ids: Ids) -> Neurons:
-        """Many neurons at once, in the order of ``ids``."""
-        resolved = self.resolve(ids)
-        live = None if self._engine is None else self._live.working_set
-        return look_up(resolved, self.spec, self._store, self._wiring, Present(self.spec, self._kept, live))
-
-    def parameters(self, ids: Ids) -> dict[str, npt.NDArray[np.float64]]:
-        """Parameters of ``ids``, (n,) by name: of the layer, drawn, or their own; NaN where their model has no such."""
-        return parameters_of(self.resolve(ids), self.spec, self._store)
-
-    def synapses(self, neuron_id: Ids, direction: str = "out") -> Synapses:
-        """The synapses of one neuron: its own row (``out``) or those onto it (``in``)."""
-        if direction not in ("out", "in"):
-            raise InvalidInput(f'direction="{direction}": expected "out" or "in"')
-        if self._engine is not None and self._engine.learning is not None:
-            self._engine.write_back()
-        ask = outgoing if direction == "out" else incoming
-        return ask(self._one(neuron_id), self.spec, self._store, self._wiring)
 
     def layer(self, name_or_index: str | int) -> LayerHandle:
         """One layer: receptive vectors and inputs of a ``dense_lif`` layer, the valence of a ``void`` one.
@@ -558,7 +492,7 @@ class Engram:
                     from engramdb.query.synapses import whole_rows
 
                     traces.follow(whole_rows(records.ids, self._store, self._wiring), records)
-                self._store.write(records)
+                self._store.write(records, retargeted=create)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
     def set_parameters(self, ids: Ids, **values: Any) -> int:
@@ -777,6 +711,7 @@ class Engram:
         self._seconds_since_checkpoint = 0.0
         if wait:
             live.write_back()
+            self._extend_index()
             return self._store.commit_state(live.tick, live.state(), self._bundles, message)
         live.settle_learning()
         self._store.commit_behind(live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message)
@@ -880,7 +815,7 @@ class Engram:
         """Check everything stored; see :func:`engramdb.verify`."""
         from engramdb.store.upkeep.verify import verify
 
-        return verify(self.path)
+        return verify(self.location)
 
     def zarr(self, at: str | int | None = None) -> ZarrStore:
         """A snapshot, a commit, or the present, for zarr, xarray and dask; see :class:`engramdb.ZarrStore`.
@@ -891,7 +826,7 @@ class Engram:
 
         if at is None and self._changed:
             self.checkpoint("for Zarr")
-        return ZarrStore(self.path, at=self._store.resolve(self._store.commit.number if at is None else at))
+        return ZarrStore(self.location, at=self._store.resolve(self._store.commit.number if at is None else at))
 
 
 def _weights(value: Any, n: int, name: str) -> npt.NDArray[np.float32]:

@@ -221,6 +221,7 @@ class WorkingSet:
             "record_bytes": int(counters[slots.N_RECORDS]) * RECORD_BYTES,
             "row_bytes": int(counters[slots.ARENA_END]) * self._synapse_bytes,
             "cache_bytes": self._cache_bytes,
+            "query_bytes": self.store.query_bytes,
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
             "flight_bytes": self.flight_bytes,
@@ -766,7 +767,12 @@ class WorkingSet:
         )
 
     def check_budget(self) -> None:
-        """Evict what can go if more than the budget is held; raise :class:`BudgetExceeded` if that is not enough."""
+        """Evict what can go if more than the budget is held; raise :class:`BudgetExceeded` if that is not enough.
+
+        What queries keep goes before anything of the engine's: they must not show in what it evicts.
+        """
+        if self.store.query_bytes > self.free_bytes:
+            self.store.query_cache_bytes = max(0, self.free_bytes) // 2
         if self.free_bytes < 0:  # leaves that are being decoded may take less
             self._trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
         if self.free_bytes < 0:

@@ -206,7 +206,7 @@ def apply(e: Engram, command: Command, durability: str = "journal") -> Engram:
         if command.kind == "switch":
             branch = command.one_of(b.name for b in e.branches()) or branch
         e.close()
-        e = engramdb.open(e.path, "r+", memory=e.memory, durability=durability, branch=branch)
+        e = engramdb.open(e.location, "r+", memory=e.memory, durability=durability, branch=branch)
     else:
         e.grow("exc", command.neurons, materialize=command.kind == "grow_written")
     return e

@@ -266,7 +266,7 @@ def difference(e: Engram, twin: Twin, *, snapshots: bool) -> str | None:
     places = [({"at": name}, state) for name, state in twin.saved.items()]
     places += [({"branch": name}, state) for name, state in twin.others.items()]
     for place, state in places:
-        with engramdb.open(e.path, **place) as reader:  # type: ignore[arg-type]
+        with engramdb.open(e.location, **place) as reader:  # type: ignore[arg-type]
             found = _state_difference(reader, state, thinned=twin.thinned)
         if found is not None:
             return f"{place}: {found}"

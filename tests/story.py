@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -20,7 +20,9 @@ from engramdb.faultyfiles import FaultyFiles
 from engramdb.store import OWN, Directory, Records, Store
 from engramdb.store.files import OsFiles
 from engramdb.store.labels import LabelIndex
+from engramdb.store.reverse import Pairs, ReverseIndex
 from engramdb.store.state import read_state
+from engramdb.store.traces import TraceIndex
 from engramdb.testing import DictStore, Neuron, merged
 from tests.stores import SMALL_LEAVES, commit, forgotten, neurons, state_change
 
@@ -66,6 +68,8 @@ class Content:
     neurons: Mapping[int, Neuron]
     labels: Mapping[int, str]
     ring: tuple[int, ...]
+    traces: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    indexed: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class Told:
     branch: str = "main"
     written: DictStore = field(default_factory=DictStore)
     labels: dict[int, str] = field(default_factory=dict)
+    traces: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    indexed: bool = False
     behind: Durable | None = None
     """After :meth:`begin_behind`, and before it is known to be done: what there is if it is."""
 
@@ -126,7 +132,7 @@ class Told:
             self.behind = added(self.behind)
 
     def _committed(self, tick: int, ring: tuple[int, ...]) -> Durable:
-        content = Content(dict(self.written.neurons), dict(self.labels), ring)
+        content = Content(dict(self.written.neurons), dict(self.labels), ring, dict(self.traces), self.indexed)
         now = self.durable
         return Durable(
             {**now.commits, tick: content}, {**now.heads, self.branch: tick}, {**now.frames, self.branch: ()},
@@ -152,6 +158,7 @@ class Told:
         self.branch, self.behind = branch, None
         content = self.durable.commits[self.durable.heads[branch]]
         self.written.neurons, self.labels = dict(content.neurons), dict(content.labels)
+        self.traces, self.indexed = dict(content.traces), content.indexed
 
     def restore(self, tick: int) -> None:
         now = self.durable
@@ -208,6 +215,28 @@ class Story:
         labels = {neuron: f"n{neuron:03}" for neuron in ids}
         batches = [(list(labels.values()), np.array(ids, np.uint64))]
         self.step("labels", lambda: self.store.write_labels(0, iter(batches)), lambda: self.told.labels.update(labels))
+
+    def trace(self, name: str, *ids: int) -> None:
+        """Name some neurons, or with none of them forget the name."""
+
+        def then() -> None:
+            self.told.traces[name] = ids
+            if not ids:
+                del self.told.traces[name]
+
+        self.step("trace", lambda: self.store.write_trace(name, np.array(ids, np.uint64), 1, "then"), then)
+
+    def index(self, *, whole: bool = True) -> None:
+        """Write a run of the reverse index, so little at a time that it has to be merged from files."""
+
+        def call() -> None:
+            rows = self.store.scan() if whole else [self.store.find(self.store.touched())]
+            self.store.write_reverse(pairs(rows), 1, whole=whole)
+
+        self.step("index", call, lambda: setattr(self.told, "indexed", True))
+
+    def drop_index(self) -> None:
+        self.step("index", self.store.drop_reverse, lambda: setattr(self.told, "indexed", False))
 
     def _next(self) -> tuple[int, tuple[int, ...]]:
         self._tick += 1
@@ -328,6 +357,10 @@ class Story:
         for seed in range(3):  # two of three are written for nothing: the commit packs anew
             self.write(cells(range(0, 300, 4), seed=seed))
         self.label(0, 4, 8)
+        self.trace("odor", 0, 4, 8)
+        self.trace("light", 8, 12)
+        self.commit()
+        self.index()
         self.commit()
         self.snapshot("s")
         self.journal("one")
@@ -340,6 +373,10 @@ class Story:
         self.journal("after")
         self.write(forgotten(range(0, 120, 4)))  # the first leaf of the segment goes too
         self.write(cells(np.arange(20) + (1 << 32), seed=3))
+        self.trace("odor", 16, 17, 300)
+        self.trace("light")
+        self.commit()
+        self.index(whole=False)
         self.commit()
         self.branch("b", "s")
         self.restore("s")
@@ -354,6 +391,8 @@ class Story:
         self.commit()
         self.reopen("b")
         self.write(change([4], 6))
+        self.trace("on b", 4)
+        self.drop_index()
         self.commit()
         self.journal("on b")
         self.reopen("main")
@@ -364,6 +403,8 @@ class Story:
         self.commit_behind([cells([2], seed=8)], ("at last", "the last"))
         self.restore("late")
         self.write(cells(range(2, 60, 3), seed=9))
+        self.index()
+        self.write(cells([3], seed=10))
         self.commit()
         for at in (1000, 2000):  # of two packs only a little is needed in the end: gc copies it
             self.write(cells(range(at, at + 50)))
@@ -376,6 +417,26 @@ class Story:
 
 
 _ENDS = ("COMMIT", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def pairs(rows: Iterable[Records]) -> Iterator[Pairs]:
+    """``(target, source)`` of all their synapses."""
+    for records in rows:
+        yield records.target, np.repeat(records.ids, np.diff(records.indptr))
+
+
+def indexed(index: ReverseIndex, found: Mapping[int, Neuron]) -> bool:
+    """Whether there is a reverse index; if there is, it leaves nothing out."""
+    if not index:
+        return False
+    touched = set(index.touched().tolist())
+    there = {(row[1], neuron) for neuron, (_, _, synapses) in found.items() for row in synapses}
+    targets = np.unique(np.array([target for target, _ in there], np.uint64))
+    known = set(zip(*(column.tolist() for column in index.pairs(targets)), strict=True))
+    few = [set(zip(*(c.tolist() for c in index.pairs(target)), strict=True)) for target in np.array_split(targets, 9)]
+    assert set().union(*few) == known
+    assert {(target, source) for target, source in there if source not in touched} <= known
+    return True
 
 
 def durable_at(path: Path) -> Durable:
@@ -393,10 +454,13 @@ def durable_at(path: Path) -> Durable:
             labels = {n: text for n, text in zip(LABELLED.tolist(), names, strict=True) if text is not None}
             state = read_state(packs, made, ref) if ref is not None else {}
             ring = tuple(state["ring"].tolist()) if state else ()
+            traces = TraceIndex(catalog, packs, chain)
+            named = {name: tuple(traces.ids(ref).tolist()) for name, ref in traces.refs().items()}
+            is_indexed = indexed(ReverseIndex(catalog, packs, chain), found)
             expected = state_with(ring)
             assert state.keys() == expected.keys()
             assert all(np.array_equal(values, expected[name]) for name, values in state.items())
-            commits[made.tick] = Content(found, labels, ring)
+            commits[made.tick] = Content(found, labels, ring, named, is_indexed)
         heads = {branch.name: numbers[branch.head] for branch in store.branches()}
         snapshots = {snapshot.name: numbers[snapshot.commit] for snapshot in store.snapshots()}
         ids = np.array(sorted(commits[heads["main"]].neurons)[::3], np.uint64)

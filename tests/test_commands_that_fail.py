@@ -77,7 +77,7 @@ def test_a_full_disk_in_a_command_never_parts_what_is_in_memory_from_the_journal
         e.stimulate([0, 7, 20], 16.0)
         e.run(3)
         e.set_weight(20, e.synapses(20).targets[0], 4.0)
-    fresh = e.path
+    fresh = e.location
     files = FaultyFiles()
     e = opened(shutil.copytree(fresh, tmp_path / "whole.engram"), files)
     fire(e)
@@ -115,14 +115,14 @@ def test_a_journaled_command_that_fails_says_that_the_journal_completes_it(tmp_p
     with make(tmp_path, _SPEC) as e:
         pass
     files = FaultyFiles()
-    e = opened(e.path, files)
+    e = opened(e.location, files)
     files.full_at = files.operation + 2  # the journal's write and sync are done by then
     with pytest.raises(DiskFull, match="handle is closed: open the engram again, and the journal completes"):
         e.connect(1, 2, 3.0)
     files.full_at = None
-    with engramdb.open(e.path) as reader:
+    with engramdb.open(e.location) as reader:
         assert 2 not in reader.synapses(1).targets or reader.synapses(1).weights[0] != 3.0
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         row = e.synapses(1)
         assert row.weights[row.targets == 2].tolist() == [3.0]
 
@@ -154,7 +154,7 @@ def test_a_refused_change_leaves_what_is_in_memory(tmp_path: Path) -> None:
             e.set_weight(0, 0, 1.0)
         assert same(everything(e), before)
         e._shut()
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert same(everything(e), before)
 
 
@@ -164,7 +164,7 @@ def test_ticks_are_journaled_however_short_they_took(tmp_path: Path, monkeypatch
     with make(tmp_path, _SPEC) as e:
         e.run(3)
         e._shut()
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert e.tick == 3
 
 

@@ -66,7 +66,7 @@ def test_runs_over_random_delays_equal_the_twin_within_any_budget_and_cut_anywhe
         twin = twin_of(e)
         for at in (1, 5, 40):
             _drive(e, twin, random.choice(300, 40, replace=False), at)
-        path = e.path
+        path = e.location
         e.close()
         e = engramdb.open(path, "r+", memory=memory, threads=threads)
         while e.tick < 160:
@@ -142,10 +142,10 @@ def test_spikes_under_way_go_on_in_other_processes_and_after_a_restore(tmp_path:
     for _ in range(2):
         for ticks, ids in spikes:
             found = subprocess.run(
-                [sys.executable, "-c", _CHILD, e.path], capture_output=True, text=True, check=True
+                [sys.executable, "-c", _CHILD, e.location], capture_output=True, text=True, check=True
             ).stdout
             assert list(map(int, found.split())) == [*ticks.tolist(), *ids.tolist()]
-        with engramdb.open(e.path, "r+") as again:
+        with engramdb.open(e.location, "r+") as again:
             assert_same_state(again, twin)
             again.restore("under way")
 

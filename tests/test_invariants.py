@@ -52,7 +52,7 @@ def test_results_do_not_depend_on_the_memory_budget(spec: Spec, share: float, se
                 except BudgetExceeded as error:
                     parts.append(error.run.spikes)
                     memory *= 2
-                    path = e.path
+                    path = e.location
                     e.close()
                     e = engramdb.open(path, "r+", memory=memory)
             assert e.stats()["used_bytes"] <= memory
@@ -121,7 +121,7 @@ def test_a_run_cut_by_snapshot_and_restore_equals_one_run(spec: Spec, seed: int,
             _drive(e, seed, 30)
             before = e.run(first, record=("spikes",)).spikes
             e.snapshot("here")
-            path = e.path
+            path = e.location
             if ways == "after more":
                 e.stimulate(ids_of(e)[:20], 20.0, duration=3)
                 e.run(7)
@@ -272,7 +272,7 @@ class EngramMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.engram is not None:
-            path = self.engram.path
+            path = self.engram.location
             self.engram.close()
             report = engramdb.verify(path)
             assert not report.problems

@@ -45,7 +45,7 @@ def test_spikes_late_in_the_life_of_an_engram_are_those_of_its_youth(tmp_path: P
         ticks, ids = e.run(50, record=("spikes",)).spikes
         e.snapshot("amid")
         e._shut()  # a crash
-        with engramdb.open(e.path, "r+") as e:
+        with engramdb.open(e.location, "r+") as e:
             more = e.run(100, record=("spikes",)).spikes
             fields = e.neurons(ids_of(e)).fields
             fields["last_spike"] = np.where(fields["last_spike"] > 0, fields["last_spike"] - start, 0)
@@ -85,7 +85,7 @@ def test_a_day_with_little_input_equals_its_busy_hours_alone(tmp_path: Path) -> 
         day = e.run(DAY, record=("spikes",))
         assert len(day.counts) == DAY
         assert day.counts[day.spikes[0] - 1].min() > 0
-        path = e.path
+        path = e.location
         e._shut()
     with make(tmp_path / "hours", network(2.0)) as e:
         spikes = []
@@ -122,7 +122,7 @@ def test_many_ticks_take_no_more_memory_and_are_replayed_exactly(tmp_path: Path,
         assert after["used_bytes"] <= before["used_bytes"] + (64 << 10)
         assert grown < 24 * ticks + (32 << 20), "counts of the spikes of each tick are all that may grow"
         fields = e.neurons(np.arange(100)).fields
-        path = e.path
+        path = e.location
         e._shut()  # a crash
     assert spikes > ticks
     with engramdb.open(path, "r+") as e:

@@ -103,7 +103,7 @@ def test_results_do_not_depend_on_budget_threads_or_cuts(name: str, seed: int, s
             (Path(folder) / way).mkdir()
             memory = max(8000, int(600 * 300 * share)) if way == "small" else 1 << 28
             e = make(Path(folder) / way, spec, memory=memory, threads=3 if way == "threads" else 1)
-            path, parts = e.path, []
+            path, parts = e.location, []
             drive_engram(e, name, seed)
             while e.tick < 40:
                 try:

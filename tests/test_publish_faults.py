@@ -177,7 +177,7 @@ def test_credentials_appear_nowhere(
     how = options(proxy.endpoint)
     engramdb.publish(engram, url, storage_options=how)
     reader = engramdb.open(url, storage_options=how)
-    shown = [repr(reader), str(reader.path), repr(reader.path), repr(reader._store), reader._repr_html_()]
+    shown = [repr(reader), str(reader.location), repr(reader.location), repr(reader._store), reader._repr_html_()]
     proxy.plan = lambda number, method, path: "403"
     for call in (
         lambda: reader.synapses(0),

@@ -48,7 +48,7 @@ def test_a_published_file_of_spikes_is_played(tmp_path: Path, monkeypatch: pytes
         number = e.play_file(SONATA / "lgn_spikes.h5", 20.0, layer="lgn")
         assert [(s.number, s.kind, s.neurons) for s in e.stimuli()] == [(number, "train", len(nodes))]
         e._shut()
-    with engramdb.open(e.path, "r+") as e:  # from the journal: the file is not needed any more
+    with engramdb.open(e.location, "r+") as e:  # from the journal: the file is not needed any more
         run = e.run(30_000, record=("spikes",))
         expected = np.unique(np.ceil(np.round(times / 0.1, 6)).astype(np.int64) * 1000 + nodes.astype(np.int64))
         np.testing.assert_array_equal(run.spikes[0] * 1000 + run.spikes[1].astype(np.int64), expected)
@@ -162,5 +162,5 @@ def test_a_train_that_did_not_become_whole_is_not_played(tmp_path: Path, monkeyp
         assert e.stats()["stimuli_bytes"] == 0
         e.play(1 << 48, 7, 1.0)
         e._shut()
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert pending(e) == ([7], [1 << 48])

@@ -123,7 +123,7 @@ def test_a_cut_anywhere_changes_nothing(tmp_path: Path, cut: str) -> None:
             if cut == "journal":
                 e._shut()  # as a process that dies: no checkpoint, the journal is all there is
             e.close()
-            e = engramdb.open(e.path, "r+")
+            e = engramdb.open(e.location, "r+")
     with e:
         same(whole, ([np.concatenate(x) for x in zip(*parts, strict=True)], e.neurons(ids_of(e)).fields))
 
@@ -147,7 +147,7 @@ def test_another_process_draws_the_same(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         with make(tmp_path / name, WIRED) as e:
             e.poisson(np.arange(0, 600, 5), 200.0, 7.0)
-        done = subprocess.run([sys.executable, "-c", code, str(e.path)], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code, str(e.location)], capture_output=True, text=True, check=True)
         said.append(done.stdout)
     assert said[0] == said[1]
     assert len(said[0].split()) == 50
@@ -190,7 +190,7 @@ def test_a_current_lasts_until_it_is_stopped(tmp_path: Path) -> None:
         assert e.stop_stimuli(first) == 1
         assert inputs(e, 2, 2) == [0.25, 0.25]
         e.close()
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert inputs(e, 2, 2) == [0.25, 0.25]
         assert e.stop_stimuli() == 1
         assert e.stimuli() == []
@@ -229,7 +229,7 @@ def test_what_is_listed_does_not_depend_on_how_a_run_is_cut(tmp_path: Path) -> N
         e.restore("here")
         assert e.stimuli() == listed
         e._shut()
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert e.stimuli() == listed
 
 
@@ -256,7 +256,7 @@ def test_input_too_large_for_the_budget_is_refused_before_it_is_begun(tmp_path: 
             e.poisson(np.arange(100_000), 1.0, 1.0)
         assert e.stimuli() == []
         e.run(1)
-    with engramdb.open(e.path, "r+") as e:
+    with engramdb.open(e.location, "r+") as e:
         assert (e.tick, e.stimuli()) == (1, [])
 
 

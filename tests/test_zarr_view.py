@@ -61,7 +61,7 @@ def test_a_run_and_its_past_are_shown(tmp_path: Path) -> None:
         present = e.zarr()
         assert present.commit == e.log()[0].number
         for view in (present, e.zarr("before")):
-            with view, Store.open(e.path, at=view.commit) as store:
+            with view, Store.open(e.location, at=view.commit) as store:
                 for segment in (0, 1):
                     shown = opened(view)[f"exc/{segment}"]
                     assert_shows(shown, whole(store, 40000, segment))

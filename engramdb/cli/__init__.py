@@ -27,17 +27,20 @@ from engramdb.cli import (
     grow,
     history,
     imports,
+    indexing,
     inspection,
     output,
     publish,
     query,
     run,
+    traces,
 )
 from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
-    "demo", "create", "import", "grow", "run", "query", "snapshot", "snapshots", "restore", "branch", "branches", "log",
-    "diff", "compact", "gc", "inspect", "verify",
+    "demo", "create", "import", "grow", "run", "query", "imprint", "traces",
+    "snapshot", "snapshots", "restore", "branch", "branches", "log",
+    "diff", "index", "compact", "gc", "inspect", "verify",
     "export", "publish", "open", "bench",
 )  # fmt: skip
 
@@ -65,6 +68,8 @@ app.add_typer(imports.app, name="import")
 app.command()(grow.grow)
 app.command()(run.run)
 app.add_typer(query.app, name="query")
+app.command()(traces.imprint)
+app.command()(traces.traces)
 app.command()(history.snapshot)
 app.command()(history.snapshots)
 app.command()(history.restore)
@@ -72,6 +77,7 @@ app.command()(history.branch)
 app.command()(history.branches)
 app.command()(history.log)
 app.command()(differences.diff)
+app.command()(indexing.index)
 app.command()(compacting.compact)
 app.command()(collecting.gc)
 app.command()(inspection.inspect)

@@ -255,7 +255,7 @@ def _document(engram: Engram, done: Run, asked: int, record: Path | None) -> dic
     spikes = int(done.counts.sum())
     neuron_seconds = len(engram) * done.ticks * done.dt_ms / 1000
     return {
-        "path": str(engram.path),
+        "path": str(engram.location),
         "first_tick": done.first_tick,
         "tick": engram.tick,
         "ticks": done.ticks,

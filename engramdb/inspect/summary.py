@@ -180,7 +180,7 @@ def summarize(engram: Engram | str | os.PathLike[str], at: str | int | None = No
     if isinstance(engram, (str, os.PathLike)):
         path = located(engram)
     else:
-        path = engram.path
+        path = engram.location
         at = engram.log()[0].number if at is None else at
     store = Store.open(path, "r", at=at)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from engramdb.store import STORED, Records, Store
 
 if TYPE_CHECKING:
     from engramdb.wiring import Wiring
+
+_ROWS_AT_ONCE = 1 << 14  # of a question through the reverse index
 
 
 @dataclass(frozen=True)
@@ -91,28 +93,94 @@ def outgoing(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiri
     return _synapses(neuron_id, "out", spec, row.target, row.weight, row.projection, row.delay)
 
 
-def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Synapses:
-    """All synapses onto ``neuron_id``: virtual ones by inverting their rules, stored ones by a scan of the rows.
+@dataclass(frozen=True)
+class Incoming:
+    """Synapses onto some neurons, in no order: arrays of equal length. ``delay`` as in :class:`Records`."""
 
-    The scan reads every stored row of the layers that project here, leaf by leaf.
+    target: IdArray
+    source: IdArray
+    weight: npt.NDArray[np.float32]
+    projection: npt.NDArray[np.uint16]
+    delay: DelayArray | None
+
+
+def incoming(neuron_id: int, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Synapses:
+    """All synapses onto ``neuron_id``; see :func:`onto`."""
+    found = onto(np.array([neuron_id], dtype=np.uint64), spec, store, wiring)
+    return _synapses(neuron_id, "in", spec, found.source, found.weight, found.projection, found.delay)
+
+
+def onto(targets: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]) -> Incoming:
+    """All synapses onto ``targets`` (uint64, sorted, distinct).
+
+    Virtual ones by inverting their rules. Stored ones through the reverse index, which names the sources whose rows are
+    read then; without one, by a scan of every stored row of the layers that project here, leaf by leaf.
     """
-    sources, projection, weight, delay = wiring().sources(neuron_id)
-    virtual = np.ones(len(sources), dtype=bool)
+    parts: list[Incoming] = []
+    named: list[IdArray] = [np.empty(0, dtype=np.uint64)]
+    for target in targets.tolist():
+        source, projection, weight, delay = wiring().sources(target)
+        parts.append(Incoming(np.full(len(source), target, np.uint64), source, weight, projection, delay))
+        named.append(source)
+    virtual = _end_to_end(parts)
+    if store.reverse:
+        named += [store.reverse.pairs(targets)[1], store.touched()]
+        stored, hits = _of_rows(np.unique(np.concatenate(named)), targets, store)
+    else:
+        ruled = np.unique(virtual.source)
+        hits = [_hits(records, targets) for records in _scanned(targets, spec, store)]
+        found = (store.find(ruled[part], query=True) for _, part in by_layer(ruled))
+        stored = np.concatenate([np.empty(0, np.uint64), *(r.ids[r.row_kind == STORED] for r in found)])
+    rest = np.flatnonzero(~np.isin(virtual.source, stored))
+    return _end_to_end([_taken(virtual, rest), *hits])
+
+
+def _of_rows(sources: IdArray, targets: IdArray, store: Store) -> tuple[IdArray, list[Incoming]]:
+    """Which of ``sources`` have a stored row, and the synapses of those rows onto ``targets``."""
+    stored, hits = [np.empty(0, dtype=np.uint64)], []
     for _, part in by_layer(sources):
-        found = store.find(np.unique(sources[part]), query=True)
-        virtual[part] = ~np.isin(sources[part], found.ids[found.row_kind == STORED])
-    parts = [(sources[virtual], weight[virtual], projection[virtual])]
-    delays = [chosen(delay, virtual)]
-    post = spec.layer(int(neuron_id) >> 48)
-    for name in dict.fromkeys(p.pre for p in spec.all_projections if p.post == post.name):
-        for records in store.scan(spec.layer(name).index):
-            hit = np.flatnonzero(records.target == np.uint64(neuron_id))
-            if len(hit):
-                row = np.searchsorted(records.indptr, hit, side="right") - 1
-                parts.append((records.ids[row], records.weight[hit], records.projection[hit]))
-                delays.append(chosen(records.delay, hit))
-    partners, weight, projection = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _synapses(neuron_id, "in", spec, partners, weight, projection, end_to_end(delays))
+        for start in range(part.start, part.stop, _ROWS_AT_ONCE):
+            records = store.find(sources[start : min(start + _ROWS_AT_ONCE, part.stop)], query=True)
+            stored.append(records.ids[records.row_kind == STORED])
+            hits.append(_hits(records, targets))
+    return np.concatenate(stored), hits
+
+
+def _scanned(targets: IdArray, spec: Spec, store: Store) -> Iterator[Records]:
+    """All stored rows of the layers that project to ``targets``."""
+    onto_layers = {spec.layer(layer).name for layer, _ in by_layer(targets)}
+    for name in dict.fromkeys(p.pre for p in spec.all_projections if p.post in onto_layers):
+        yield from store.scan(spec.layer(name).index)
+
+
+def _hits(records: Records, targets: IdArray) -> Incoming:
+    """The synapses of ``records`` onto ``targets``."""
+    if len(targets) == 1:
+        hit = np.flatnonzero(records.target == targets[0])
+    else:
+        place = np.minimum(np.searchsorted(targets, records.target), len(targets) - 1)
+        hit = np.flatnonzero(targets[place] == records.target)
+    row = np.searchsorted(records.indptr, hit, side="right") - 1
+    return Incoming(
+        records.target[hit], records.ids[row], records.weight[hit], records.projection[hit], chosen(records.delay, hit)
+    )
+
+
+def _taken(synapses: Incoming, index: npt.NDArray[np.intp]) -> Incoming:
+    return Incoming(
+        synapses.target[index], synapses.source[index], synapses.weight[index], synapses.projection[index],
+        chosen(synapses.delay, index),
+    )  # fmt: skip
+
+
+def _end_to_end(parts: list[Incoming]) -> Incoming:
+    return Incoming(
+        np.concatenate([np.empty(0, np.uint64), *(part.target for part in parts)]),
+        np.concatenate([np.empty(0, np.uint64), *(part.source for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.weight for part in parts)]),
+        np.concatenate([np.empty(0, np.uint16), *(part.projection for part in parts)]),
+        end_to_end([part.delay for part in parts]),
+    )
 
 
 def _synapses(

@@ -44,6 +44,11 @@ class Cache(Generic[Value]):
                 self._values.move_to_end(key)
             return value
 
+    def peek(self, key: Hashable) -> Value | None:
+        """As :meth:`get`, but what goes first stays as it is."""
+        with self._lock:
+            return self._values.get(key)
+
     def put(self, key: Hashable, value: Value) -> None:
         with self._lock:
             if value.nbytes > self._budget:

@@ -24,7 +24,8 @@ from engramdb.store.pack import crc32c
 if TYPE_CHECKING:
     from engramdb.store.versions import LeafRef
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest that is read. An engram has format 1 until it gets one of the tables of format 2."""
 FILE_NAME = "catalog.sqlite"
 _APPLICATION_ID = 0x456E6752  # "EngR"
 _BUSY_SECONDS = 30.0
@@ -50,8 +51,22 @@ TABLES: dict[str, tuple[str, ...]] = {
         "pack INTEGER", "offset INTEGER", "length INTEGER", "header_crc INTEGER",
     ),
 }  # fmt: skip
+FORMAT_2_TABLES: dict[str, tuple[str, ...]] = {
+    "traces": (
+        "line INTEGER", "number INTEGER", "name TEXT", "tick INTEGER", "created TEXT", "neurons INTEGER",
+        "pack INTEGER", "offset INTEGER", "length INTEGER", "header_crc INTEGER",
+    ),
+    "reverse": (
+        "run INTEGER", "first INTEGER", "block INTEGER", "last INTEGER", "line INTEGER", "number INTEGER",
+        "kind TEXT", "since INTEGER", "entries INTEGER",
+        "pack INTEGER", "offset INTEGER", "length INTEGER", "header_crc INTEGER",
+    ),
+}  # fmt: skip
+"""Made when they are first needed: an engram without named traces and without a reverse index has neither."""
+
 _NUMBER = {"commits": "number", "lines": "line", "packs": "pack"}
-_KEYS = {"bundles": "PRIMARY KEY (line, number)", "labels": "PRIMARY KEY (run, block)"}
+_KEYS = {"bundles": "PRIMARY KEY (line, number)", "labels": "PRIMARY KEY (run, block)",
+         "traces": "PRIMARY KEY (line, number, name)", "reverse": "PRIMARY KEY (run, first, block)"}  # fmt: skip
 
 VERSION_COLUMNS = (
     "line", "low", "number", "leaf", "first", "last", "kind", "base_line", "base", "depth",
@@ -77,8 +92,8 @@ def check_of(values: Sequence[Any]) -> int:
 
 
 def column_names(table: str) -> list[str]:
-    """Of one of TABLES, without the check value."""
-    return [declaration.split()[0] for declaration in TABLES[table]]
+    """Of one of TABLES or FORMAT_2_TABLES, without the check value."""
+    return [declaration.split()[0] for declaration in (TABLES.get(table) or FORMAT_2_TABLES[table])]
 
 
 class Catalog:
@@ -90,6 +105,7 @@ class Catalog:
         if not self.path.is_file():
             raise NotAnEngram(f"{engram} is not an engram: it has no {FILE_NAME}")
         self._lock = RLock()
+        self._there: set[str] = set()  # of FORMAT_2_TABLES
         self._connection = self._connect(write)
         _open_catalogs.add(self)
         try:
@@ -140,10 +156,9 @@ class Catalog:
             connection.execute("PRAGMA synchronous = OFF")  # the caller syncs the whole folder before it gets its name
             connection.execute("BEGIN")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            connection.execute("PRAGMA user_version = 1")
             for table, declarations in TABLES.items():
-                keys = [_KEYS[table]] if table in _KEYS else []
-                connection.execute(f"CREATE TABLE {table} ({', '.join([*declarations, 'check_value INTEGER', *keys])})")
+                connection.execute(f"CREATE TABLE {_declared(table, declarations)}")
             declarations = tuple(f"{name} INTEGER NOT NULL" for name in VERSION_COLUMNS)
             # clustered by key: a lookup is one descent, and a scan of a line reads in id order
             connection.execute(
@@ -179,8 +194,10 @@ class Catalog:
             return self._connection.execute(sql, parameters).fetchall()
 
     def select(self, table: str, condition: str = "", parameters: Sequence[Any] = ()) -> list[Row]:
-        """Rows of one of TABLES, columns as declared, each checked. Raises CatalogDamaged."""
+        """Rows of one of TABLES or FORMAT_2_TABLES, columns as declared, each checked. Raises CatalogDamaged."""
         names = column_names(table)
+        if not self.has(table):
+            return []
         found = self.rows(f"SELECT {', '.join(names)}, check_value FROM {table} {condition}", parameters)
         for *values, check in found:
             if check != check_of(values):
@@ -204,6 +221,21 @@ class Catalog:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def has(self, table: str) -> bool:
+        """Whether the engram has ``table``; those of format 1 are in all."""
+        if table in FORMAT_2_TABLES and table not in self._there:
+            if not self.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)):
+                return False
+            self._there.add(table)
+        return True
+
+    def make(self, table: str) -> None:
+        """In a transaction: one of FORMAT_2_TABLES, where it is not there yet; from then on the engram has format 2."""
+        with self._translated():
+            declared = _declared(table, FORMAT_2_TABLES[table])
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {declared}")
+            self._connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
     def put(self, table: str, values: Sequence[Any]) -> None:
         """Insert or replace one row of one of TABLES, with its check value."""
@@ -270,6 +302,11 @@ class Catalog:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _declared(table: str, declarations: Sequence[str]) -> str:
+    keys = [_KEYS[table]] if table in _KEYS else []
+    return f"{table} ({', '.join([*declarations, 'check_value INTEGER', *keys])})"
 
 
 _open_catalogs: weakref.WeakSet[Catalog] = weakref.WeakSet()

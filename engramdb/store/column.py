@@ -211,7 +211,7 @@ def _split(flat: Array) -> bytes:
 
 
 def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
-    if step == 1 and first + size < 1 << 63:
+    if step == 1 and 0 <= first < (1 << 63) - size:
         return np.arange(first, first + size, dtype=np.uint64).astype(dtype, copy=False)
     mask = (1 << 64) - 1
     values = np.arange(size, dtype=np.uint64)

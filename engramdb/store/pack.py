@@ -28,7 +28,7 @@ from engramdb.store.files import Files, disk_full
 
 MAGIC = b"ENGRAMRC"
 FORMAT_VERSION = 1
-LEAF, DELTA, STATE, LABELS, TOMBSTONE = 1, 2, 3, 4, 5
+LEAF, DELTA, STATE, LABELS, TOMBSTONE, TRACE, REVERSE, TOUCHED = 1, 2, 3, 4, 5, 6, 7, 8
 """Record kinds. DELTA: what changed since the leaf's version at commit ``base``. TOMBSTONE: the leaf is no more."""
 
 _FIXED = struct.Struct("<8sHBxIQ11QI")

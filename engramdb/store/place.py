@@ -9,6 +9,8 @@ from engramdb.store.directory import Directory
 from engramdb.store.history import Commit, History
 from engramdb.store.labels import LabelIndex
 from engramdb.store.pack import Packs
+from engramdb.store.reverse import ReverseIndex
+from engramdb.store.traces import TraceIndex
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Place:
     directory: Directory
     bundles: str
     labels: LabelIndex
+    traces: TraceIndex
+    reverse: ReverseIndex
 
     @classmethod
     def at(cls, catalog: Catalog, packs: Packs, line: int, commit: int) -> Place:
@@ -34,4 +38,6 @@ class Place:
             directory=Directory(catalog, chain),
             bundles=history.bundles(chain),
             labels=LabelIndex(catalog, packs, chain),
+            traces=TraceIndex(catalog, packs, chain),
+            reverse=ReverseIndex(catalog, packs, chain),
         )

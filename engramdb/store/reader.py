@@ -44,7 +44,7 @@ class LeafReader:
 
         ``query``: they are kept in ``queries``.
         """
-        records = self._cached(ref) if cached else None
+        records = self._cached(ref, query=query) if cached else None
         if records is None:
             try:
                 records = self.check(ref)
@@ -61,7 +61,7 @@ class LeafReader:
         A leaf that is not cached decoded is kept as it is stored. Raises LeafDamaged.
         """
         place = ref.pack, ref.offset
-        known = self.cache.get(place) or self.queries.get(place)
+        known = (self.cache.peek(place) if query else self.cache.get(place)) or self.queries.get(place)
         if known is None:
             with contextlib.suppress(BadRecord, CatalogDamaged):  # what is wrong, and what can be done, shows below
                 record, now = self.record(ref)
@@ -73,13 +73,13 @@ class LeafReader:
         found, there = find_in(known.ids, wanted)
         return known.take(found[there]) if there.any() else Records.empty()
 
-    def _cached(self, ref: LeafRef) -> Records | None:
-        """The leaf, where it is cached decoded."""
-        for cache in (self.cache, self.queries):
-            known = cache.get((ref.pack, ref.offset))
-            if isinstance(known, Records):
-                return known
-        return None
+    def _cached(self, ref: LeafRef, *, query: bool = False) -> Records | None:
+        """The leaf, where it is cached decoded; a query leaves the cache of the engine as it is."""
+        place = ref.pack, ref.offset
+        known = self.cache.peek(place) if query else self.cache.get(place)
+        if not isinstance(known, Records):
+            known = self.queries.get(place)
+        return known if isinstance(known, Records) else None
 
     def expect(self, run: Sequence[LeafRef]) -> None:
         """Let the system begin to read what :meth:`read_run` will be asked for soon."""
@@ -88,7 +88,7 @@ class LeafReader:
 
     def read_run(self, run: Sequence[LeafRef], *, cached: bool, query: bool = False) -> list[Records]:
         """As :meth:`read` of each; leaves that lie behind one another in a pack are read with one call."""
-        found = [self._cached(ref) if cached else None for ref in run]
+        found = [self._cached(ref, query=query) if cached else None for ref in run]
         missing = [ref for ref, records in zip(run, found, strict=True) if records is None]
         if len(missing) > 1:
             try:

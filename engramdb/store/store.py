@@ -28,24 +28,27 @@ from engramdb.store.background import Background, Stopped
 from engramdb.store.catalog import FILE_NAME, Catalog
 from engramdb.store.changes import apply, find_in, with_own
 from engramdb.store.column import load_codecs
-from engramdb.store.columns import optional_columns
+from engramdb.store.columns import ColumnReader
 from engramdb.store.compaction import DUE, Compacted, Progress
 from engramdb.store.creation import create_engram
 from engramdb.store.diff import NO_RULES, Changes, Rules, differences
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files, is_disk_full
-from engramdb.store.history import Branch, Commit, History, Snapshot
+from engramdb.store.history import Branch, Commit, History, Snapshot, check_name
 from engramdb.store.journal import Frame, JournalHead, JournalReader, journal_path
 from engramdb.store.labels import Batches
 from engramdb.store.leaf import LeafPolicy
 from engramdb.store.leftovers import remove_leftovers
 from engramdb.store.opening import head_of, pack_name, pinned, take_lock
+from engramdb.store.optional import optional_columns
 from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
 from engramdb.store.readahead import read_leaves
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate, validate
+from engramdb.store.reverse import Pairs, ReverseIndex
 from engramdb.store.state import read_state
+from engramdb.store.traces import TraceIndex
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
 from engramdb.store.versions import LeafRef
@@ -141,6 +144,8 @@ class Store:
             self._packs = Packs(files, path / "packs", functools.partial(pack_name, self._catalog))
             opened.callback(self._packs.close)
             self._leaves = LeafReader(self._catalog, self._packs, cache_bytes)
+            self.columns = ColumnReader(self._leaves)
+            """Single columns of leaves, read apart from ``cache_bytes``."""
             self.query_cache_bytes = cache_bytes // 4
             if mode == "r+":
                 remove_leftovers(files, path, self._catalog)
@@ -173,6 +178,15 @@ class Store:
         return self._place.commit
 
     @property
+    def stamp(self) -> tuple[int, int]:
+        """Line and last acknowledged frame of the state that the handle sees: equal only where that is the same."""
+        commit = self._place.commit
+        if self._writer is None:
+            return commit.line, commit.sequence
+        sequence = self._writer.journal_mark().sequence
+        return (commit.line if sequence == commit.sequence else self._place.line), sequence
+
+    @property
     def directory(self) -> Directory:
         """The leaves of the commit; for the writer, with those written since."""
         return self._place.directory
@@ -199,22 +213,40 @@ class Store:
         self._leaves.cache.budget_bytes = nbytes
         if nbytes == 0:  # memory is short: queries give theirs back too
             self._leaves.queries.clear()
+            self.columns.cache.clear()
 
     @property
     def query_cache_bytes(self) -> int:
-        """Bytes that decoded leaves may take that only queries asked for; may be set at any time."""
+        """Bytes that decoded leaves may take that only queries asked for, and as many again single columns of leaves.
+
+        May be set at any time.
+        """
         return self._leaves.queries.budget_bytes
 
     @query_cache_bytes.setter
     def query_cache_bytes(self, nbytes: int) -> None:
-        self._leaves.queries.budget_bytes = nbytes
+        self._leaves.queries.budget_bytes = self.columns.cache.budget_bytes = nbytes
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that decoded leaves take now, and changes that are being written in the background."""
+        """Bytes that decoded leaves take now, and changes that are being written in the background.
+
+        Without what queries keep: that is ``query_bytes``.
+        """
         behind = self._behind
         waiting = behind.result() if behind is not None and behind.done() else ()
-        return self._leaves.cache.nbytes + self._leaves.queries.nbytes + sum(changes.nbytes for changes in waiting)
+        return self._leaves.cache.nbytes + sum(changes.nbytes for changes in waiting)
+
+    @property
+    def query_bytes(self) -> int:
+        """Bytes that queries keep now."""
+        return self._leaves.queries.nbytes + self.columns.cache.nbytes
+
+    @property
+    def changing(self) -> Sequence[Records]:
+        """Changes that are being written in the background, on top of what the directory's leaves hold."""
+        behind = self._behind
+        return () if behind is None else behind.result()
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:
@@ -253,7 +285,7 @@ class Store:
         self._background.wait()
         if self._behind is not None:  # a full disk kept them from being committed
             for changes in self._behind.result():
-                writer.write(changes)
+                writer.write(changes, retargeted=True)
             self._behind = None
 
     def settle(self) -> None:
@@ -350,17 +382,19 @@ class Store:
         before._check_open()
         yield from differences(before.directory, self.directory, self._leaves, layer, rules)
 
-    def write(self, changes: Records) -> None:
+    def write(self, changes: Records, *, retargeted: bool = True) -> None:
         """Merge ``changes`` into their leaves: visible through this handle at once, durable with the next commit.
 
-        All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged, DiskFull.
+        ``retargeted``: whether a row may have a target that it did not have before, stored or generated; where not, the
+        reverse index need not know. All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged,
+        DiskFull.
         """
         with self._writing() as writer:
             validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if len(changes):
-                writer.write(self._with_own(changes))
+                writer.write(self.completed(changes), retargeted=retargeted)
 
-    def _with_own(self, changes: Records) -> Records:
+    def completed(self, changes: Records) -> Records:
         """``changes`` with all columns that their layer has, of parameters and of what its model keeps."""
         index = int(changes.ids[0]) >> 48
         columns = {
@@ -400,7 +434,7 @@ class Store:
 
             def work(stopped: Stopped) -> None:
                 try:
-                    found = [self._with_own(part) for part in changes() if len(part)]
+                    found = [self.completed(part) for part in changes() if len(part)]
                     for part in found:
                         validate(part, len(self.spec.all_projections), delays=self.spec.varying_delays)
                 except BaseException as error:
@@ -408,7 +442,7 @@ class Store:
                     raise
                 behind.set_result(found)
                 for part in found:
-                    writer.write(part)
+                    writer.write(part, retargeted=True)
                 writer.commit_state(int(tick), state(), document, message, mark)
                 self._behind = None
                 with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage
@@ -585,6 +619,49 @@ class Store:
         """The label of each neuron as text, None where it has none; any order."""
         self._check_open()
         return self._place.labels.of(ids)
+
+    # traces
+
+    def write_trace(self, name: str, ids: IdArray, tick: int, created: str) -> None:
+        """Give a set of neurons (uint64, strictly increasing) a name, or with none of them take it away.
+
+        Visible at once, durable with the next commit. Raises InvalidInput, DiskFull.
+        """
+        with self._writing() as writer:
+            writer.write_trace(check_name(name, "trace"), ids, tick, created)
+
+    @property
+    def traces(self) -> TraceIndex:
+        """The named traces."""
+        self._check_open()
+        return self._place.traces
+
+    # reverse index
+
+    @property
+    def reverse(self) -> ReverseIndex:
+        """Who projects to a neuron, of stored rows; false where there is no index."""
+        self._check_open()
+        return self._place.reverse
+
+    def touched(self) -> IdArray:
+        """Sources, sorted, whose rows have got targets that the reverse index does not know. Raises Damaged."""
+        self._check_open()
+        return self._writer.touched() if self._writer is not None else self._place.reverse.touched()
+
+    def write_reverse(self, pairs: Iterator[Pairs], memory_bytes: int, *, whole: bool = True) -> int:
+        """Index ``pairs`` (target, source), which come by source: of all stored rows, or only of the touched ones.
+
+        Visible at once, durable with the next commit, before which no row may change. Returns how many there are.
+        ``memory_bytes``: for sorting them. Raises LeafDamaged, DiskFull.
+        """
+        with self._writing() as writer:
+            return writer.write_reverse(pairs, memory_bytes, whole=whole)
+
+    def drop_reverse(self) -> None:
+        """Do without the reverse index from now on; durable with the next commit."""
+        with self._writing() as writer:
+            writer.drop_reverse()
 
     # closing
 

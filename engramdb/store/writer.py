@@ -13,9 +13,13 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Any, Literal
 
+import numpy as np
+
+from engramdb.address import IdArray
 from engramdb.errors import AlreadyExists, DiskFull, InvalidInput
 from engramdb.kernels import KERNEL_VERSION
 from engramdb.store import labels as label_runs
+from engramdb.store import reverse as reverse_index
 from engramdb.store.background import Stopped
 from engramdb.store.catalog import Catalog
 from engramdb.store.compaction import Compacted, Progress, bytes_of, compact, with_deltas
@@ -25,10 +29,12 @@ from engramdb.store.journal import JournalHead, JournalReader, JournalWriter, co
 from engramdb.store.leaf import LeafPolicy
 from engramdb.store.leafwriter import LeafWriter
 from engramdb.store.pack import Array, Packs, PackWriter
+from engramdb.store.pairsorter import PairSorter
 from engramdb.store.place import Place
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import Records
+from engramdb.store.records import STORED, Records
 from engramdb.store.state import encode_state
+from engramdb.store.traces import TraceIndex, TraceRef, encode_trace
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import Policy
 from engramdb.store.versions import LeafRef, row_of
@@ -73,6 +79,14 @@ class Writer:
         newest_label = self._catalog.select("labels", "ORDER BY run DESC LIMIT 1")
         self._next_run = 1 + (newest_label[0][0] if newest_label else 0)
         self._labels: list[label_runs.BlockRef] = []
+        self._next_reverse = 1
+        if self._catalog.has("reverse"):
+            (self._next_reverse,) = self._catalog.rows("SELECT coalesce(max(run), 0) + 1 FROM reverse")[0]
+        self._chain = self._history.chain(branch.line, branch.head)
+        self._traces: list[TraceRef] = []
+        self._reverse: list[reverse_index.BlockRef] = []
+        self._touched: list[IdArray] = []
+        self._stand_indices()
         self._reader.unnamed = self.place.directory.unnamed
         self._leaves = LeafWriter(
             self.place.directory, self._reader, self._policy, self._private_pack, branch.line,
@@ -80,6 +94,12 @@ class Writer:
             next_leaf=int(self._catalog.meta("next_leaf")),
             neurons=self.place.commit.neurons, synapses=self.place.commit.synapses,
         )  # fmt: skip
+
+    def _stand_indices(self) -> None:
+        """Let traces and the reverse index be seen with what no commit names yet."""
+        traces = TraceIndex(self._catalog, self._packs, self._chain, self._traces)
+        reverse = reverse_index.ReverseIndex(self._catalog, self._packs, self._chain, self._reverse)
+        self.place = dataclasses.replace(self.place, traces=traces, reverse=reverse)
 
     # journal
 
@@ -116,9 +136,13 @@ class Writer:
 
     # leaves
 
-    def write(self, changes: Records) -> None:
+    def write(self, changes: Records, *, retargeted: bool) -> None:
         """Merge into leaves; all of it or, when an exception leaves, nothing."""
         self._leaves.write(changes)
+        if retargeted and self.place.reverse:
+            stored = changes.ids[changes.row_kind == STORED]
+            if stored.size:
+                self._touched.append(stored.copy())
 
     def _private_pack(self) -> tuple[int, PackWriter]:
         if self._packs.private is None:
@@ -160,6 +184,69 @@ class Writer:
         self._labels += written
         self._next_run += 1
 
+    # traces
+
+    def write_trace(self, name: str, ids: IdArray, tick: int, created: str) -> None:
+        """Give a set of neurons a name, or with no ids take it away."""
+        line, commit = self.branch.line, self._leaves.number
+        ref = TraceRef(line, commit, name, tick, created, 0)
+        if ids.size:
+            number, pack = self._private_pack()
+            data, crc = encode_trace(ids, line=line, commit=commit)
+            place = number, pack.append(data), len(data), crc
+            ref = TraceRef(line, commit, name, tick, created, ids.size, *place)
+        self._traces.append(ref)
+
+    # reverse index
+
+    def touched(self) -> IdArray:
+        """Sources whose rows have got targets that no run of the reverse index has, sorted."""
+        return np.unique(np.concatenate([self.place.reverse.touched(), *self._touched]))
+
+    def write_reverse(self, pairs: Iterator[reverse_index.Pairs], memory_bytes: int, *, whole: bool) -> int:
+        """One run of ``pairs``, which come by source: of everything, or of what is touched. Returns how many there are.
+
+        All of it or, when an exception leaves, nothing. The next commit names it.
+        """
+        newest = self.place.reverse.newest
+        pack_number, pack = self._private_pack()
+        end = pack.end
+        try:
+            with PairSorter(self._files, self._path / "packs", memory_bytes) as sorter:
+                for target, source in pairs:
+                    sorter.add(target, source)
+                written = reverse_index.write_run(
+                    pack, sorter.batches(), pack_number=pack_number, run=self._next_reverse,
+                    line=self.branch.line, commit=self._leaves.number, since=0 if whole else newest,
+                )  # fmt: skip
+        except BaseException:
+            pack.rewind(end)
+            raise
+        self._put_reverse(written)
+        self._touched.clear()
+        return sum(ref.entries for ref in written)
+
+    def drop_reverse(self) -> None:
+        """End the reverse index, with the next commit."""
+        ended = reverse_index.dropped(run=self._next_reverse, line=self.branch.line, commit=self._leaves.number)
+        self._put_reverse([ended])
+        self._touched.clear()
+
+    def _put_reverse(self, refs: list[reverse_index.BlockRef]) -> None:
+        self._reverse += refs
+        self._next_reverse += 1
+        self._stand_indices()
+
+    def _listed_touched(self) -> list[reverse_index.BlockRef]:
+        """Append the list of what is touched since the last commit."""
+        if not self._touched:
+            return []
+        pack_number, pack = self._private_pack()
+        return reverse_index.write_touched(
+            pack, np.unique(np.concatenate(self._touched)), pack_number=pack_number, run=self._next_reverse,
+            line=self.branch.line, commit=self._leaves.number,
+        )  # fmt: skip
+
     # commits
 
     def commit_state(
@@ -181,6 +268,7 @@ class Writer:
         branch = Branch(self.branch.name, line, number)
         versions = self.place.directory.to_name()
         try:
+            reverse = self._reverse + self._listed_touched()
             if self._packs.private:
                 with no_way_back():
                     self._packs.private[1].finish()
@@ -195,7 +283,7 @@ class Writer:
                     later = copied(self._journal.frames_after(upto.end))
                 journal = self._fresh_journal(branch, commit, later, self._journal.sequence)
                 with self._dropped(journal), self._catalog.transaction():
-                    self._name(commit, place, branch, bundles, versions)
+                    self._name(commit, place, branch, bundles, versions, reverse)
                 with no_way_back():
                     self._after_commit(commit, branch, bundles)
                     self._switch_journal(journal)
@@ -211,7 +299,9 @@ class Writer:
             return
         number, pack = self._packs.private
         here = [ref for ref in self.place.directory.to_name() if ref.pack == number]
-        used = sum(ref.length for ref in here) + sum(block.length for block in self._labels)
+        lengths = [[block.length for block in self._labels], [trace.length or 0 for trace in self._traces],
+                   [block.length or 0 for block in self._reverse]]  # fmt: skip
+        used = sum(ref.length for ref in here) + sum(map(sum, lengths))
         if pack.end <= 2 * used + _SPILL_SLACK:
             return
         fresh_number, fresh = self._new_pack()
@@ -225,19 +315,37 @@ class Writer:
             labels = [
                 block._replace(pack=fresh_number, offset=moved(block.offset, block.length)) for block in self._labels
             ]
+            traces = [
+                trace if trace.offset is None or trace.length is None
+                else trace._replace(pack=fresh_number, offset=moved(trace.offset, trace.length))
+                for trace in self._traces
+            ]  # fmt: skip
+            reverse = [
+                block if block.offset is None or block.length is None
+                else block._replace(pack=fresh_number, offset=moved(block.offset, block.length))
+                for block in self._reverse
+            ]  # fmt: skip
         except BaseException:
             fresh.close()
             fresh.unlink()
             raise
         self._labels = labels
         self._packs.begin(fresh_number, fresh)  # before anyone is sent there
+        self._traces, self._reverse = traces, reverse
+        self._stand_indices()
         self.place.directory.moved(refs)
         self._packs.discard(number, pack)
 
     def _name(
-        self, commit: Commit, state: StateRef | None, branch: Branch, bundles: str, versions: Sequence[LeafRef]
-    ) -> None:
+        self, commit: Commit, state: StateRef | None, branch: Branch, bundles: str, versions: Sequence[LeafRef],
+        reverse: Sequence[reverse_index.BlockRef],
+    ) -> None:  # fmt: skip
         catalog = self._catalog
+        for table, rows in (("traces", self._traces), ("reverse", [ref.row() for ref in reverse])):
+            if rows:
+                catalog.make(table)
+            for row in rows:
+                catalog.put(table, row)
         if self._packs.private:
             number, pack = self._packs.private
             catalog.put("packs", (number, pack.name, pack.end))
@@ -259,6 +367,11 @@ class Writer:
             self.place = dataclasses.replace(self.place, labels=labels)
             self._labels.clear()
         self.branch = branch
+        if self._traces or self._reverse or self._touched:
+            self._traces, self._reverse, self._touched = [], [], []
+            self._next_reverse += 1  # there may have been a list
+            self._chain = self._history.chain(branch.line, branch.head)
+            self._stand_indices()
         self._leaves.number += 1
 
     # lines and branches

@@ -3,7 +3,8 @@
 The first engram has everything a store can have: layers of all three weight types, virtual, generated and stored rows,
 deltas of every depth, a split leaf, a tombstone, labels, snapshots, two branches, a line that was left, and a journal
 with frames. The second has everything a network can have besides: delays of each synapse, models with one and with two
-fields more, parameters of each neuron, and input of every kind under way, in commits and in the journal.
+fields more, parameters of each neuron, and input of every kind under way, in commits and in the journal. The third has
+what came with format 2: named traces and a reverse index.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import numpy as np
 import engramdb
 from engramdb import Layer, Projection, SmallWorld, Spec
 from engramdb.store import FORGOTTEN, Records, Store
-from engramdb.store.catalog import FORMAT_VERSION
 
 FOLDER = Path(__file__).parent
 NAME = "archive.engram"
@@ -116,6 +116,37 @@ def make_rich(path: Path) -> None:
     e._shut()
 
 
+def make_remembering(path: Path) -> None:
+    """The engram at ``path``, with named traces and a reverse index, in commits, on two branches and in the journal."""
+    near = SmallWorld(k=4, long_fraction=0.2, span=20, weight=(1.0, 6.0))
+    layers = [Layer("cortex", segments=[600], wiring=near), Layer("other", index=9, segments=[300])]
+    joins = [Projection("cortex", "other", engramdb.Explicit()), Projection("other", "cortex", engramdb.Explicit())]
+    other = 9 << 48
+    with engramdb.create(path, Spec(seed=13, layers=layers, projections=joins)) as e:
+        e.connect(np.arange(0, 600, 2), np.arange(300) + other, np.linspace(1.0, 5.0, 300))
+        e.imprint("odor", range(40))
+        e.imprint("light", np.arange(10, 60) + other)
+        e.index()
+        e.snapshot("indexed")
+        e.connect(np.arange(80) + other, np.arange(80) % 7, 2.0)
+        e.imprint("odor", range(5, 45), replace=True)
+        e.checkpoint("touched")
+        e.branch("what-if")
+        e.restore("indexed")
+        e.connect(range(50), other + 3, 1.5)
+        e.forget_trace("light")
+        e.snapshot("again")
+        e.index()
+        e.imprint("burst", [1, other + 1])
+        e.stimulate(range(40), 25.0)
+        e.run(5)
+    e = engramdb.open(path, "r+")
+    e.imprint("late", range(100, 120))
+    e.connect(7, other + 9, 3.0)
+    e.run(2)
+    e._shut()
+
+
 def contents(path: Path) -> dict[str, Any]:
     """All that is in the engram, as digests, by branch and snapshot."""
     with Store.open(path) as store:
@@ -150,6 +181,10 @@ def _digests(path: Path, **where: Any) -> dict[str, Any]:
                 columns["delays"] = np.concatenate([row.delays for row in rows]).tobytes()
             for name in layer.columns:
                 columns[f"own {name}"] = e.parameters(ids)[name].tobytes()
+            if e.traces():
+                incoming = [e.synapses(int(neuron), "in").sources for neuron in ids[:: max(1, ids.size // 40)]]
+                columns["sources"] = np.concatenate(incoming).tobytes()
+                columns["traces"] = repr([(t.name, t.tick, t.ids.tolist()) for t in e.traces()]).encode()
             found[layer.name] = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in columns.items()}
     return found
 
@@ -162,7 +197,7 @@ def future(path: Path) -> list[list[int]]:
     return [run.counts.tolist(), [int(hashlib.sha256(run.spikes[1].tobytes()).hexdigest()[:12], 16)]]
 
 
-MAKERS = {f"format-{FORMAT_VERSION}": make, f"format-{FORMAT_VERSION}-rich": make_rich}
+MAKERS = {"format-1": make, "format-1-rich": make_rich, "format-2": make_remembering}
 
 
 def main() -> int:

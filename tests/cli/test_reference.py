@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -39,5 +40,5 @@ def test_every_example_in_the_help_is_a_command_that_parses(cli: Cli) -> None:
     for words in reference.commands():
         for line in reference.help_text(words).splitlines():
             if line.startswith("    engramdb ") and not {"demo", "bench"} & set(line.split()):
-                said = cli(*line.split()[1:])
+                said = cli(*shlex.split(line)[1:])
                 assert said.code == 1, line

@@ -21,17 +21,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engramdb.errors import DiskFull, EngramError
-from engramdb.store.catalog import Catalog
+from engramdb.store import reverse
+from engramdb.store.catalog import FORMAT_2_TABLES, Catalog
 from engramdb.store.files import Files
 from engramdb.store.history import Commit, History, StateRef, commit_row
 from engramdb.store.labels import BlockRef
 from engramdb.store.leftovers import leftovers
 from engramdb.store.lock import living_pins
 from engramdb.store.pack import BadRecord, Packs, PackWriter
+from engramdb.store.traces import TraceRef
 from engramdb.store.upkeep.retention import THINNING, Lines, Plan, Policy, plan
 from engramdb.store.upkeep.visibility import Numbers, Versions, versions
 
@@ -168,16 +171,47 @@ class Collector:
                 self._done.versions_dropped += part.kept.size - kept
                 self._count(part.pack[part.kept], part.length[part.kept])
             self._delete([part for part in parts if not part.kept.all()])
-        self._drop_rows("bundles", ("line", "number"), _unseen_bundles(self._rows("bundles"), bounds))
+        self._drop_rows("bundles", ("line", "number"), _unseen(self._rows("bundles"), bounds))
         labels = [BlockRef.of_row(row) for row in self._catalog.select("labels")]
         unseen = [ref for ref in labels if not _any_from(bounds, ref.line, ref.commit)]
         self._drop_rows("labels", ("run", "block"), [(ref.run, ref.block) for ref in unseen])
         for ref in set(labels) - set(unseen):
             self._count(np.array([ref.pack]), np.array([ref.length]))
+        self._collect_traces(bounds)
+        self._collect_reverse(bounds)
         for number in chosen.kept:
             state = commits[number][1]
             if state is not None:
                 self._count(np.array([state.pack]), np.array([state.length]))
+
+    def _collect_traces(self, bounds: dict[int, Numbers]) -> None:
+        refs = [TraceRef(*row) for row in self._catalog.select("traces")]
+        by_name: dict[str, list[TraceRef]] = {}
+        for ref in refs:
+            by_name.setdefault(ref.name, []).append(ref)
+        gone = []
+        for name, own in by_name.items():
+            unseen = set(_unseen([(ref.line, ref.commit) for ref in own], bounds))
+            gone += [(line, number, name) for line, number in unseen]
+            self._count_placed(ref for ref in own if (ref.line, ref.commit) not in unseen)
+        self._drop_rows("traces", ("line", "number", "name"), gone)
+
+    def _collect_reverse(self, bounds: dict[int, Numbers]) -> None:
+        if not self._catalog.has("reverse"):
+            return
+        rows = self._catalog.rows("SELECT DISTINCT run, line, number, kind, since FROM reverse")
+        gone = reverse.unseen({run: (line, number, kind, since) for run, line, number, kind, since in rows}, bounds)
+        self._count_placed(
+            ref for ref in map(reverse.BlockRef.of_row, self._catalog.select("reverse")) if ref.run not in gone
+        )
+        self._drop_rows("reverse", ("run",), [(run,) for run in gone])
+
+    def _count_placed(self, refs: Iterable[TraceRef | reverse.BlockRef]) -> None:
+        """Count records that lie somewhere, which not all do."""
+        places = [(ref.pack, ref.length) for ref in refs if ref.pack is not None]
+        if places:
+            packs, lengths = np.array(places, np.int64).T
+            self._count(packs, lengths)
 
     def _count(self, pack: Numbers, length: Numbers) -> None:
         numbers, place = np.unique(pack, return_inverse=True)
@@ -204,11 +238,11 @@ class Collector:
     def _rows(self, table: str) -> list[tuple[int, int]]:
         return [(line, number) for line, number in self._catalog.rows(f"SELECT line, number FROM {table}")]
 
-    def _drop_rows(self, table: str, key: tuple[str, str], gone: Iterable[tuple[int, int]]) -> None:
+    def _drop_rows(self, table: str, key: Sequence[str], gone: Iterable[tuple[Any, ...]]) -> None:
         rows = list(gone)
         if rows and not self._done.dry_run:
             with self._catalog.transaction():
-                self._catalog.change(f"DELETE FROM {table} WHERE {key[0]} = ? AND {key[1]} = ?", rows)
+                self._catalog.change(f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}", rows)
             self._between_steps()
 
     # packs
@@ -240,12 +274,17 @@ class Collector:
         self._freed(sum(pack.nbytes for pack in dead))
         self._between_steps()
 
+    @property
+    def _later_tables(self) -> list[str]:
+        return [table for table in FORMAT_2_TABLES if self._catalog.has(table)]
+
     def _forget(self, packs: Sequence[_Pack]) -> None:
         """Stop naming packs, in a transaction; that any row still does is looked for once more."""
         gone = {pack.number for pack in packs}
         named = {number for (number,) in self._catalog.rows(
             "SELECT DISTINCT pack FROM versions UNION SELECT pack FROM labels "
             "UNION SELECT state_pack FROM commits WHERE state_pack IS NOT NULL"
+            + "".join(f" UNION SELECT pack FROM {table} WHERE pack IS NOT NULL" for table in self._later_tables)
         )}  # fmt: skip
         if gone & named:
             raise EngramError(f"packs {sorted(gone & named)} are still needed, and gc would delete them: report this")
@@ -316,7 +355,8 @@ class Collector:
         marks = ", ".join("?" * len(packs))
         places = "SELECT pack, offset, length, header_crc FROM {} WHERE pack IN ({})"
         states = "SELECT state_pack, state_offset, state_length, state_crc FROM commits WHERE state_pack IN ({})"
-        for sql in (places.format("versions", marks), places.format("labels", marks), states.format(marks)):
+        tables = ("versions", "labels", *self._later_tables)
+        for sql in (*(places.format(table, marks) for table in tables), states.format(marks)):
             for pack, offset, length, crc in self._catalog.rows(sql, packs):
                 found.setdefault(pack, set()).add((offset, length, crc))
         return found
@@ -340,6 +380,16 @@ class Collector:
                 block = BlockRef.of_row(row)
                 at = moved[block.pack, block.offset]
                 catalog.put("labels", block._replace(pack=number, offset=at).row())
+            for row in catalog.select("traces", f"WHERE pack IN ({marks})", packs):
+                trace = TraceRef(*row)
+                assert trace.pack is not None
+                assert trace.offset is not None
+                catalog.put("traces", trace._replace(pack=number, offset=moved[trace.pack, trace.offset]))
+            for row in catalog.select("reverse", f"WHERE pack IN ({marks})", packs):
+                part = reverse.BlockRef.of_row(row)
+                assert part.pack is not None
+                assert part.offset is not None
+                catalog.put("reverse", part._replace(pack=number, offset=moved[part.pack, part.offset]).row())
             for commit, state in self._history.commits(f"WHERE state_pack IN ({marks})", packs):
                 assert state is not None
                 at = moved[state.pack, state.offset]
@@ -373,8 +423,8 @@ def _any_from(bounds: dict[int, Numbers], line: int, number: int) -> bool:
     return line in bounds and int(bounds[line][-1]) >= number
 
 
-def _unseen_bundles(rows: Sequence[tuple[int, int]], bounds: dict[int, Numbers]) -> list[tuple[int, int]]:
-    """Documents that no kept commit sees: each is seen until the next one of its line."""
+def _unseen(rows: Sequence[tuple[int, int]], bounds: dict[int, Numbers]) -> list[tuple[int, int]]:
+    """Of (line, number), those that no kept commit sees: each is seen until the next one of its line."""
     unseen = []
     for line in {line for line, _ in rows}:
         numbers = sorted(number for own, number in rows if own == line)

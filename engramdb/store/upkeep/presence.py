@@ -13,6 +13,7 @@ from engramdb.store.history import Branch, Chain, History
 from engramdb.store.labels import BlockRef
 from engramdb.store.pack import DELTA
 from engramdb.store.reader import LeafReader
+from engramdb.store.traces import TraceRef, visible
 from engramdb.store.versions import SELECTED, LeafRef, ref_of, table_of
 
 
@@ -65,6 +66,10 @@ class Presence:
             if any(line == block.line and block.commit <= upto for line, upto in chain)
         ]
 
+    def of_trace(self, ref: TraceRef) -> list[str]:
+        """Branches whose head has the trace."""
+        return [branch.name for branch, chain, _ in self.heads if visible(self._catalog, chain).get(ref.name) == ref]
+
     def of_pack(self, pack: int) -> list[str]:
         """Branches whose head needs a record in a pack."""
         names: set[str] = set()
@@ -74,6 +79,8 @@ class Presence:
             names.update(self.of_version(ref_of(table_of([row])[0])))
         for row in self._catalog.select("labels", "WHERE pack = ?", (pack,)):
             names.update(self.of_labels(BlockRef.of_row(row)))
+        for row in self._catalog.select("traces", "WHERE pack = ?", (pack,)):
+            names.update(self.of_trace(TraceRef(*row)))
         for commit, _ in self._history.commits("WHERE state_pack = ?", (pack,)):
             names.update(self.of_commit(commit.number))
         return sorted(names)

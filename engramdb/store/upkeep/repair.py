@@ -21,7 +21,8 @@ from engramdb.growth.bundle import Bundles
 from engramdb.kernels import KERNEL_VERSION
 from engramdb.spec import Spec
 from engramdb.store import labels as label_runs
-from engramdb.store.catalog import TABLES, Catalog
+from engramdb.store import reverse
+from engramdb.store.catalog import FORMAT_2_TABLES, TABLES, Catalog
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files
 from engramdb.store.history import Branch, Commit, History, StateRef, commit_row, now
@@ -32,6 +33,7 @@ from engramdb.store.opening import pack_name, take_lock
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, Array, BadRecord, Packs, PackWriter
 from engramdb.store.reader import LeafReader, describe
 from engramdb.store.state import encode_state, read_state
+from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.salvage import Salvage, Salvaged, Source
 from engramdb.store.upkeep.versioncheck import check_records
@@ -103,7 +105,7 @@ def repair(path: str | Path, *, drop_lost: bool = False, files: Files = OS_FILES
         try:
             for text in catalog.integrity_problems():
                 raise CatalogDamaged(f"{catalog.path} is damaged: {text}")
-            for table in TABLES:
+            for table in (*TABLES, *FORMAT_2_TABLES):
                 catalog.select(table)
             remove_leftovers(files, path, catalog)
             return _Repair(path, catalog, files, drop_lost=drop_lost).run()
@@ -131,6 +133,8 @@ class _Repair:
             for branch in self._history.branches():
                 self._branch(branch)
             self._labels()
+            self._traces()
+            self._reverse()
         return self._done
 
     # a branch
@@ -227,7 +231,11 @@ class _Repair:
                 self._files, path, JournalHead(old.kernel, branch.line, number, head.sequence, self._engram),
                 copied(frames),
             )  # fmt: skip
+            # rows of another time may have targets that it does not know
+            end = reverse.dropped(run=self._unused_run, line=branch.line, commit=number)
             with self._catalog.transaction():
+                if self._catalog.has("reverse"):
+                    self._catalog.put("reverse", end.row())
                 if pack.end:
                     self._catalog.put("packs", (pack_number, pack.name, pack.end))
                 self._catalog.put("commits", commit_row(made, place))
@@ -240,6 +248,13 @@ class _Repair:
         self._done.commits[branch.name] = number
         with contextlib.suppress(OSError):  # the next writer removes it
             self._files.unlink(journal_path(self._path, branch.line, branch.head))
+
+    @property
+    def _unused_run(self) -> int:
+        if not self._catalog.has("reverse"):
+            return 1
+        (run,) = self._catalog.rows("SELECT coalesce(max(run), 0) + 1 FROM reverse")[0]
+        return int(run)
 
     def _told(self, branch: Branch, ref: LeafRef, problem: str, salvaged: Salvaged) -> RepairedLeaf:
         lost = salvaged.lost
@@ -349,6 +364,38 @@ class _Repair:
                 self._done.dropped.append(
                     f"{block.labels - 1} labels of {format_id(block.first)}-{format_id(block.last)}: {error}"
                 )
+
+    # traces and the reverse index
+
+    def _traces(self) -> None:
+        """A trace has one version; of a damaged one only the name is left."""
+        presence = Presence(self._catalog, self._reader)
+        for row in self._catalog.select("traces"):
+            ref = TraceRef(*row)
+            if not ref.neurons:
+                continue
+            try:
+                read_trace(self._packs, ref)
+            except Damaged as error:
+                if not presence.of_trace(ref):
+                    continue
+                if not self._drop_lost:
+                    self._done.refused.append(f"{error}; {_FLAG}, all {ref.neurons} neurons of it")
+                    continue
+                with self._catalog.transaction():
+                    self._catalog.put("traces", TraceRef(ref.line, ref.commit, ref.name, ref.tick, ref.created, 0))
+                self._done.dropped.append(f'trace "{ref.name}" of {ref.neurons} neurons: {error}')
+
+    def _reverse(self) -> None:
+        """Damaged, it is given up: it only says again what the rows say."""
+        for row in self._catalog.select("reverse", "WHERE pack IS NOT NULL"):
+            try:
+                reverse.read_block(self._packs, reverse.BlockRef.of_row(row))
+            except Damaged:
+                with self._catalog.transaction():
+                    self._catalog.delete("reverse", "", ())
+                self._done.mended.append("the reverse index is dropped; engramdb index builds it anew")
+                return
 
     def _first_label(self, block: label_runs.BlockRef) -> None:
         number = self._catalog.unused("packs")

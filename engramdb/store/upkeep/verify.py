@@ -15,6 +15,7 @@ from engramdb.errors import Damaged, EngramError, FormatTooNew, JournalDamaged, 
 from engramdb.growth.bundle import Bundles
 from engramdb.spec import Spec
 from engramdb.store import labels as label_runs
+from engramdb.store import reverse
 from engramdb.store.catalog import Catalog
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files
@@ -24,6 +25,7 @@ from engramdb.store.leftovers import leftovers
 from engramdb.store.pack import Packs
 from engramdb.store.reader import LeafReader
 from engramdb.store.state import read_state
+from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.problem import Problem, Report
 from engramdb.store.upkeep.versioncheck import Sizes, VersionCheck, stored
@@ -32,6 +34,7 @@ from engramdb.url import as_url, options_of
 _CACHE_BYTES = 16 << 20  # for what deltas lie on
 _TRIES = 3
 _PAST = "no branch needs it now, and gc frees it when no snapshot does"
+_INDEX_ANEW = "it only says again what the rows say: build it anew with engramdb index"
 _GIVE_UP = "restore the engram from a copy, or give up what is lost with verify --repair --drop-lost"
 
 
@@ -83,7 +86,7 @@ class _Verifier:
         with contextlib.closing(self._packs):
             for check in (
                 self._integrity, self._spec, self._pack_files, self._tree, self._versions,
-                self._heads, self._states, self._labels, self._journals, self._left_over,
+                self._heads, self._states, self._labels, self._traces, self._reverse, self._journals, self._left_over,
             ):  # fmt: skip
                 with self._reported("catalog.sqlite"):
                     check()
@@ -225,6 +228,39 @@ class _Verifier:
                     f"block {ref.block} of label run {ref.run} does not follow the one before it", "catalog.sqlite"
                 )
             before = ref
+
+    def _traces(self) -> None:
+        for row in self._catalog.select("traces"):
+            ref = TraceRef(*row)
+            if ref.neurons:
+                self._report.count(traces=1)
+                try:
+                    read_trace(self._packs, ref)
+                except Damaged as error:
+                    self._add(str(error), f"packs/{self._names.get(ref.pack or 0)}.pack", self._presence.of_trace(ref))
+
+    def _reverse(self) -> None:
+        """Every block can be read, and those of a run follow one another."""
+        before: reverse.BlockRef | None = None
+        for row in self._catalog.select("reverse", "ORDER BY run, block"):
+            ref = reverse.BlockRef.of_row(row)
+            self._report.count(reverse_entries=ref.entries)
+            same_run = before is not None and before.run == ref.run
+            if ref.block != (before.block + 1 if same_run and before is not None else 0) or (
+                same_run and before is not None and before.last > ref.first
+            ):
+                self._damaged_reverse(f"block {ref.block} of run {ref.run} of the reverse index is out of place",
+                                      "catalog.sqlite")  # fmt: skip
+            before = ref
+            if ref.entries:
+                try:
+                    reverse.read_block(self._packs, ref)
+                except Damaged as error:
+                    self._damaged_reverse(str(error), f"packs/{self._names.get(ref.pack or 0)}.pack")
+
+    def _damaged_reverse(self, what: str, where: str) -> None:
+        """Nothing is lost by it, whoever sees it."""
+        self._report.problems.append(Problem(what, where, heads=[], past=False, remedy=_INDEX_ANEW))
 
     def _journals(self) -> None:
         for branch in self._history.branches():
