@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from engramdb.distribution import Distribution
 from engramdb.errors import JournalDamaged, KernelMismatch
-from engramdb.growth.bundle import Bundle, Bundles
+from engramdb.growth.bundle import Bundles
+from engramdb.degrees import degrees, generated_synapses
 from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
 from engramdb.inspect.storage import Storage, measure
-from engramdb.rules import FixedOutdegree, Rule, SmallWorld, neurons_of
+from engramdb.rules import Rule
 from engramdb.spec import Layer, Projection, Spec
 from engramdb.store import STORED, Commit, Records, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
@@ -272,7 +273,7 @@ def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDAr
     for part in store.scan(layer.index):
         records += len(part)
         stored += int(np.count_nonzero(part.row_kind == STORED))
-        degree.add(_degrees(part, own, bundles))
+        degree.add(degrees(part, own, bundles))
         weight.add(part.weight)
         if part.delay is not None:
             delay.add(part.delay.astype(np.float32))
@@ -293,7 +294,7 @@ def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDAr
         records=records,
         stored_rows=stored,
         generated_rows=records - stored,
-        generated_degree=sum(_generated(bundle, bundles) for bundle in own) / declared if declared else 0.0,
+        generated_degree=sum(generated_synapses(bundle, bundles) for bundle in own) / declared if declared else 0.0,
         stored_synapses=weights.count,
         out_degree=degree.result(),
         weights=weights,
@@ -308,36 +309,3 @@ def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDAr
 def _plain(value: Any) -> Any:
     """A parameter: a number, or a distribution as text."""
     return _weight(value) if is_dataclass(value) else value
-
-
-def _generated(bundle: Bundle, bundles: Bundles) -> int:
-    """Synapses that the rules give to all neurons of ``bundle`` together."""
-    fixed, limits = _wires(bundle, bundles)
-    return fixed * bundle.neurons + sum(max(0, min(bundle.hi, limit) - bundle.lo) for limit in limits)
-
-
-def _wires(bundle: Bundle, bundles: Bundles) -> tuple[int, list[int]]:
-    """Generated out-degree of every neuron; local ids below which a neuron has one synapse more, each."""
-    fixed, limits = 0, []
-    for wire in bundle.wires:
-        if isinstance(wire.rule, SmallWorld | FixedOutdegree):
-            fixed += wire.rule.k
-        else:  # one to one: a partner at the same position of the other layer, if that was so large
-            limits.append(neurons_of(bundles.domains[wire.domain]) - bundle.origin + bundle.lo)
-    return fixed, limits
-
-
-def _degrees(part: Records, own: list[Bundle], bundles: Bundles) -> npt.NDArray[np.int64]:
-    """Out-degree of each record: of its stored row, or of the row that the rules of its bundle give."""
-    degrees = np.diff(part.indptr)
-    if np.all(part.row_kind == STORED):
-        return degrees
-    place = part.ids & np.uint64(2**48 - 1)
-    starts = np.array([bundle.segment << 32 | bundle.lo for bundle in own], dtype=np.uint64)
-    bundle_of = np.searchsorted(starts, place, side="right") - 1
-    for number in np.unique(bundle_of):
-        fixed, limits = _wires(own[number], bundles)
-        here = (bundle_of == number) & (part.row_kind != STORED)
-        local = (place[here] & np.uint64(2**32 - 1)).astype(np.int64)
-        degrees[here] = fixed + sum((local < limit).astype(np.int64) for limit in limits)
-    return degrees
