@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.degrees import degrees, generated_synapses
 from engramdb.distribution import Distribution
 from engramdb.errors import JournalDamaged, KernelMismatch
 from engramdb.growth.bundle import Bundles
-from engramdb.degrees import degrees, generated_synapses
 from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
 from engramdb.inspect.storage import Storage, measure
 from engramdb.rules import Rule
 from engramdb.spec import Layer, Projection, Spec
-from engramdb.store import STORED, Commit, Records, Snapshot, Store
+from engramdb.store import STORED, Commit, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
 from engramdb.url import located
 

@@ -13,7 +13,7 @@ import numpy as np
 from engramdb.address import IdArray
 from engramdb.errors import InvalidInput
 from engramdb.interchange.everyrow import check_room, every_row
-from engramdb.interchange.hdf5 import Exported
+from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_file
 from engramdb.store import Records, Store
 from engramdb.url import located
@@ -38,12 +38,12 @@ def export_edges(
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the synapses of the engram at ``path`` as a table to the new file ``out``, whole and durable, or not at all.
+    """Write the synapses of the engram at ``path`` as a table to the new file ``out``, whole and durable or not at all.
 
     ``out``: .csv, .tsv, .txt, each also with .gz, or .parquet. Columns: ``pre``, ``post``, ``weight`` (mV), ``delay``
-    (ms), ``projection`` (name). ``ids``: "label" names neurons by their labels where they have one, "id" always by their
-    ids as numbers, which ``import_edges(ids="keep")`` takes. Rows that wiring rules give are written out too, so that it
-    is the whole network; ``layer``: rows of one only. ``progress("synapses", done, None)``.
+    (ms), ``projection`` (name). ``ids``: "label" names neurons by their labels where they have one, "id" always by
+    their ids as numbers, which ``import_edges(ids="keep")`` takes. Rows that wiring rules give are written out too, so
+    that it is the whole network; ``layer``: rows of one only. ``progress("synapses", done, None)``.
 
     Raises as :func:`engramdb.export_hdf5`, and DiskFull before it begins where rows by rule would never fit.
     """
@@ -53,7 +53,9 @@ def export_edges(
         raise InvalidInput(f'ids="{ids}": expected "label" or "id"')
     neurons = synapses = 0
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(located(path, storage_options), at=at, branch=branch, cache_bytes=1 << 24))
+        store = stack.enter_context(
+            Store.open(located(path, storage_options), at=at, branch=branch, cache_bytes=1 << 24)
+        )
         layers = list(store.spec.layers) if layer is None else [store.spec.layer(layer)]
         check_room(store, layers, out, _PARQUET_BYTES if kind in _PARQUET else _CSV_BYTES)
         made = stack.enter_context(new_file(out))
@@ -147,7 +149,8 @@ def _writer(path: Path, kind: str, schema: Any) -> Iterator[Callable[[Any], None
 
     options = csv.WriteOptions(delimiter="," if kind == ".csv" else "\t", quoting_style="needed")
     compression = "gzip" if path.suffix == ".gz" else None
-    with pa.output_stream(str(path), compression=compression) as stream, csv.CSVWriter(
-        stream, schema, write_options=options
-    ) as file:
+    with (
+        pa.output_stream(str(path), compression=compression) as stream,
+        csv.CSVWriter(stream, schema, write_options=options) as file,
+    ):
         yield file.write_batch

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.degrees import generated_synapses
 from engramdb.errors import DiskFull
 from engramdb.growth.bundle import Bundle, Bundles
-from engramdb.degrees import generated_synapses
 from engramdb.layer import Layer
 from engramdb.query.synapses import whole_rows
 from engramdb.store import Records, Store
@@ -29,7 +29,9 @@ class Positions:
     """
 
     def __init__(self, bundles: Bundles, layers: list[Layer]) -> None:
-        named = [(layer.index << 16 | segment, size) for layer in layers for segment, size in bundles.domain_of(layer.index)]
+        named = [
+            (layer.index << 16 | segment, size) for layer in layers for segment, size in bundles.domain_of(layer.index)
+        ]
         self._places = np.array([place for place, _ in named], dtype=np.uint64)
         self._starts = np.cumsum([0, *(size for _, size in named)], dtype=np.int64)
         self._order = np.argsort(self._places)
@@ -90,7 +92,9 @@ def most_synapses(store: Store, layers: list[Layer]) -> int:
 
 def check_room(store: Store, layers: list[Layer], out: Path, synapse_bytes: int) -> None:
     """DiskFull where rows that rules give would clearly not fit, before hours are spent on writing them."""
-    generated = sum(generated_synapses(b, store.bundles) for b in store.bundles.bundles if b.layer in {x.index for x in layers})
+    generated = sum(
+        generated_synapses(b, store.bundles) for b in store.bundles.bundles if b.layer in {x.index for x in layers}
+    )
     needed, free = generated * synapse_bytes, shutil.disk_usage(out.parent if out.parent.is_dir() else ".").free
     if needed > free:
         raise DiskFull(

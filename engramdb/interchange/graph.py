@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import format_id
-from engramdb.errors import BudgetExceeded, InvalidInput
+from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
 from engramdb.interchange.everyrow import Positions, every_row, most_synapses
-from engramdb.interchange.hdf5 import Exported
+from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_file
 from engramdb.layer import Layer
+from engramdb.spec import Spec
 from engramdb.store import Store
+from engramdb.store.zarrview.root import LEAVES
+from engramdb.store.zarrview.tree import keys_of
 from engramdb.url import located
 
 _ENTRY_BYTES = 16  # of a synapse while a matrix is put together: weight and column, and the parts they come from
@@ -31,9 +34,7 @@ def extra(module: str, name: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        raise InvalidInput(
-            f"{name} is not installed: pip install 'engramdb[graph]', or pip install {name}"
-        ) from None
+        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[graph]', or pip install {name}") from None
 
 
 def to_scipy(store: Store, layer: str | int | None, post: str | int | None, budget_bytes: int) -> Any:
@@ -89,15 +90,17 @@ def export_graphml(
     limit: int = LIMIT,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Exported:
-    """Write a small engram, or one small ``layer``, as GraphML to the new file ``out``, whole and durable, or not at all.
+    """Write a small engram, or one small ``layer``, as GraphML to the new file ``out``, whole or not at all.
 
-    Nodes are called like their ids and have ``layer``, ``label``, ``spike_count``; edges ``weight`` (mV), ``delay`` (ms),
-    ``projection``. InvalidInput above ``limit`` neurons or synapses: programs that read GraphML hold all of it.
+    Nodes are called like their ids and have ``layer``, ``label``, ``spike_count``; edges ``weight`` (mV), ``delay``
+    (ms), ``projection``. InvalidInput above ``limit`` neurons or synapses: programs that read GraphML hold all of it.
     """
     started, out = time.perf_counter(), Path(out)
     neurons = synapses = 0
     with ExitStack() as stack:
-        store = stack.enter_context(Store.open(located(path, storage_options), at=at, branch=branch, cache_bytes=1 << 24))
+        store = stack.enter_context(
+            Store.open(located(path, storage_options), at=at, branch=branch, cache_bytes=1 << 24)
+        )
         layers = list(store.spec.layers) if layer is None else [store.spec.layer(layer)]
         _check_neurons(store, layers, limit)
         made = stack.enter_context(new_file(out))
@@ -145,8 +148,8 @@ def _check_neurons(store: Store, layers: list[Layer], limit: int) -> None:
     neurons = len(Positions(store.bundles, layers))
     if neurons > limit:
         raise InvalidInput(
-            f"{store.path.name} has {neurons:,} neurons there, above the limit of {limit:,}: take one layer, raise limit,"
-            " or export edges, parquet or hdf5"
+            f"{store.path.name} has {neurons:,} neurons there, above the limit of {limit:,}: take one layer, raise the"
+            " limit, or export edges, parquet or hdf5"
         )
 
 
@@ -185,10 +188,19 @@ def _edges(store: Store, layers: list[Layer], limit: int) -> Iterator[list[tuple
             ]
 
 
-def to_xarray(store: Any, layer: str, segment: int) -> Any:
-    """One segment of a Zarr view as an ``xarray.Dataset``; see Engram.to_xarray."""
-    from engramdb.store.zarrview.tree import keys_of
-
+def to_xarray(view: Any, spec: Spec, sizes: Mapping[tuple[int, int], int], layer: str | None, segment: int) -> Any:
+    """A segment of a Zarr view as an ``xarray.Dataset``, or all as an ``xarray.DataTree``; see Engram.to_xarray."""
     xarray = extra("xarray", "xarray")
-    keys = {name: key for key, name in keys_of([*layer_names(store)], ("leaves",)).items()}
-    return xarray.open_zarr(store, group=f"{keys[layer]}/{segment}", consolidated=False)
+    keys = {name: key for key, name in keys_of([one.name for one in spec.layers], (LEAVES,)).items()}
+
+    def dataset(name: str, number: int) -> Any:
+        return xarray.open_zarr(view, group=f"{keys[name]}/{number}", consolidated=False)
+
+    if layer is not None:
+        index = spec.layer(layer).index
+        if (index, segment) not in sizes:
+            raise NotFound(f"layer {layer} has no segment {segment}")
+        return dataset(layer, segment)
+    names = {one.index: one.name for one in spec.layers}
+    places = [(names[index], number) for index, number in sorted(sizes)]
+    return xarray.DataTree.from_dict({f"{keys[name]}/{number}": dataset(name, number) for name, number in places})

@@ -1,7 +1,7 @@
 """HDF5 out and in: an engram at one commit as one file that says itself what is in it, for h5py or any HDF5 library.
 
-``schemas/FORMAT.md`` has the layout. Stored neurons and synapses are those of the Zarr view, under ``/layers``; spec and
-bundles, from which virtual rows are made, are texts beside them. Nothing is lost on the way there and back, bit by bit.
+``schemas/FORMAT.md`` has the layout. Stored neurons and synapses are those of the Zarr view, under ``/layers``; spec
+and bundles, from which virtual rows are made, are texts beside them. Nothing is lost on the way there and back.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.interchange.exported import Exported
 from engramdb.interchange.hdf5file import FORMAT, FORMAT_VERSION, Hdf5File
 from engramdb.interchange.newfile import new_file
 from engramdb.interchange.origin import Imported, check_source, import_origin
@@ -35,7 +35,7 @@ _LEVEL = 1
 _FILTERS: dict[str, Any] = {"compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
 
 _LAYOUT = """\
-/spec and /bundles are JSON: what the engram was declared as, and which neurons were born together with which wiring rule.
+/spec and /bundles are JSON: what the engram was declared as, and which neurons were born together with which rule.
 /projections lists the projections by number. /layers/<layer>/<segment> has the neurons that are stored, by id: neuron i
 is id[i], with the values at i of every array of that length; its synapses are indptr[i] to indptr[i + 1] (excluded) of
 target, weight (mV), projection, and delay (ticks) where there is one. All other declared neurons are virtual: at rest,
@@ -43,20 +43,6 @@ with the row that the rule of their bundle gives, and so are rows with row_kind 
 spikes and stimuli are under way, /labels the names of neurons. schemas/FORMAT.md of EngramDB describes it in full."""
 
 Progress = Callable[[str, int, int | None], None]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written: neurons and synapses, and how many bytes in how many files."""
-
-    path: Path
-    commit: int
-    layers: tuple[str, ...]
-    neurons: int
-    synapses: int
-    files: int
-    nbytes: int
-    elapsed_s: float
 
 
 def export_hdf5(
@@ -126,8 +112,8 @@ def import_hdf5(
     """Make a new engram at ``path`` of the file ``src`` that :func:`export_hdf5` wrote: the same, bit by bit.
 
     It stands at the tick of the file, and its history begins there. Neurons are streamed within ``memory``.
-    ``progress("write", synapses, total)``. Whole or not at all; should it be killed, the same one goes on behind the last
-    million neurons or so. Raises InvalidInput where the file is none of ours or damaged, FormatTooNew, NotFound,
+    ``progress("write", synapses, total)``. Whole or not at all; should it be killed, the same one goes on behind the
+    last million neurons or so. Raises InvalidInput where the file is none of ours or damaged, FormatTooNew, NotFound,
     AlreadyExists, DiskFull.
     """
     purpose = check_source(Path(src))
@@ -167,7 +153,8 @@ def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _write_segment(group: Any, segment: Segment, pool: ThreadPoolExecutor) -> Iterator[Records]:
     """Write the arrays of a segment; gives the records of each leaf that was written."""
     group.attrs.update(_plain(segment.attributes()))
-    arrays = [_Growing(group, name, source, segment, pool) for name in segment.names() if (source := segment.child(name))]
+    sources = ((name, segment.child(name)) for name in segment.names())
+    arrays = [_Growing(group, name, source, segment, pool) for name, source in sources if source is not None]
     synapses = 0
     for ref, records in segment.leaves():
         for array in arrays:
@@ -190,9 +177,9 @@ class _Growing:
         most = max(1, min(most, CHUNK_BYTES // self.column.entry_bytes))
         self._step = max(1, min(most, form.shape[0]))
         self._pool = pool
-        self._dataset = group.create_dataset(
-            name, shape=form.shape, dtype=form.dtype, chunks=(self._step, *form.shape[1:]), fletcher32=True, **_FILTERS
-        )
+        # HDF5 has no chunks, and so no filters, where there is nothing
+        filters = {"chunks": (self._step, *form.shape[1:]), "fletcher32": True, **_FILTERS} if form.shape[0] else {}
+        self._dataset = group.create_dataset(name, shape=form.shape, dtype=form.dtype, **filters)
         self._dataset.attrs.update(_plain({**form.attributes, "dimensions": list(form.dimensions)}))
         if self.column.field is not None:
             self._dataset.attrs["field"] = self.column.field
@@ -251,7 +238,7 @@ def _filtered(chunk: npt.NDArray[Any], entries: int) -> bytes:
 def fletcher32(data: bytes) -> int:
     """HDF5's checksum of the filter of that name: two sums of big-endian 16-bit words modulo 65535.
 
-    The filter's sums are 65535 where those here are 0 unless all words are; an odd last byte is the high half of a word.
+    Its sums are 65535 where these are 0, unless all words are; an odd last byte is the high half of a word.
     """
     words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint64)
     if not words.any():

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,9 @@ class Hdf5File:
         except EngramError:
             raise
         except KeyError as error:
-            raise InvalidInput(f"{self.path}: {error.args[0]}: something that belongs into such a file is missing") from None
+            raise InvalidInput(
+                f"{self.path}: {error.args[0]}: something that belongs into such a file is missing"
+            ) from None
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             said = " ".join(str(error).split())
             raise InvalidInput(f"{self.path} is damaged: {said}; export it anew") from None
@@ -129,9 +132,7 @@ class Hdf5File:
             synapses = {name: len(group[name]) for name in ("target", "weight", "projection", "delay") if name in group}
             if len(set(synapses.values())) != 1 or len(group["indptr"]) != n + 1:
                 raise InvalidInput(f"{self.path}: arrays of {group.name} differ in length; export it anew")
-            state = {
-                str(dataset.attrs["field"]): dataset for dataset in group.values() if "field" in dataset.attrs
-            }
+            state = {str(dataset.attrs["field"]): dataset for dataset in group.values() if "field" in dataset.attrs}
             nnz = synapses["target"]
         while start < n:
             with self._in_words():
@@ -176,9 +177,7 @@ class Hdf5File:
                     bounds = group["offset"][start : start + len(ids) + 1].astype(np.int64)
                     text = group["utf8"][int(bounds[0]) : int(bounds[-1])].tobytes()
                     ends = (bounds - bounds[0]).tolist()
-                    labels = [
-                        text[a:b].decode("utf-8", "surrogatepass") for a, b in zip(ends[:-1], ends[1:], strict=True)
-                    ]
+                    labels = [text[a:b].decode("utf-8", "surrogatepass") for a, b in itertools.pairwise(ends)]
             yield labels, ids
 
     @property

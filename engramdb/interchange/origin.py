@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Imported:
-    """What was read: neurons that have a record now, and their synapses; ``notes`` say what could not be taken along."""
+    """What was read: neurons that have a record now, and their synapses; ``notes``: what stayed behind."""
 
     path: Path
     neurons: int

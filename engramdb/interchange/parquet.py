@@ -2,8 +2,8 @@
 
 - ``neurons.parquet``: ``id``, ``layer`` (name), ``label``, ``row_kind`` (1 stored, 2 given by the wiring rule),
   ``out_degree`` (stored synapses), and the state columns of all layers, null where a neuron's layer has no such.
-- ``synapses.parquet``: ``pre``, ``post``, ``weight`` (float32, mV), ``delay_ticks``, ``projection`` (its number), in the
-  order of ``pre``.
+- ``synapses.parquet``: ``pre``, ``post``, ``weight`` (float32, mV), ``delay_ticks``, ``projection`` (its number), in
+  the order of ``pre``.
 - ``inflight.parquet``: who is awake, spikes under way, input to come: one array a row, as bytes.
 - ``labels.parquet``, where there are labels: those of all neurons, as they are kept.
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 import engramdb
 from engramdb.errors import EngramError, FormatTooNew, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
-from engramdb.interchange.hdf5 import Exported
+from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_folder
 from engramdb.interchange.origin import Imported, check_source, import_origin
 from engramdb.layer import Layer
@@ -154,7 +154,9 @@ class _Groups:
     """Batches gathered into row groups of a million rows or so."""
 
     def __init__(self, writer: Any) -> None:
-        self._writer, self._waiting, self._held = writer, [], 0
+        self._writer = writer
+        self._waiting: list[Any] = []
+        self._held = 0
         self.rows = 0
 
     def add(self, batch: Any) -> None:
@@ -236,13 +238,14 @@ def _write_labels(path: Path, store: Store) -> None:
         for run, (layer_index, batches) in enumerate(store.label_runs()):
             for labels, ids in batches:
                 n = len(ids)
-                numbers = isinstance(labels, np.ndarray)
-                texts = [None] * n if numbers else [label.encode("utf-8", "surrogatepass") for label in labels]
-                columns = (
-                    np.full(n, run, np.uint32), np.full(n, layer_index, np.uint16),
-                    [labels.dtype.name if numbers else "text"] * n, ids, texts,
-                    labels.view(np.uint64) if numbers else np.zeros(n, np.uint64),
-                )  # fmt: skip
+                texts: list[bytes | None] = [None] * n
+                numbers, kind = np.zeros(n, np.uint64), "text"
+                if isinstance(labels, np.ndarray):
+                    numbers, kind = labels.view(np.uint64), labels.dtype.name
+                else:
+                    texts = [label.encode("utf-8", "surrogatepass") for label in labels]
+                run_of, layer_of = np.full(n, run, np.uint32), np.full(n, layer_index, np.uint16)
+                columns = (run_of, layer_of, [kind] * n, ids, texts, numbers)
                 arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
                 file.write_batch(pa.record_batch(arrays, schema=schema))
 
@@ -390,9 +393,7 @@ class ParquetFolder:
 
         with self._in_words():
             rows = pq.read_table(self._path / INFLIGHT, page_checksum_verification=True).to_pylist()
-            return {
-                row["name"]: np.frombuffer(row["data"], row["type"]).reshape(row["shape"]).copy() for row in rows
-            }
+            return {row["name"]: np.frombuffer(row["data"], row["type"]).reshape(row["shape"]).copy() for row in rows}
 
 
 def _values(array: Any, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -409,7 +410,9 @@ class _Synapses:
         import pyarrow.parquet as pq
 
         self._file = pq.ParquetFile(path, page_checksum_verification=True)
-        self._batches = self._file.iter_batches(_ROWS_A_BATCH, columns=["pre", "post", "weight", "delay_ticks", "projection"])
+        self._batches = self._file.iter_batches(
+            _ROWS_A_BATCH, columns=["pre", "post", "weight", "delay_ticks", "projection"]
+        )
         self._delays = delays
         self._held: list[list[npt.NDArray[Any]]] = []
         self._rows = 0
@@ -423,9 +426,7 @@ class _Synapses:
             self._held.append([np.asarray(column) for column in batch.columns])
             self._rows += len(batch)
         kinds = (np.uint64, np.uint64, np.float32, np.uint16, np.uint16)
-        held = [
-            np.concatenate([np.empty(0, kind), *(part[i] for part in self._held)]) for i, kind in enumerate(kinds)
-        ]
+        held = [np.concatenate([np.empty(0, kind), *(part[i] for part in self._held)]) for i, kind in enumerate(kinds)]
         self._held, self._rows = [[column[n:] for column in held]], self._rows - n
         pre, post, weight, delay, projection = (column[:n] for column in held)
         return pre, post, weight, delay if self._delays else None, projection

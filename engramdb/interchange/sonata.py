@@ -23,8 +23,8 @@ from engramdb.growth.bundle import Bundles
 from engramdb.interchange.everyrow import Positions
 from engramdb.interchange.origin import Imported, Progress, check_source, import_origin
 from engramdb.interchange.sonataconfig import Input, SonataConfig
-from engramdb.interchange.sonataedges import EdgePopulation, Part, read_edges
-from engramdb.interchange.sonatanodes import NODE_ID, NodeLayer, Population, read_populations
+from engramdb.interchange.sonataedges import Part, read_edges
+from engramdb.interchange.sonatanodes import NODE_ID, read_populations
 from engramdb.interchange.sorter import EdgeSorter
 from engramdb.layer import Layer, Projection
 from engramdb.rules import Explicit
@@ -65,14 +65,19 @@ def import_sonata(
     - ``progress("write", synapses, total)``.
 
     Model templates ``nrn:IntFire1``, ``nest:iaf_psc_delta``, ``nest:iaf_psc_exp``, ``engramdb:<model>`` and virtual
-    nodes have counterparts; weights are syn_weight times nsyns times the sign of the synapse. Whole or not at all; killed,
-    the same one goes on behind the last million neurons. Raises NotFound (files), InvalidInput (what has no
+    nodes have counterparts; weights are syn_weight times nsyns times the sign of the synapse. Whole or not at all;
+    killed, the same one goes on behind the last million neurons. Raises NotFound (files), InvalidInput (what has no
     counterpart), AlreadyExists, DiskFull.
     """
     src = Path(src)
     config = SonataConfig(src, None if components is None else Path(components))
     network = SonataNetwork(config, dt_ms or config.dt_ms or DEFAULT_DT_MS, seed, src.stem)
-    purpose = {**check_source(config.path.parent), "components": str(components), "dt_ms": network.spec.dt_ms, "seed": seed}
+    purpose = {
+        **check_source(config.path.parent),
+        "components": str(components),
+        "dt_ms": network.spec.dt_ms,
+        "seed": seed,
+    }
     done = import_origin(network, src, Path(path), purpose, memory=memory, progress=progress)
     layers = {p.name: tuple(own.layer.name for own in p.layers) for p in network.populations.values()}
     return SonataImported(**vars(done), layers=layers, inputs=config.inputs())
@@ -115,7 +120,7 @@ class _Joined:
 
 
 class SonataNetwork:
-    """Nodes and edges of a configuration as what an engram is made of; see :class:`~engramdb.interchange.origin.Origin`.
+    """A configuration's nodes and edges as what an engram is made of; see :class:`~engramdb.interchange.origin.Origin`.
 
     The edges are read twice: for delays and which layers they join, and to be sorted.
     """
@@ -142,7 +147,8 @@ class SonataNetwork:
             yield f"{rounded:,} delays were rounded to whole ticks of {self._dt_ms:g} ms"
         for population in self.populations.values():
             if population.left_out:
-                yield f"columns of node types of {population.name} that say nothing of dynamics: {', '.join(population.left_out)}"
+                columns = ", ".join(population.left_out)
+                yield f"columns of node types of {population.name} that say nothing of dynamics: {columns}"
 
     def _joined(self, layers: list[Layer]) -> list[Projection]:
         found: dict[tuple[int, int, int], _Joined] = {}

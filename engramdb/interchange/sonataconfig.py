@@ -36,7 +36,7 @@ class SonataConfig:
     """
 
     def __init__(self, path: Path, components: Path | None = None) -> None:
-        self.path = _config_file(path)
+        self.path = _config_file(path).resolve()
         self.components = components
         self._folders: dict[str, str] = {}
         self._circuit: dict[str, Any] = {}

@@ -53,8 +53,8 @@ class EdgePopulation:
             function = types[number].get("weight_function", "")
             if function not in CONSTANT:
                 raise InvalidInput(
-                    f"{file}: edge type {number} has weight_function {function}, which is a program: write what it gives"
-                    " as syn_weight of each edge, and leave it out"
+                    f"{file}: edge type {number} has weight_function {function}, which is a program: write what it"
+                    " gives as syn_weight of each edge, and leave it out"
                 )
         self._numbers = np.array(used, dtype=np.int64)
         self._sign = np.array([_sign(types[number], config) for number in used])
@@ -67,7 +67,9 @@ class EdgePopulation:
         name = nodes.attrs.get("node_population", "")
         name = name.decode() if isinstance(name, bytes) else str(name)
         if name not in populations:
-            raise InvalidInput(f"{self._file}: {nodes.name} is of population {name!r}; there are {', '.join(populations)}")
+            raise InvalidInput(
+                f"{self._file}: {nodes.name} is of population {name!r}; there are {', '.join(populations)}"
+            )
         return populations[name]
 
     def parts(self, dt_ms: float) -> Iterator[Part]:
@@ -104,7 +106,9 @@ class EdgePopulation:
         weight = weight if factor is None else weight * factor
         if len(weight) and not np.abs(weight).max() <= MAX_WEIGHT_MV:
             raise InvalidInput(f"{self._file}: a weight of {self.name} is beyond {MAX_WEIGHT_MV:g}")
-        return Part(self.pre.ids(pre), self.post.ids(post), weight.astype(np.float32), self._ticks(values["delay"], dt_ms))
+        return Part(
+            self.pre.ids(pre), self.post.ids(post), weight.astype(np.float32), self._ticks(values["delay"], dt_ms)
+        )
 
     def _ticks(self, delay_ms: npt.NDArray[np.float64], dt_ms: float) -> npt.NDArray[np.uint16]:
         """Delays in ticks: to the nearest, at least one, as NEST does it."""

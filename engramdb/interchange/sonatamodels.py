@@ -38,9 +38,9 @@ _C_M = 250.0
 
 def _from_intfire1(given: Numbers) -> Numbers:
     # seconds there; rounded, so that a whole number of ms stays one
-    return {
-        "tau": np.round(given.get("tau", 0.01) * 1000.0, 9), "refractory": np.round(given.get("refrac", 0.005) * 1000.0, 9)
-    }  # fmt: skip
+    there = {"tau": "tau", "refractory": "refrac"}
+    defaults = {"tau": 0.01, "refractory": 0.005}
+    return {ours: np.round(given.get(name, defaults[ours]) * 1000.0, 9) for ours, name in there.items()}
 
 
 def _to_intfire1(ours: Numbers) -> Numbers:
@@ -66,7 +66,7 @@ def _from_nest_exp(given: Numbers) -> Numbers:
     p = {**_NEST_EXP, **given}
     if np.any(p["tau_syn_ex"] != p["tau_syn_in"]):
         raise InvalidInput(
-            f"nest:iaf_psc_exp with tau_syn_ex {p['tau_syn_ex']} and tau_syn_in {p['tau_syn_in']}: lif_exp has one of both"
+            f"nest:iaf_psc_exp with tau_syn_ex {p['tau_syn_ex']} and tau_syn_in {p['tau_syn_in']}: lif_exp has but one"
         )
     return {**_from_nest(p), "tau_syn": p["tau_syn_ex"]}
 
@@ -74,7 +74,13 @@ def _from_nest_exp(given: Numbers) -> Numbers:
 def _to_nest_exp(ours: Numbers) -> Numbers:
     # C_m = tau makes a pA of NEST a mV here, so that weights go out as they are
     tau = ours["tau"]
-    return {**_to_nest(ours), "C_m": tau, "I_e": ours["bias"], "tau_syn_ex": ours["tau_syn"], "tau_syn_in": ours["tau_syn"]}
+    return {
+        **_to_nest(ours),
+        "C_m": tau,
+        "I_e": ours["bias"],
+        "tau_syn_ex": ours["tau_syn"],
+        "tau_syn_in": ours["tau_syn"],
+    }
 
 
 def _exp_weight(given: Numbers) -> Any:

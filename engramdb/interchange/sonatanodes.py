@@ -21,7 +21,7 @@ NODE_ID = "node_id"
 """Stored with the neurons of a population that became several layers, as a column of that name: their node ids."""
 
 _MOST_TYPES = 1 << 16
-_KEPT = {"model_type", "model_template", "dynamics_params", "node_type_id"}
+_KEPT = {"model_type", "model_template", "dynamics_params", "node_type_id", "model_name", "layer"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Population:
                 if name in own:
                     values = np.where(np.isnan(own[name][nodes]), values, own[name][nodes])
                 if np.isnan(values).any() and not np.isnan(values).all():
-                    raise InvalidInput(f"{self._file}: some nodes of {self.name} have {name}, and others of {model} do not")
+                    raise InvalidInput(
+                        f"{self._file}: some nodes of {self.name} have {name}, and others of {model} do not"
+                    )
                 merged[name] = values
             yield self._layer(model, self._templates[places[0]], nodes, merged, alone=len(groups) == 1)
 
@@ -163,7 +165,9 @@ class Population:
         """uint64 ids of node ids (n,); InvalidInput for one that is not there."""
         wrong = np.flatnonzero((nodes < 0) | (nodes >= self.size))
         if len(wrong):
-            raise InvalidInput(f"node {nodes[wrong[0]]} is not in population {self.name}, which has {self.size:,} nodes")
+            raise InvalidInput(
+                f"node {nodes[wrong[0]]} is not in population {self.name}, which has {self.size:,} nodes"
+            )
         nodes = nodes.astype(np.int64)
         if self._place is None:
             return nodes.astype(np.uint64) | np.uint64(self.first << 48)
