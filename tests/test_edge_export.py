@@ -93,7 +93,9 @@ def test_the_worm_is_written_with_its_names(tmp_path: Path) -> None:
     engramdb.import_edges(WORM, tmp_path / "worm.engram", where="kind=chemical", duplicates="keep")
     engramdb.export_edges(tmp_path / "worm.engram", tmp_path / "worm.csv")
     with WORM.open(newline="") as file:
-        known = sorted((r["pre"], r["post"], float(r["weight"])) for r in csv.DictReader(file) if r["kind"] == "chemical")
+        known = sorted(
+            (r["pre"], r["post"], float(r["weight"])) for r in csv.DictReader(file) if r["kind"] == "chemical"
+        )
     with (tmp_path / "worm.csv").open(newline="") as file:
         found = sorted((r["pre"], r["post"], abs(float(r["weight"]))) for r in csv.DictReader(file))
     assert found == known
@@ -213,7 +215,10 @@ def test_positions_and_ids_are_each_other_s_inverse(opened: Engram) -> None:
 
 
 def test_a_rule_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:
-    spec = Spec(layers=[Layer("a", segments=[5]), Layer("b", segments=[5])], projections=[Projection("a", "b", FixedOutdegree(k=2))])
+    spec = Spec(
+        layers=[Layer("a", segments=[5]), Layer("b", segments=[5])],
+        projections=[Projection("a", "b", FixedOutdegree(k=2))],
+    )
     engramdb.create(tmp_path / "a.engram", spec).close()
     done = engramdb.export_edges(tmp_path / "a.engram", tmp_path / "b.csv", layer="b")
     assert done.synapses == 0

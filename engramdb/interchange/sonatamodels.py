@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ OWN = "engramdb:"
 class Template:
     """``model``: its name here. ``inward`` turns SONATA's parameters into ours, ``outward`` ours into SONATA's.
 
-    ``weight``: mV here (or what the model takes) for a weight of 1 there, by SONATA's parameters.
+    ``defaults``: SONATA's parameters where a file does not give them. ``weight``: mV here (or what the model takes) for a weight of 1 there, by SONATA's parameters.
     """
 
     model: str
     inward: Callable[[Numbers], Numbers]
     outward: Callable[[Numbers], Numbers]
+    defaults: Numbers = field(default_factory=dict)
     weight: Callable[[Numbers], Any] = lambda _: 1.0
 
 
@@ -34,13 +35,13 @@ class Template:
 _NEST = {"E_L": -70.0, "C_m": 250.0, "tau_m": 10.0, "t_ref": 2.0, "V_th": -55.0, "V_reset": -70.0, "I_e": 0.0}
 _NEST_EXP = {**_NEST, "tau_syn_ex": 2.0, "tau_syn_in": 2.0}
 _C_M = 250.0
+_INTFIRE1 = {"tau": 0.01, "refrac": 0.005}
 
 
 def _from_intfire1(given: Numbers) -> Numbers:
     # seconds there; rounded, so that a whole number of ms stays one
-    there = {"tau": "tau", "refractory": "refrac"}
-    defaults = {"tau": 0.01, "refractory": 0.005}
-    return {ours: np.round(given.get(name, defaults[ours]) * 1000.0, 9) for ours, name in there.items()}
+    p = {**_INTFIRE1, **given}
+    return {"tau": np.round(p["tau"] * 1000.0, 9), "refractory": np.round(p["refrac"] * 1000.0, 9)}
 
 
 def _to_intfire1(ours: Numbers) -> Numbers:
@@ -89,9 +90,9 @@ def _exp_weight(given: Numbers) -> Any:
 
 
 TEMPLATES: dict[str, Template] = {
-    "nrn:IntFire1": Template("intfire1", _from_intfire1, _to_intfire1),
-    "nest:iaf_psc_delta": Template("lif", _from_nest, _to_nest),
-    "nest:iaf_psc_exp": Template("lif_exp", _from_nest_exp, _to_nest_exp, _exp_weight),
+    "nrn:IntFire1": Template("intfire1", _from_intfire1, _to_intfire1, _INTFIRE1),
+    "nest:iaf_psc_delta": Template("lif", _from_nest, _to_nest, _NEST),
+    "nest:iaf_psc_exp": Template("lif_exp", _from_nest_exp, _to_nest_exp, _NEST_EXP, _exp_weight),
 }
 VIRTUAL = Template("intfire1", lambda _: {"refractory": 0.0}, lambda _: {})
 """Nodes of which only spikes are known: cells that fire whenever they are given more than 1."""
@@ -101,8 +102,11 @@ def template(name: str, where: str) -> Template:
     """What ``name`` (``schema:class``) is here. InvalidInput names those that there are."""
     if name in TEMPLATES:
         return TEMPLATES[name]
-    if name.startswith(OWN) and models.registry.known(name.removeprefix(OWN)):
-        return Template(name.removeprefix(OWN), dict, dict)
+    if name.startswith(OWN) and models.known(name.removeprefix(OWN)):
+        own = models.get(name.removeprefix(OWN))
+        return Template(
+            own.name, dict, dict, {key: p.default for key, p in own.parameters.items() if p.default is not None}
+        )
     known = ", ".join((*TEMPLATES, OWN + "<model>"))
     raise InvalidInput(f"{where}: model_template {name} has no counterpart; known: {known}, and model_type virtual")
 

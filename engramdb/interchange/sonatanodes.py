@@ -52,8 +52,7 @@ class Population:
         given = [self._parameters(row) for row in self._rows]
         own = self._of_nodes(group)
         self.left_out = sorted({name for row in self._rows for name in row} - _KEPT)
-        factors = [known.weight(p) for known, p in zip(self._templates, given, strict=True)]
-        self._factor = np.array([factor if np.ndim(factor) == 0 else np.nan for factor in factors], dtype=np.float64)
+        self._factor: npt.NDArray[np.float64] | None = None
         self._of_node = of_node
         self.layers = list(self._layers(given, own))
         self._place: npt.NDArray[np.int64] | None = None
@@ -125,11 +124,14 @@ class Population:
                 values = of_type[kinds]
                 if name in own:
                     values = np.where(np.isnan(own[name][nodes]), values, own[name][nodes])
-                if np.isnan(values).any() and not np.isnan(values).all():
-                    raise InvalidInput(
-                        f"{self._file}: some nodes of {self.name} have {name}, and others of {model} do not"
-                    )
+                missing = np.isnan(values)
+                if missing.any():
+                    default = self._templates[places[0]].defaults.get(name)
+                    if default is None:
+                        raise InvalidInput(f"{self._file}: nodes of {self.name} lack {name}, which others have")
+                    values = np.where(missing, default, values)
                 merged[name] = values
+            self._note_factor(nodes, self._templates[places[0]].weight(merged))
             yield self._layer(model, self._templates[places[0]], nodes, merged, alone=len(groups) == 1)
 
     def _layer(
@@ -174,11 +176,14 @@ class Population:
         place = self._place[nodes]
         return (place >> 32).astype(np.uint64) << np.uint64(48) | (place & 0xFFFFFFFF).astype(np.uint64)
 
+    def _note_factor(self, nodes: npt.NDArray[np.int64], factor: Any) -> None:
+        if np.any(np.asarray(factor) != 1):
+            self._factor = np.ones(self.size) if self._factor is None else self._factor
+            self._factor[nodes] = factor
+
     def weight_factor(self, nodes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
         """What a weight of 1 is for each target; None where it is 1 for all."""
-        if np.isnan(self._factor).any():
-            raise InvalidInput(f"{self._file}: weights onto {self.name} depend on parameters of single nodes")
-        return None if (self._factor == 1).all() else self._factor[self._of_node[nodes]]
+        return None if self._factor is None else self._factor[nodes]
 
 
 def read_populations(config: SonataConfig) -> dict[str, Population]:

@@ -130,6 +130,7 @@ class NpzArrays(_File):
         super().__init__(path)
         with self._in_words():
             self._zip = zipfile.ZipFile(path)
+            self._streams: list[Any] = []
             names = {name.removesuffix(".npy") for name in self._zip.namelist()}
             self.sparse = "row_ptr" in names
             for name in names - {"W", "A", "E", "row_ptr", "col_idx"}:
@@ -161,6 +162,7 @@ class NpzArrays(_File):
     def stream(self, name: str) -> Take:
         with self._in_words():
             file, shape, dtype = self._open(name)
+        self._streams.append(file)
 
         def take(n: int) -> Array:
             with self._in_words():
@@ -173,6 +175,8 @@ class NpzArrays(_File):
         return take
 
     def close(self) -> None:
+        for file in self._streams:
+            file.close()
         self._zip.close()
 
 
