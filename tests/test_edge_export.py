@@ -160,7 +160,7 @@ def test_a_graph_has_every_synapse(opened: Engram) -> None:
     assert graph.nodes["7/0/0"]["layer"] == "exc"
     assert graph.nodes["7/0/3"]["spike_count"] == opened.neuron("7/0/3").fields["spike_count"] > 0
     inside = opened.to_networkx("exc")
-    assert set(nx_layer for _, nx_layer in inside.nodes(data="layer")) == {"exc"}
+    assert {layer for _, layer in inside.nodes(data="layer")} == {"exc"}
     assert inside.number_of_edges() == sum(1 for pre, post, *_ in rows(opened) if pre >> 48 == post >> 48 == 7)
     with pytest.raises(InvalidInput, match="more than 1,000 synapses"):
         opened.to_networkx(limit=1000)

@@ -19,6 +19,8 @@ from engramdb.interchange.sonataout import export_sonata
 from tests import sonata
 from tests.networks import edges_of, ids_of
 
+NODES, EDGES = "node_type_id model_type", "edge_type_id syn_weight delay"
+
 
 def write(folder: Path, **changes: Any) -> Path:
     """A network of two populations; ``changes`` replace parts of it."""
@@ -131,7 +133,7 @@ def test_a_population_of_two_models_becomes_two_layers_that_know_their_nodes(tmp
 
 
 def test_weights_of_currents_become_millivolts(tmp_path: Path) -> None:
-    types = "node_type_id model_type model_template dynamics_params\n7 p nest:iaf_psc_exp a.json\n8 p nest:iaf_psc_exp b.json\n"
+    types = f"{NODES} model_template dynamics_params\n7 p nest:iaf_psc_exp a.json\n8 p nest:iaf_psc_exp b.json\n"
     parts = {"a.json": {"tau_m": 10.0, "C_m": 200.0}, "b.json": {"tau_m": 20.0, "C_m": 100.0}}
     folder = write(tmp_path / "net", node_types=types, components=parts)
     engramdb.import_sonata(folder, tmp_path / "net.engram", dt_ms=0.1)
@@ -143,13 +145,13 @@ def test_weights_of_currents_become_millivolts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"node_types": "node_type_id model_type model_template\n7 biophysical ctdb:Biophys1.hoc\n"}, ["node type 8"]),
-        ({"node_type_id": [7], "node_types": "node_type_id model_template\n7 nrn:Izhi\n"}, ["nrn:Izhi", "nrn:IntFire1"]),
-        ({"node_type_id": [7], "node_types": "node_type_id model_type\n7 biophysical\n"}, ["biophysical"]),
+        ({"node_types": f"{NODES} model_template\n7 biophysical ctdb:Biophys1.hoc\n"}, ["node type 8"]),
+        ({"node_type_id": [7], "node_types": f"{NODES} model_template\n7 p nrn:Izhi\n"}, ["nrn:Izhi", "nrn:IntFire1"]),
+        ({"node_type_id": [7], "node_types": f"{NODES}\n7 biophysical\n"}, ["biophysical"]),
         ({"components": {}}, ["a.json", "components="]),
-        ({"edge_types": "edge_type_id syn_weight delay weight_function\n3 1 1 gaussianLL\n4 1 1 wmax\n"}, ["gaussianLL"]),
+        ({"edge_types": f"{EDGES} weight_function\n3 1 1 gaussianLL\n4 1 1 wmax\n"}, ["gaussianLL"]),
         ({"edge_types": "edge_type_id syn_weight\n3 1\n4 1\n"}, ["has no delay"]),
-        ({"edge_types": "edge_type_id syn_weight delay\n3 1 1\n"}, ["edge type 4"]),
+        ({"edge_types": f"{EDGES}\n3 1 1\n"}, ["edge type 4"]),
         ({"edges": {"target_node_id": [1, 0, 2, 5, 0]}}, ["node 5", "5 nodes"]),
         ({"nodes": {"node_id": np.array([0, 1, 2, 3, 9])}}, ["node_id", "0..4"]),
         ({"edge_types": "nothing\n1\n"}, ["edge_types.csv", "edge_type_id"]),

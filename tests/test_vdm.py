@@ -171,7 +171,9 @@ def test_values_of_e_without_a_synapse_are_left_and_told(tmp_path: Path) -> None
 
 
 def test_a_neuron_without_w_is_no_vdm_neuron(tmp_path: Path) -> None:
-    engramdb.create(tmp_path / "a.engram", Spec(layers=[Layer("a", segments=[99], wiring=SmallWorld(k=2, span=5))])).close()
+    engramdb.create(
+        tmp_path / "a.engram", Spec(layers=[Layer("a", segments=[99], wiring=SmallWorld(k=2, span=5))])
+    ).close()
     with pytest.raises(InvalidInput, match="have no W"):
         engramdb.export_vdm(tmp_path / "a.engram", tmp_path / "state_1.h5")
     with pytest.raises(InvalidInput, match=r"ends in \.h5 or \.npz"):

@@ -37,7 +37,7 @@ from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
     "demo", "create", "import", "grow", "run", "query", "snapshot", "snapshots", "restore", "branch", "branches", "log",
-    "diff", "compact", "gc", "inspect", "verify",
+    "diff", "compact", "gc", "inspect", "ls", "dump", "verify",
     "export", "publish", "open", "bench",
 )  # fmt: skip
 
@@ -75,6 +75,8 @@ app.command()(differences.diff)
 app.command()(compacting.compact)
 app.command()(collecting.gc)
 app.command()(inspection.inspect)
+app.command()(inspection.ls)
+app.command()(inspection.dump)
 app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)

@@ -4,27 +4,28 @@
 
     summary = summarize("brain.engram", at="trained")
     summary.layers[0].records, summary.storage.packs
+
+What ``export hdf5`` wrote is summarized too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engramdb.degrees import degrees, generated_synapses
 from engramdb.distribution import Distribution
-from engramdb.errors import JournalDamaged, KernelMismatch
-from engramdb.growth.bundle import Bundles
-from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
-from engramdb.inspect.storage import Storage, measure
-from engramdb.rules import Rule
-from engramdb.spec import Layer, Projection, Spec
-from engramdb.store import STORED, Commit, Snapshot, Store
+from engramdb.errors import InvalidInput, JournalDamaged, KernelMismatch
+from engramdb.inspect.layers import LayerSummary, layer_summary
+from engramdb.inspect.storage import ArrayStorage, Storage, measure
+from engramdb.inspect.words import rule_said, said
+from engramdb.interchange.hdf5file import FORMAT_VERSION as HDF5_VERSION
+from engramdb.interchange.hdf5file import Hdf5File, is_hdf5
+from engramdb.spec import Projection, Spec
+from engramdb.store import Branch, Commit, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
 from engramdb.url import located
 
@@ -32,50 +33,6 @@ if TYPE_CHECKING:
     from engramdb.engram import Engram
 
 NEWEST_COMMITS = 10
-
-
-@dataclass(frozen=True)
-class Values:
-    """How numbers are spread. ``mean``, ``minimum`` and ``maximum`` are None where there are none."""
-
-    count: int
-    mean: float | None
-    minimum: float | None
-    maximum: float | None
-    histogram: Histogram
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """One layer.
-
-    - ``declared`` neurons can be addressed; ``records`` of them have a history and are stored, ``stored_rows`` with
-      synapses of their own, ``generated_rows`` with those that the wiring rules give.
-    - ``generated_degree``: the mean over all declared neurons of the synapses that the rules give.
-    - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``, and so are ``delays`` (ticks),
-      None where every synapse has that of its projection.
-    - ``spikes`` of all records together, ``most_spikes`` of one, ``spiked`` records with any; ``last_spike``: tick, 0
-      for never.
-    """
-
-    name: str
-    index: int
-    model: str
-    parameters: Mapping[str, Any]
-    segments: int
-    declared: int
-    records: int
-    stored_rows: int
-    generated_rows: int
-    generated_degree: float
-    stored_synapses: int
-    out_degree: Values
-    weights: Values
-    delays: Values | None
-    spikes: int
-    most_spikes: int
-    spiked: int
-    last_spike: int
 
 
 @dataclass(frozen=True)
@@ -102,13 +59,15 @@ class ProjectionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """One engram as of one commit. ``charged`` neurons are not at rest; ``in_flight`` spikes have not arrived yet.
+    """One engram as of one commit, or a file of one.
 
-    ``journaled`` commands came after the commit and took it to tick ``journaled_tick``: a writer is at work, or the
-    next one will replay them. None where the journal cannot be read; ``verify`` says why.
+    ``kind`` is "engram" or "hdf5", and ``format`` its version. ``charged`` neurons are not at rest; ``in_flight``
+    spikes have not arrived yet. ``journaled`` commands came after the commit and took it to tick ``journaled_tick``: a
+    writer is at work, or the next one will replay them. None where the journal cannot be read; ``verify`` says why.
     """
 
     path: str
+    kind: str
     format: int
     name: str
     description: str
@@ -128,6 +87,7 @@ class Summary:
     labelled: bool
     storage: Storage
     snapshots: tuple[Snapshot, ...]
+    branches: tuple[Branch, ...]
     commits: tuple[Commit, ...]
 
     @property
@@ -149,31 +109,34 @@ class Summary:
 
 
 def summarize(engram: Engram | str | os.PathLike[str], at: str | int | None = None) -> Summary:
-    """Summarize the engram at a path, or an open one: its head, or the snapshot or commit ``at``.
+    """Summarize the engram at a path, or an open one: its head, or the snapshot or commit ``at``; or a file of one.
 
     An open engram is shown as of the commit at which it stands; what it has done since is in its journal. Never
     locks, never writes. Raises :class:`NotAnEngram`, :class:`NotFound` for ``at``, :class:`Damaged`.
     """
     if isinstance(engram, (str, os.PathLike)):
         path = located(engram)
+        if path.is_file() and is_hdf5(path):
+            if at is not None:
+                raise InvalidInput(f"{path} has no history, so there is no {at}")
+            return _of_file(path)
     else:
         path = engram.path
         at = engram.log()[0].number if at is None else at
-    store = Store.open(path, "r", at=at)
-    try:
-        return _summary(store, None if at is None else str(at))
-    finally:
-        store.close()
+    with Store.open(path, "r", at=at) as store:
+        return _of_store(store, None if at is None else str(at))
 
 
-def _summary(store: Store, at: str | None) -> Summary:
-    spec, bundles, commit = store.spec, store.bundles, store.commit
+def _of_store(store: Store, at: str | None) -> Summary:
+    spec, commit = store.spec, store.commit
     by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
-    layers = tuple(_layer(store, layer, bundles, by_projection) for layer in spec.layers)
     state = store.read_state()
+    awake = state.get("charged_id", np.empty(0, np.uint64))
+    layers = tuple(layer_summary(store, layer, awake, by_projection) for layer in spec.layers)
     journaled, journaled_tick = _journaled(store)
     return Summary(
         path=str(store.path),
+        kind="engram",
         format=FORMAT_VERSION,
         name=spec.name,
         description=spec.description,
@@ -185,18 +148,72 @@ def _summary(store: Store, at: str | None) -> Summary:
         tick=commit.tick,
         created=commit.created,
         layers=layers,
-        projections=tuple(
-            _projection(spec, projection, int(stored))
-            for projection, stored in zip(spec.all_projections, by_projection, strict=True)
-        ),
-        charged=len(state.get("charged_id", ())),
+        projections=_projections(spec, by_projection.tolist()),
+        charged=len(awake),
         in_flight=len(state.get("flight_id", ())),
         journaled=journaled,
         journaled_tick=journaled_tick,
         labelled=store.has_labels,
         storage=measure(store),
         snapshots=tuple(store.snapshots()),
+        branches=tuple(store.branches()),
         commits=tuple(store.log()[:NEWEST_COMMITS]),
+    )
+
+
+def _of_file(path: Path) -> Summary:
+    with Hdf5File(path) as file:
+        spec = file.spec
+        by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
+        state = file.inflight()
+        awake = state.get("charged_id", np.empty(0, np.uint64))
+        layers = tuple(layer_summary(file, layer, awake, by_projection) for layer in spec.layers)
+        return Summary(
+            path=str(path),
+            kind="hdf5",
+            format=HDF5_VERSION,
+            name=spec.name,
+            description=spec.description,
+            seed=spec.seed,
+            dt_ms=spec.dt_ms,
+            at=None,
+            commit=int(file.attributes["commit"]),
+            line=0,
+            tick=file.tick,
+            created=str(file.attributes["created"]),
+            layers=layers,
+            projections=_projections(spec, by_projection.tolist()),
+            charged=len(awake),
+            in_flight=len(state.get("flight_id", ())),
+            journaled=0,
+            journaled_tick=file.tick,
+            labelled=file.has_labels,
+            storage=_storage_of(path, file),
+            snapshots=(),
+            branches=(),
+            commits=(),
+        )
+
+
+def _storage_of(path: Path, file: Hdf5File) -> Storage:
+    arrays = tuple(
+        ArrayStorage(name, stored, decoded, (("gzip + bytes", stored),))
+        for name, (stored, decoded) in sorted(file.storage().items(), key=lambda pair: -pair[1][0])
+    )
+    synapses = file.synapses or 0
+    leaves, total = sum(array.stored for array in arrays), path.stat().st_size
+    of_synapses = sum(array.stored for array in arrays if array.name in ("target", "weight", "projection", "delay"))
+    return Storage(
+        total=total,
+        catalog=0,
+        packs=0,
+        journal=0,
+        other=total,
+        leaves=leaves,
+        bytes_per_record=leaves / file.neurons if file.neurons else None,
+        arrays=arrays,
+        bytes_per_neuron=(leaves - of_synapses) / file.neurons if file.neurons else None,
+        bytes_per_synapse=of_synapses / synapses if synapses else None,
     )
 
 
@@ -211,6 +228,10 @@ def _journaled(store: Store) -> tuple[int | None, int]:
     return commands, tick
 
 
+def _projections(spec: Spec, stored: list[int]) -> tuple[ProjectionSummary, ...]:
+    return tuple(_projection(spec, *pair) for pair in zip(spec.all_projections, stored, strict=True))
+
+
 def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSummary:
     delay = spec.delay_of(projection)
     least, longest = spec.delay_range(projection)
@@ -218,94 +239,13 @@ def _projection(spec: Spec, projection: Projection, stored: int) -> ProjectionSu
         name=projection.name,
         pre=projection.pre,
         post=projection.post,
-        rule=_rule(projection.rule),
+        rule=rule_said(projection.rule),
         virtual=projection.rule.virtual,
-        weight=_weight(projection.weight),
+        weight=said(projection.weight),
         sign=projection.sign,
         delay_ms=None if isinstance(delay, Distribution) else delay,
-        delay=_weight(delay),
+        delay=said(delay),
         delay_ticks=least,
         longest_ticks=longest,
         stored_synapses=stored,
     )
-
-
-def _rule(rule: Rule) -> str:
-    given = ((field.name, getattr(rule, field.name)) for field in fields(rule) if field.name != "weight")
-    return f"{type(rule).__name__}({', '.join(f'{name}={value}' for name, value in given)})"
-
-
-def _weight(weight: Any) -> str:
-    if is_dataclass(weight):
-        parts = (f"{getattr(weight, field.name):g}" for field in fields(weight))
-        return f"{type(weight).__name__}({', '.join(parts)})"
-    return f"{weight:g}"
-
-
-class _Spread:
-    """Count, sum, least and greatest of a stream, with its histogram."""
-
-    def __init__(self, histogram: PowerHistogram | LinearHistogram) -> None:
-        self._histogram = histogram
-        self._count, self._sum = 0, 0.0
-        self._least, self._greatest = np.inf, -np.inf
-
-    def add(self, values: npt.NDArray[Any]) -> None:
-        if not values.size:
-            return
-        self._count += int(values.size)
-        self._sum += float(values.sum(dtype=np.float64))
-        self._least = min(self._least, float(values.min()))
-        self._greatest = max(self._greatest, float(values.max()))
-        self._histogram.add(values)
-
-    def result(self) -> Values:
-        if not self._count:
-            return Values(0, None, None, None, self._histogram.result())
-        return Values(self._count, self._sum / self._count, self._least, self._greatest, self._histogram.result())
-
-
-def _layer(store: Store, layer: Layer, bundles: Bundles, by_projection: npt.NDArray[np.int64]) -> LayerSummary:
-    own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
-    declared = sum(bundle.neurons for bundle in own)
-    degree, weight, delay = _Spread(PowerHistogram()), _Spread(LinearHistogram()), _Spread(LinearHistogram())
-    records = stored = spikes = most = spiked = last = 0
-    for part in store.scan(layer.index):
-        records += len(part)
-        stored += int(np.count_nonzero(part.row_kind == STORED))
-        degree.add(degrees(part, own, bundles))
-        weight.add(part.weight)
-        if part.delay is not None:
-            delay.add(part.delay.astype(np.float32))
-        by_projection += np.bincount(part.projection, minlength=by_projection.size)
-        count = part.state["spike_count"]
-        spikes += int(count.sum(dtype=np.int64))
-        spiked += int(np.count_nonzero(count))
-        most = max(most, int(count.max(initial=0)))
-        last = max(last, int(part.state["last_spike"].max(initial=0)))
-    weights = weight.result()
-    return LayerSummary(
-        name=layer.name,
-        index=layer.index,
-        model=layer.model,
-        parameters={name: _plain(value) for name, value in layer.params.items()},
-        segments=len({bundle.segment for bundle in own}),
-        declared=declared,
-        records=records,
-        stored_rows=stored,
-        generated_rows=records - stored,
-        generated_degree=sum(generated_synapses(bundle, bundles) for bundle in own) / declared if declared else 0.0,
-        stored_synapses=weights.count,
-        out_degree=degree.result(),
-        weights=weights,
-        delays=delay.result() if store.spec.varying_delays else None,
-        spikes=spikes,
-        most_spikes=most,
-        spiked=spiked,
-        last_spike=last,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A parameter: a number, or a distribution as text."""
-    return _weight(value) if is_dataclass(value) else value

@@ -190,12 +190,26 @@ class Hdf5File:
             return {name: dataset[()] for name, dataset in self._file["inflight"].items()}
 
     def storage(self) -> dict[str, tuple[int, int]]:
-        """Array -> (bytes in the file, bytes as they are decoded), over all segments."""
+        """Bytes in the file and as they are decoded of each array, of all segments together."""
         found: dict[str, tuple[int, int]] = {}
         for part in self._segments:
             for name, dataset in part.group.items():
                 stored, decoded = found.get(name, (0, 0))
                 found[name] = stored + dataset.id.get_storage_size(), decoded + dataset.size * dataset.dtype.itemsize
+        return found
+
+    def arrays(self) -> list[tuple[str, tuple[int, ...], str, int]]:
+        """``(path, shape, type, bytes in the file)`` of every array."""
+        import h5py
+
+        found: list[tuple[str, tuple[int, ...], str, int]] = []
+
+        def note(name: str, node: Any) -> None:
+            if isinstance(node, h5py.Dataset):
+                kind = "text" if node.dtype.kind == "O" else "table" if node.dtype.names else str(node.dtype)
+                found.append((f"/{name}", tuple(node.shape), kind, int(node.id.get_storage_size())))
+
+        self._file.visititems(note)
         return found
 
     def close(self) -> None:

@@ -21,7 +21,8 @@ OWN = "engramdb:"
 class Template:
     """``model``: its name here. ``inward`` turns SONATA's parameters into ours, ``outward`` ours into SONATA's.
 
-    ``defaults``: SONATA's parameters where a file does not give them. ``weight``: mV here (or what the model takes) for a weight of 1 there, by SONATA's parameters.
+    ``defaults``: SONATA's parameters where a file does not give them. ``weight``: mV here (or what
+    the model takes) for a weight of 1 there, by SONATA's parameters.
     """
 
     model: str

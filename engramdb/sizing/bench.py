@@ -62,6 +62,7 @@ WORKLOADS = (
     Workload("build", "S8", "a layer grows, and its rows are written out", "engramdb.sizing.workload_build"),
     Workload("catalog", "S6", "a million leaves, 10,000 snapshots, 1,000 restores", "engramdb.sizing.workload_catalog"),
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
+    Workload("interchange", "S9", "other formats, out and in; inspect", "engramdb.sizing.workload_interchange"),
 )
 
 
