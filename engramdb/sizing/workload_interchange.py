@@ -32,7 +32,7 @@ _OUT: dict[str, str] = {
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     """Millions of synapses per second out and in, as ratios to copying the bytes; MiB of memory; seconds to inspect."""
-    neurons, many = (2_000, 5_000) if quick else (500_000, 10_000_000)
+    neurons, many = (2_000, 5_000) if quick else (200_000, 10_000_000)
     for part, size in (("warm", 200), ("full", neurons)):
         (folder / part).mkdir()
         engramdb.create(folder / part / "net.engram", _spec(size)).close()
@@ -78,7 +78,8 @@ def _vdm(path: Path, neurons: int) -> Path:
 class _Connectome:
     """Twelve neighbours each, at random."""
 
-    sparse, adc_json = True, None
+    sparse = True
+    adc_json: str | None = None
 
     def __init__(self, n: int) -> None:
         self.n = n
