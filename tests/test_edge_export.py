@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import networkx
@@ -15,7 +16,7 @@ import xarray
 import engramdb
 from engramdb import Bernoulli, Engram, Explicit, FixedOutdegree, Layer, OneToOne, Projection, SmallWorld, Spec
 from engramdb.errors import AlreadyExists, BudgetExceeded, DiskFull, InvalidInput, NotFound
-from engramdb.interchange import everyrow
+from engramdb.interchange import edgelist, everyrow, sonataedges, sonataout
 from tests.networks import edges_of, ids_of
 
 WORM = Path(__file__).parent.parent / "engramdb" / "data" / "celegans" / "connectome.csv"
@@ -223,3 +224,29 @@ def test_a_rule_that_gives_nothing_leaves_nothing(tmp_path: Path) -> None:
     done = engramdb.export_edges(tmp_path / "a.engram", tmp_path / "b.csv", layer="b")
     assert done.synapses == 0
     assert (tmp_path / "b.csv").read_text().strip() == '"pre","post","weight","delay","projection"'
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".sonata"])
+def test_memory_does_not_grow_with_the_engram(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted on the way out and back, of rows that only a rule gives; in small pieces, as if it were much larger."""
+    monkeypatch.setattr(sonataout, "_ROOM_BYTES", 4 << 20)
+    monkeypatch.setattr(sonataout, "_CHUNK", 1 << 10)
+    monkeypatch.setattr(sonataedges, "EDGES_A_PART", 1 << 16)
+    monkeypatch.setattr(everyrow, "_SYNAPSES_A_PIECE", 1 << 16)
+    monkeypatch.setattr(edgelist, "_ROWS_A_GROUP", 1 << 17)
+    peaks = []
+    for neurons in (20_000, 80_000):
+        layer = Layer("a", segments=[neurons], wiring=SmallWorld(k=20, weight=(0.0, 1.0)))
+        path, out = tmp_path / f"{neurons}.engram", tmp_path / f"{neurons}{suffix}"
+        engramdb.create(path, Spec(layers=[layer])).close()
+        tracemalloc.start()
+        try:
+            if suffix == ".sonata":
+                engramdb.export_sonata(path, out)
+                engramdb.import_sonata(out, tmp_path / f"{neurons}-back.engram", memory="16MiB")
+            else:
+                engramdb.export_edges(path, out)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.6 * peaks[0]

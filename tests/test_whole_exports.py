@@ -25,6 +25,7 @@ import engramdb
 from engramdb import Bernoulli, Explicit, FixedOutdegree, Layer, Projection, SmallWorld, Spec
 from engramdb.errors import AlreadyExists, EngramError, FormatTooNew, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
+from engramdb.interchange import hdf5file, parquet
 from engramdb.interchange.hdf5 import fletcher32
 from engramdb.store import OWN, STORED, Records, Store
 from tests.networks import specs
@@ -109,7 +110,7 @@ def test_what_comes_back_goes_on_as_if_nothing_had_happened(lived: Path, tmp_pat
 
 
 @each_format
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs(largest=120), ticks=st.integers(0, 12))
 def test_random_networks_come_back_the_same(
     tmp_path_factory: pytest.TempPathFactory, format: Format, spec: Spec, ticks: int
@@ -303,9 +304,11 @@ def test_our_checksum_is_that_of_the_filter(tmp_path_factory: pytest.TempPathFac
 
 
 @each_format
-def test_memory_does_not_grow_with_the_engram(tmp_path: Path, format: Format) -> None:
+def test_memory_does_not_grow_with_the_engram(tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((parquet, "_ROWS_A_GROUP"), (parquet, "_SYNAPSES_A_PIECE"), (hdf5file, "SYNAPSES_A_PIECE")):
+        monkeypatch.setattr(module, name, 1 << 17)
     peaks = []
-    for neurons in (30_000, 120_000):
+    for neurons in (20_000, 80_000):
         layer = Layer("a", segments=[neurons], wiring=SmallWorld(k=40, weight=(0.0, 1.0)), materialize=True)
         path = tmp_path / f"{neurons}.engram"
         engramdb.create(path, Spec(layers=[layer])).close()
@@ -316,8 +319,8 @@ def test_memory_does_not_grow_with_the_engram(tmp_path: Path, format: Format) ->
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] + (20 << 20)
-    assert peaks[1] < 120_000 * 40 * 14 * 2  # bytes of the synapses, as they are read and as they are written
+    assert peaks[1] < 1.6 * peaks[0]
+    assert peaks[1] < 80_000 * 40 * 14  # bytes of the synapses
 
 
 @each_format
@@ -343,3 +346,11 @@ engramdb.import_{format.name}({str(out)!r}, {str(tmp_path / "b.engram")!r}, prog
     assert first[0] > 100_000, "it went on, and did not begin anew"
     assert_same_engram(tmp_path / "a.engram", tmp_path / "b.engram")
     assert not list(tmp_path.glob(".*making*"))
+
+
+def test_a_published_engram_is_exported_from_where_it_lies(lived: Path, tmp_path: Path) -> None:
+    url = (tmp_path / "there.engram").as_uri()
+    engramdb.publish(lived, url)
+    engramdb.export_hdf5(url, tmp_path / "a.h5")
+    engramdb.import_hdf5(tmp_path / "a.h5", tmp_path / "b.engram")
+    assert_same_engram(lived, tmp_path / "b.engram")

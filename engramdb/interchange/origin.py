@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from engramdb.budget import memory_bytes
@@ -109,13 +108,3 @@ def import_origin(
                 store.commit_state(origin.tick, origin.inflight(), origin.bundles, ended)
         put_in_place(made, path)
     return Imported(path, neurons, synapses, time.perf_counter() - started, origin.notes)
-
-
-def in_pieces(records: Records, synapses: int = 1 << 20) -> Iterator[Records]:
-    """``records`` cut between neurons into pieces of about so many synapses."""
-    start = 0
-    while start < len(records):
-        stop = int(np.searchsorted(records.indptr, records.indptr[start] + synapses, side="right")) - 1
-        stop = min(max(stop, start + 1), len(records))
-        yield records.part(start, stop)
-        start = stop
