@@ -354,3 +354,44 @@ def test_a_published_engram_is_exported_from_where_it_lies(lived: Path, tmp_path
     engramdb.export_hdf5(url, tmp_path / "a.h5")
     engramdb.import_hdf5(tmp_path / "a.h5", tmp_path / "b.engram")
     assert_same_engram(lived, tmp_path / "b.engram")
+
+
+@pytest.mark.parametrize("call", [
+    "export_hdf5(source, 'out.h5')", "export_parquet(source, 'out.tables')", "export_edges(source, 'out.csv')",
+    "export_edges(source, 'out.parquet')", "export_sonata(source, 'out.sonata')", "export_vdm(vdm, 'state_1.h5')",
+    "export_vdm(vdm, 'state_1.npz')", "export_graphml(source, 'out.graphml')", "import_hdf5(h5, 'back.engram')",
+])  # fmt: skip
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(sources: Path, tmp_path: Path, call: str) -> None:
+    """No file may grow beyond 200 kB: what a file system says then is what it says when it is full."""
+    code = f"""
+import resource, sys, engramdb
+source, vdm, h5 = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    engramdb.{call}
+except engramdb.errors.DiskFull as error:
+    print(error)
+"""
+    names = [str(sources / name) for name in ("a.engram", "vdm.engram", "a.h5")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("disk full: ")
+    assert done.stdout.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An engram, one that came from VDM, and an HDF5 file, none of which 200 kB can hold."""
+    folder = tmp_path_factory.mktemp("sources")
+    layer = Layer("a", segments=[10_000], wiring=SmallWorld(k=10, weight=(0.0, 1.0)), materialize=True)
+    engramdb.create(folder / "a.engram", Spec(layers=[layer])).close()
+    engramdb.export_hdf5(folder / "a.engram", folder / "a.h5")
+    rng = np.random.default_rng(0)
+    w, columns = rng.random(10_000).astype(np.float32), rng.integers(0, 10_000, 100_000)
+    np.savez(folder / "state_0.npz", backend="sparse", N=10_000, W=w, row_ptr=np.arange(10_001) * 10, col_idx=columns)
+    engramdb.import_vdm(folder / "state_0.npz", folder / "vdm.engram")
+    return folder

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from engramdb.interchange.exported import Exported
 from engramdb.interchange.hdf5file import FORMAT, FORMAT_VERSION, Hdf5File
+from engramdb.interchange.hdf5sink import new_hdf5
 from engramdb.interchange.newfile import new_file
 from engramdb.interchange.origin import Imported, check_source, import_origin
 from engramdb.store import Records, Store
@@ -63,14 +64,13 @@ def export_hdf5(
 
     Raises NotAnEngram, NotFound (snapshot, commit, branch, parent of ``out``), AlreadyExists, LeafDamaged, DiskFull.
     """
-    import h5py
-
     started, out = time.perf_counter(), Path(out)
     neurons = synapses = 0
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(located(path, storage_options), at=at, branch=branch, cache_bytes=0))
         made = stack.enter_context(new_file(out))
-        with h5py.File(made, "w", libver=("v110", "v110")) as file, ThreadPoolExecutor(_THREADS) as pool:
+        opened = new_hdf5(made, libver=("v110", "v110"))
+        with opened as (file, check), ThreadPoolExecutor(_THREADS) as pool:
             root = Root(store)
             _write_head(file, store, root)
             for key in root.layers:
@@ -82,6 +82,7 @@ def export_hdf5(
                     segment = layer.child(name)
                     assert segment is not None, "the view has a group for every segment that it names"
                     for records in _write_segment(group.create_group(name), segment, pool):
+                        check()
                         neurons, synapses = neurons + len(records), synapses + records.synapses
                         if progress is not None:
                             progress("neurons", neurons, store.commit.neurons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from engramdb.errors import DiskFull, InvalidInput
 from engramdb.store.files import OS_FILES, is_disk_full
 from engramdb.store.workplace import put_in_place, workplace
+
+_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 @contextmanager
@@ -55,7 +58,8 @@ def in_words(out: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InvalidInput(f"{error.filename or out}: permission denied") from error
     except (OSError, RuntimeError) as error:
-        if not (isinstance(error, OSError) and is_disk_full(error)) and "No space left on device" not in str(error):
+        full = isinstance(error, OSError) and is_disk_full(error)
+        if not full and not any(words in str(error) for words in _FULL):
             raise
         raise DiskFull(
             f"disk full: {out.parent} has no room for {out.name}; nothing was left there: free some space and repeat"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from engramdb.distribution import Distribution
 from engramdb.errors import InvalidInput
 from engramdb.interchange.everyrow import Positions, check_room, every_row
 from engramdb.interchange.exported import Exported
+from engramdb.interchange.hdf5sink import new_hdf5
 from engramdb.interchange.newfile import new_folder
 from engramdb.interchange.sonatamodels import outgoing
 from engramdb.interchange.sorter import EdgeSorter
@@ -86,12 +87,12 @@ def export_sonata(
     )
 
 
-def _new(path: Path) -> Any:
-    import h5py
-
-    file = h5py.File(path, "w")
-    file.attrs["magic"], file.attrs["version"] = _MAGIC, _VERSION
-    return file
+@contextmanager
+def _new(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """A new file of SONATA's kind, as :func:`new_hdf5` has it."""
+    with new_hdf5(path) as (file, check):
+        file.attrs["magic"], file.attrs["version"] = _MAGIC, _VERSION
+        yield file, check
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -123,7 +124,7 @@ def _write_nodes(folder: Path, store: Store, layer: Layer, name: str) -> dict[st
     parameters = f"{name}.json"
     plain = {key: float(value) for key, value in constants.items() if key not in varying}
     (folder_of / parameters).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    with _new(folder / "network" / f"{name}_nodes.h5") as file:
+    with _new(folder / "network" / f"{name}_nodes.h5") as (file, check):
         group = file.create_group(f"nodes/{name}")
         for dataset, dtype, value in (
             ("node_type_id", "<u8", lambda a, b: np.full(b - a, _TYPE, np.uint64)),
@@ -135,6 +136,7 @@ def _write_nodes(folder: Path, store: Store, layer: Layer, name: str) -> dict[st
             made = group.create_dataset(dataset, (n,), dtype, chunks=(min(n, _CHUNK),))
             for start in range(0, n, _CHUNK):
                 made[start : start + _CHUNK] = value(start, min(start + _CHUNK, n))
+                check()
         for key, values in varying.items():
             group.create_dataset(f"0/dynamics_params/{key}", data=np.broadcast_to(values, (n,)))
     row = {
@@ -186,36 +188,46 @@ def _write_edges(
             key = f"{key}_{number}"
         used[key] = number
         keys[number] = key
-    files = {
-        number: _Edges(folder, keys[number], projection, store, names)
-        for number, projection in enumerate(spec.all_projections)
-    }
     done = 0
-    for layer in spec.layers:
-        source = Positions(store.bundles, [layer])
-        for records in every_row(store, layer):
-            pre = np.repeat(source.of(records.ids), np.diff(records.indptr))
-            ticks = spec.ticks_of(records.projection, records.delay)
-            for number in np.unique(records.projection).tolist():
-                own = records.projection == number
-                files[number].add(pre[own], records.target[own], records.weight[own], ticks[own])
-            done += records.synapses
-            if progress is not None:
-                progress("edges", done, None)
-    return [entry for file in files.values() if (entry := file.finish()) is not None], done
+    with ExitStack() as opened:
+        files = [
+            _Edges(folder, keys[number], projection, store, names, opened)
+            for number, projection in enumerate(spec.all_projections)
+        ]
+        for layer in spec.layers:
+            source = Positions(store.bundles, [layer])
+            for records in every_row(store, layer):
+                pre = np.repeat(source.of(records.ids), np.diff(records.indptr))
+                ticks = spec.ticks_of(records.projection, records.delay)
+                for number in np.unique(records.projection).tolist():
+                    own = records.projection == number
+                    files[number].add(pre[own], records.target[own], records.weight[own], ticks[own])
+                done += records.synapses
+                if progress is not None:
+                    progress("edges", done, None)
+        return [entry for file in files if (entry := file.finish()) is not None], done
 
 
 class _Edges:
     """One file of edges, written by source; the index by target is made at the end."""
 
-    def __init__(self, folder: Path, key: str, projection: Projection, store: Store, names: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        projection: Projection,
+        store: Store,
+        names: Mapping[str, str],
+        opened: ExitStack,
+    ) -> None:
         self._folder, self._key = folder, key
         spec = store.spec
         self._dt_ms = spec.dt_ms
         self._post = Positions(store.bundles, [spec.layer(projection.post)])
         self._pre_count = len(Positions(store.bundles, [spec.layer(projection.pre)]))
         self._path = folder / "network" / f"{key}_edges.h5"
-        self._file = _new(self._path)
+        self._opened = opened.enter_context(ExitStack())
+        self._file, self._check = self._opened.enter_context(_new(self._path))
         group = self._group = self._file.create_group(f"edges/{key}")
         self._columns = {
             name: group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK,))
@@ -255,18 +267,19 @@ class _Edges:
         for name, column in self._columns.items():
             column.resize((stop,))
             column[start:stop] = values[name][:n]
+        self._check()
         self._waiting, self._held, self.count = [(pre[n:], post[n:], weight[n:], delay[n:])], self._held - n, stop
 
     def finish(self) -> dict[str, Any] | None:
         """Write what waits and the indices; None, and no file, where there is no edge."""
         self._flush(self._held)
         if not self.count:
-            self._file.close()
+            self._opened.close()
             self._path.unlink()
             return None
         for name, index in (("source_to_target", self._by_source), ("target_to_source", self._by_target)):
             self._index(name, *index())
-        self._file.close()
+        self._opened.close()
         table = self._folder / "network" / f"{self._key}_edge_types.csv"
         _table(table, [self._table])
         return {
@@ -324,6 +337,7 @@ class _Edges:
                     )
             last = int(owner[-1]), int(begin[-1]), int(ends[-1])
             written = self._append(ranges, written, begin[:-1], ends[:-1])
+            self._check()
             first += np.bincount(owner[:-1], minlength=nodes)
         assert last is not None, "there is at least one edge"
         self._append(ranges, written, np.array([last[1]]), np.array([last[2]]))
@@ -359,7 +373,7 @@ def _write_spikes(path: Path, source: Path, store: Store, names: Mapping[str, st
         recording = pq.ParquetFile(source)
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(f"{source} is no readable Parquet file of spikes: {error}") from None
-    with recording, _new(path) as file:
+    with recording, _new(path) as (file, check):
         if not {"tick", "id"} <= set(recording.schema_arrow.names):
             raise InvalidInput(f"{source} has no columns tick and id: give what run --record wrote")
         for layer in store.spec.layers:
@@ -382,6 +396,7 @@ def _write_spikes(path: Path, source: Path, store: Store, names: Mapping[str, st
                 ):
                     columns[name].resize((before + len(values),))
                     columns[name][before:] = values
+                check()
 
 
 def _write_config(

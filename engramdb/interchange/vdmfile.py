@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.errors import InvalidInput, NotFound
+from engramdb.interchange.hdf5sink import new_hdf5
 
 Array = npt.NDArray[Any]
 Take = Callable[[int], Array]
@@ -187,7 +188,7 @@ def write_hdf5(path: Path, content: Content, progress: Progress | None) -> int:
     """Write ``state_<step>.h5``; how many synapses."""
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as (file, check):
         file.attrs.update(
             {"backend": "sparse" if content.sparse else "dense", "dtype": "float32", **content.attributes}
         )
@@ -195,6 +196,7 @@ def write_hdf5(path: Path, content: Content, progress: Progress | None) -> int:
         w = _growing(group, "W", np.float32)
         for part in content.w():
             _append(w, part)
+            check()
         synapses = 0
         if content.sparse:
             # newer runtimes refuse a file without
@@ -204,6 +206,7 @@ def write_hdf5(path: Path, content: Content, progress: Progress | None) -> int:
             for _, indptr, target, _ in content.rows():
                 _append(bounds, indptr[1:] + synapses)
                 _append(columns, target)
+                check()
                 synapses = _told(progress, synapses, target)
             return synapses
         shape = (content.n, content.n)
@@ -212,6 +215,7 @@ def write_hdf5(path: Path, content: Content, progress: Progress | None) -> int:
         weights = group.create_dataset("E", shape, np.float32, chunks=chunks, **_GZIP)
         for first, a, e in _dense(content):
             adjacency[first : first + len(a)], weights[first : first + len(a)] = a, e
+            check()
             synapses = _told(progress, synapses, np.flatnonzero(a))
         if content.adc_json is not None:
             file.create_dataset("adc_json", data=content.adc_json, dtype=h5py.string_dtype("utf-8"))
