@@ -25,7 +25,7 @@ import engramdb
 from engramdb import Bernoulli, Explicit, FixedOutdegree, Layer, Projection, SmallWorld, Spec
 from engramdb.errors import AlreadyExists, EngramError, FormatTooNew, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
-from engramdb.interchange import hdf5file, parquet
+from engramdb.interchange import hdf5, hdf5file, parquet, parquetfolder
 from engramdb.interchange.hdf5 import fletcher32
 from engramdb.store import OWN, STORED, Records, Store
 from tests.networks import specs
@@ -305,8 +305,10 @@ def test_our_checksum_is_that_of_the_filter(tmp_path_factory: pytest.TempPathFac
 
 @each_format
 def test_memory_does_not_grow_with_the_engram(tmp_path: Path, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((parquet, "_ROWS_A_GROUP"), (parquet, "_SYNAPSES_A_PIECE"), (hdf5file, "SYNAPSES_A_PIECE")):
+    pieces = ((parquet, "_ROWS_A_GROUP"), (parquetfolder, "_SYNAPSES_A_PIECE"), (hdf5file, "SYNAPSES_A_PIECE"))
+    for module, name in pieces:
         monkeypatch.setattr(module, name, 1 << 17)
+    monkeypatch.setattr(hdf5, "SYNAPSES_A_CHUNK", 1 << 14)
     peaks = []
     for neurons in (20_000, 80_000):
         layer = Layer("a", segments=[neurons], wiring=SmallWorld(k=40, weight=(0.0, 1.0)), materialize=True)

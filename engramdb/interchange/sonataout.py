@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,14 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.distribution import Distribution
-from engramdb.errors import InvalidInput
 from engramdb.interchange.everyrow import Positions, check_room, every_row
 from engramdb.interchange.exported import Exported
-from engramdb.interchange.hdf5sink import new_hdf5
 from engramdb.interchange.newfile import new_folder
 from engramdb.interchange.sonatamodels import outgoing
+from engramdb.interchange.sonatarun import new_sonata, write_config, write_spikes
 from engramdb.interchange.sorter import EdgeSorter
 from engramdb.layer import Layer, Projection
 from engramdb.parameters import given, parameters_of_layer
-from engramdb.spec import Spec
 from engramdb.store import Store
 from engramdb.store.zarrview.tree import keys_of
 from engramdb.url import located
@@ -37,7 +35,6 @@ _CHUNK = 1 << 14
 _EDGE_BYTES = 64  # of an edge in the files, about: its columns and its places in both indices
 _ROOM_BYTES = 256 << 20
 _TYPE = 100  # number of the one type of each population
-_MAGIC, _VERSION = np.uint32(0x0A7A), np.array([0, 1], dtype=np.uint32)
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -72,8 +69,8 @@ def export_sonata(
         nodes = [_write_nodes(made, store, layer, names[layer.name]) for layer in spec.layers]
         edges, synapses = _write_edges(made, store, names, progress)
         if spikes is not None:
-            _write_spikes(made / "spikes.h5", Path(spikes), store, names)
-        _write_config(made, spec, nodes, edges, spikes is not None)
+            write_spikes(made / "spikes.h5", Path(spikes), store, names)
+        write_config(made, spec, nodes, edges, spikes is not None)
         sizes = [file.stat().st_size for file in made.rglob("*") if file.is_file()]
     return Exported(
         path=out,
@@ -85,14 +82,6 @@ def export_sonata(
         nbytes=sum(sizes),
         elapsed_s=time.perf_counter() - started,
     )
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """A new file of SONATA's kind, as :func:`new_hdf5` has it."""
-    with new_hdf5(path) as (file, check):
-        file.attrs["magic"], file.attrs["version"] = _MAGIC, _VERSION
-        yield file, check
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -124,7 +113,7 @@ def _write_nodes(folder: Path, store: Store, layer: Layer, name: str) -> dict[st
     parameters = f"{name}.json"
     plain = {key: float(value) for key, value in constants.items() if key not in varying}
     (folder_of / parameters).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    with _new(folder / "network" / f"{name}_nodes.h5") as (file, check):
+    with new_sonata(folder / "network" / f"{name}_nodes.h5") as (file, check):
         group = file.create_group(f"nodes/{name}")
         for dataset, dtype, value in (
             ("node_type_id", "<u8", lambda a, b: np.full(b - a, _TYPE, np.uint64)),
@@ -227,7 +216,7 @@ class _Edges:
         self._pre_count = len(Positions(store.bundles, [spec.layer(projection.pre)]))
         self._path = folder / "network" / f"{key}_edges.h5"
         self._opened = opened.enter_context(ExitStack())
-        self._file, self._check = self._opened.enter_context(_new(self._path))
+        self._file, self._check = self._opened.enter_context(new_sonata(self._path))
         group = self._group = self._file.create_group(f"edges/{key}")
         self._columns = {
             name: group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK,))
@@ -359,61 +348,3 @@ def _space(count: int) -> dict[tuple[int, int], int]:
     from engramdb.interchange.numbering import sizes_of
 
     return sizes_of(count)
-
-
-# spikes and configuration
-
-
-def _write_spikes(path: Path, source: Path, store: Store, names: Mapping[str, str]) -> None:
-    """``/spikes/<population>/node_ids`` and ``timestamps`` (ms) of a recording, in its order: by time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        recording = pq.ParquetFile(source)
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidInput(f"{source} is no readable Parquet file of spikes: {error}") from None
-    with recording, _new(path) as (file, check):
-        if not {"tick", "id"} <= set(recording.schema_arrow.names):
-            raise InvalidInput(f"{source} has no columns tick and id: give what run --record wrote")
-        for layer in store.spec.layers:
-            positions = Positions(store.bundles, [layer])
-            group = file.create_group(f"spikes/{names[layer.name]}")
-            group.attrs["sorting"] = "by_time"
-            columns = {
-                name: group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(_CHUNK,))
-                for name, dtype in (("node_ids", "<u8"), ("timestamps", "<f8"))
-            }
-            columns["timestamps"].attrs["units"] = "ms"
-            for batch in recording.iter_batches(columns=["tick", "id"]):
-                tick, ids = (batch.column(name).to_numpy() for name in ("tick", "id"))
-                node = positions.of(ids)
-                own = node >= 0
-                before = len(columns["node_ids"])
-                for name, values in (
-                    ("node_ids", node[own]),
-                    ("timestamps", np.round(tick[own] * store.spec.dt_ms, 9)),
-                ):
-                    columns[name].resize((before + len(values),))
-                    columns[name][before:] = values
-                check()
-
-
-def _write_config(
-    folder: Path, spec: Spec, nodes: list[dict[str, Any]], edges: list[dict[str, Any]], spikes: bool
-) -> None:
-    synapses = folder / "components" / "synaptic_models"
-    synapses.mkdir(parents=True, exist_ok=True)
-    (synapses / "static_synapse.json").write_text("{}\n", encoding="utf-8")
-    manifest = {"$BASE_DIR": ".", "$NETWORK_DIR": "$BASE_DIR/network", "$COMPONENT_DIR": "$BASE_DIR/components"}
-    components = {f"{kind}_dir": f"$COMPONENT_DIR/{kind}" for kind in ("point_neuron_models", "synaptic_models")}
-    circuit = {"manifest": manifest, "components": components, "networks": {"nodes": nodes, "edges": edges}}
-    output = {"output_dir": "$BASE_DIR", "spikes_file": "spikes.h5"} if spikes else {"output_dir": "$BASE_DIR/output"}
-    simulation = {"manifest": {"$BASE_DIR": "."}, "run": {"dt": spec.dt_ms}, "output": output}
-    documents = {
-        "circuit_config.json": circuit,
-        "simulation_config.json": simulation,
-        "config.json": {"network": "./circuit_config.json", "simulation": "./simulation_config.json"},
-    }
-    for name, document in documents.items():
-        (folder / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
