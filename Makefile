@@ -10,7 +10,7 @@ FAST := -m "not slow and not peers"
 # On all cores, up to four: more gain little and take memory.
 CORES := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-slow test-pythons lint format bench check-peers bench-peers venv pins clean
+.PHONY: help demo test test-slow test-pythons lint format bench check-peers check-sonata bench-peers venv pins clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -53,6 +53,10 @@ check-peers: .venv-peers/ready ## compare runs, spike for spike, with Brian2 and
 	@.ci/venv-nest .venv-nest
 	@$(RUN) tests/peers/check.py --brian2 .venv-peers/bin/python --nest .venv-nest/bin/python
 
+check-sonata: .venv-sonata/ready ## read exported SONATA networks with libsonata and bmtk, and compare every edge
+	@.ci/venv $(VENV) test
+	@$(RUN) tests/peers/sonata_readers.py .venv-sonata/bin/python
+
 bench-peers: .venv-peers/ready ## run the workloads here and in the other simulators, in turn
 	@.ci/venv $(VENV) test
 	@$(RUN) tests/benchmarks/bench_brian2.py .venv-peers/bin/python
@@ -68,6 +72,12 @@ bench-peers: .venv-peers/ready ## run the workloads here and in the other simula
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install -r constraints-peers.txt
 	@touch $@
 
+.venv-sonata/ready: constraints-sonata.txt
+	@.ci/venv $(VENV) test
+	@$(RUN) -m venv --clear .venv-sonata
+	@.venv-sonata/bin/python -m pip --disable-pip-version-check --quiet install -r constraints-sonata.txt
+	@touch $@
+
 venv: ## set up .venv with everything that test and lint need
 	@.ci/venv $(VENV) test
 	@.ci/venv $(VENV) lint
@@ -78,8 +88,9 @@ pins: ## resolve the newest versions again and write constraints.txt and those o
 	@$(RUN) .ci/pin.py constraints.txt
 	@$(RUN) .ci/pin.py constraints-peers.txt brian2 cython setuptools "numpy<2.4"
 	@$(RUN) .ci/pin.py --where-it-is constraints-nest.txt nest-simulator
+	@$(RUN) .ci/pin.py --where-it-is constraints-sonata.txt libsonata bmtk
 
 clean: ## remove the environments, caches and what the demo and the build left behind
-	rm -rf .venv .venvs .venv-peers .venv-nest demo-out bench-out build dist engramdb.egg-info
+	rm -rf .venv .venvs .venv-peers .venv-nest .venv-sonata demo-out bench-out build dist engramdb.egg-info
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

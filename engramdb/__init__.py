@@ -24,12 +24,22 @@ _HOME = {
     "Engram": "engramdb.engram",
     "EngramError": "engramdb.errors",
     "errors": "engramdb.errors",
-    "export_zarr": "engramdb.interchange.zarr",
     "Explicit": "engramdb.rules",
+    "export_edges": "engramdb.interchange.edgelist",
+    "export_graphml": "engramdb.interchange.graph",
+    "export_hdf5": "engramdb.interchange.hdf5",
+    "export_parquet": "engramdb.interchange.parquet",
+    "export_sonata": "engramdb.interchange.sonataout",
+    "export_vdm": "engramdb.interchange.vdm",
+    "export_zarr": "engramdb.interchange.zarr",
     "FixedIndegree": "engramdb.rules",
     "FixedOutdegree": "engramdb.rules",
     "Hebbian": "engramdb.learning",
     "import_edges": "engramdb.interchange.edges",
+    "import_hdf5": "engramdb.interchange.hdf5",
+    "import_parquet": "engramdb.interchange.parquet",
+    "import_sonata": "engramdb.interchange.sonata",
+    "import_vdm": "engramdb.interchange.vdm",
     "Layer": "engramdb.spec",
     "LogNormal": "engramdb.distribution",
     "Normal": "engramdb.distribution",
@@ -44,6 +54,7 @@ _HOME = {
     "Segment": "engramdb.spec",
     "SmallWorld": "engramdb.rules",
     "STDP": "engramdb.learning",
+    "sonata_ids": "engramdb.interchange.sonata",
     "Spec": "engramdb.spec",
     "Uniform": "engramdb.distribution",
     "verify": "engramdb.store.upkeep.verify",
@@ -77,11 +88,22 @@ __all__ = [
     "diff",
     "download",
     "errors",
+    "export_edges",
+    "export_graphml",
+    "export_hdf5",
+    "export_parquet",
+    "export_sonata",
+    "export_vdm",
     "export_zarr",
     "import_edges",
+    "import_hdf5",
+    "import_parquet",
+    "import_sonata",
+    "import_vdm",
     "open",
     "publish",
     "repair",
+    "sonata_ids",
     "verify",
 ]
 
@@ -91,7 +113,14 @@ if TYPE_CHECKING:
     from engramdb.distribution import LogNormal, Normal, Uniform
     from engramdb.engram import Engram
     from engramdb.errors import EngramError
+    from engramdb.interchange.edgelist import export_edges
     from engramdb.interchange.edges import import_edges
+    from engramdb.interchange.graph import export_graphml
+    from engramdb.interchange.hdf5 import export_hdf5, import_hdf5
+    from engramdb.interchange.parquet import export_parquet, import_parquet
+    from engramdb.interchange.sonata import import_sonata, sonata_ids
+    from engramdb.interchange.sonataout import export_sonata
+    from engramdb.interchange.vdm import export_vdm, import_vdm
     from engramdb.interchange.zarr import export_zarr
     from engramdb.learning import STDP, Hebbian, ReVGSP, Scaling
     from engramdb.opening import create, open

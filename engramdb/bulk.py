@@ -51,7 +51,7 @@ def bulk_write(
     are the first of ``neurons``, which then names all of them, and count as written.
     """
     done, synapses = store.commit.neurons, store.commit.synapses
-    batches, neurons = _behind(batches, neurons, done)
+    batches, neurons = behind(batches, neurons, done)
 
     def wrote(records: Records) -> None:
         nonlocal done, synapses
@@ -172,7 +172,7 @@ def filling(path: Path, spec: Spec, bundles: Bundles, *, cache_bytes: int = 1 <<
         yield store
 
 
-def _behind(
+def behind(
     batches: Iterable[Edges], neurons: Iterable[IdArray], done: int
 ) -> tuple[Iterable[Edges], Iterable[IdArray]]:
     """What is left of both behind the first ``done`` neurons."""

@@ -4,9 +4,11 @@
 spike trains are known. An event of weight w adds w to the cell's m, which decays with tau; where m passes 1 the cell
 fires, m becomes 0, and for ``refrac`` ms events are lost. Synapses of a pair act together: nsyns times their weight.
 
-The files of components that the network names are not part of the example. Their values are those of the other
-examples of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac 3 ms; the sign of
-"instanteneousInh.json" is -1. The published spikes tell that they are right.
+The files of components that the network names are not part of the example. Those in tests/data/300_intfire/components
+have the values of the other examples of that repository: tau 24 and 7 ms for excitatory and inhibitory cells, refrac
+3 ms; the sign of "instanteneousInh.json" is -1. The published spikes tell that they are right.
+
+The readers here are apart from the importer, which is held against them.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from engramdb import Engram, Explicit, Layer, Projection, Spec
+import engramdb
+from engramdb import Engram, sonata_ids
 
 FOLDER = Path(__file__).parent / "data" / "300_intfire"
+COMPONENTS = FOLDER / "components"
 TAU_MS = {"LIF_exc": 24.0, "LIF_inh": 7.0}
-REFRACTORY_MS = 3.0
 SIGN = {"instanteneousExc.json": 1.0, "instanteneousInh.json": -1.0}
 DURATION_MS = 3000.0
 
@@ -90,50 +93,15 @@ def published() -> Trains:
     return trains("output/spikes.h5", "spikes/v1", "node_ids")
 
 
-def ids() -> dict[str, np.ndarray]:
-    """Neuron ids, uint64, of the nodes of each population in the engram of :func:`spec`."""
-    kind = models()
-    cells = np.empty(len(kind), dtype=np.uint64)
-    for layer, name in enumerate(TAU_MS):
-        where = np.flatnonzero(kind == name)
-        cells[where] = np.arange(len(where), dtype=np.uint64) | np.uint64(layer << 48)
-    sources = {
-        name: np.arange(n, dtype=np.uint64) | np.uint64(at << 48) for name, at, n in (("lgn", 2, 90), ("tw", 3, 30))
-    }
-    return {"v1": cells, **sources}
-
-
-def spec(dt_ms: float) -> Spec:
-    """The cells in two layers, and the sources as cells that fire whenever they are given 2."""
-    kind = models()
-    cells = [
-        Layer(
-            name, model="intfire1", params={"tau": tau, "refractory": REFRACTORY_MS},
-            segments=[int((kind == name).sum())],
-        )
-        for name, tau in TAU_MS.items()
-    ]  # fmt: skip
-    sources = [
-        Layer(name, model="intfire1", params={"refractory": 0.0}, segments=[n]) for name, n in (("lgn", 90), ("tw", 30))
-    ]
-    between = [
-        Projection(pre.name, post.name, Explicit(), delay_ms=edges("v1").delay_ms)
-        for pre in (*cells, *sources) for post in cells
-    ]  # fmt: skip
-    return Spec(name="300_intfire", layers=[*cells, *sources], projections=between, dt_ms=dt_ms)
-
-
-def connect(engram: Engram) -> None:
-    """All synapses."""
-    place = ids()
-    for name in place:
-        joined = edges(name)
-        engram.connect(place[name][joined.pre], place["v1"][joined.post], joined.weight.astype(np.float32))
+def imported(path: Path, dt_ms: float) -> Path:
+    """The network as the importer makes it, at ``path``."""
+    engramdb.import_sonata(FOLDER, path, components=COMPONENTS, dt_ms=dt_ms)
+    return path
 
 
 def run(engram: Engram, *, until_ms: float = DURATION_MS, stretch_ms: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
     """The cells' spikes up to ``until_ms`` as (tick, node), by tick and node."""
-    dt, place = engram.spec.dt_ms, ids()
+    dt, place = engram.spec.dt_ms, {name: sonata_ids(engram.path, name) for name in ("v1", "lgn", "tw")}
     sources = [(ticks_of(train.time_ms, dt), place[name][train.node]) for name, train in inputs().items()]
     tick, neuron = (np.concatenate(parts) for parts in zip(*sources, strict=True))
     order = np.lexsort((neuron, tick))

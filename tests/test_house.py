@@ -118,6 +118,9 @@ def test_every_module_imports_from_the_wheel_alone(wheel: Path, tmp_path: Path) 
         "zarr",
         "numcodecs",
         "h5py",
+        "networkx",
+        "scipy",
+        "xarray",
         "fastapi",
         "pydantic",
         "pyarrow",
@@ -221,6 +224,8 @@ def test_the_peers_are_pinned_apart(python: str) -> None:
     assert "brian2" in pins("constraints-peers.txt", python)
     assert "brian2" not in pins("constraints.txt", python)
     assert "nest-simulator" not in pins("constraints.txt", python)
+    assert "libsonata" in pins("constraints-sonata.txt", python)
+    assert "libsonata" not in pins("constraints.txt", python)
 
 
 def test_supported_pythons_agree_everywhere() -> None:
@@ -231,8 +236,7 @@ def test_supported_pythons_agree_everywhere() -> None:
 
 def test_build_files_name_no_host_and_no_index() -> None:
     build = [
-        ROOT / name
-        for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-peers.txt", "constraints-nest.txt")
+        ROOT / name for name in ("Makefile", "pyproject.toml", *(path.name for path in ROOT.glob("constraints*.txt")))
     ]
     for path in [*build, *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]:
         assert not re.search(r"https?://|index-url|find-links", path.read_text(encoding="utf-8")), path

@@ -40,7 +40,7 @@ from engramdb.errors import BudgetExceeded, EngramError
 ORDER = (
     "demo", "create", "import", "grow", "run", "query", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
-    "diff", "index", "compact", "gc", "inspect", "verify",
+    "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
     "export", "publish", "open", "bench",
 )  # fmt: skip
 
@@ -81,6 +81,8 @@ app.command()(indexing.index)
 app.command()(compacting.compact)
 app.command()(collecting.gc)
 app.command()(inspection.inspect)
+app.command()(inspection.ls)
+app.command()(inspection.dump)
 app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import engramdb
 from engramdb.cli import output
 from engramdb.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from engramdb.interchange.origin import Imported
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -154,6 +158,134 @@ def edges(
     output.show(document, as_json, lambda: _text(document))
     if not as_json:
         _tell_rejected(document)
+
+
+Target = Annotated[Path, typer.Argument(metavar="PATH", help="The engram to make; must not exist.")]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Hard limit, such as 512MiB.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the engram's random numbers.")]
+
+
+@app.command()
+def hdf5(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A file of export hdf5.")],
+    path: Target,
+    memory: Memory = "1GiB",
+    as_json: output.AsJson = False,
+) -> None:
+    """Import an engram from the HDF5 file that export wrote of it.
+
+    It is the same, bit by bit, and goes on at the tick of the file; its history begins there.
+
+    \b
+    Example:
+      engramdb import hdf5 brain.h5 brain.engram
+    """
+    with output.stages() as advance:
+        done = engramdb.import_hdf5(source, path, memory=memory, progress=advance)
+    _show(done, source, as_json)
+
+
+@app.command()
+def parquet(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder of export parquet.")],
+    path: Target,
+    memory: Memory = "1GiB",
+    as_json: output.AsJson = False,
+) -> None:
+    """Import an engram from the folder of Parquet tables that export wrote of it.
+
+    It is the same, bit by bit. Tables of synapses from elsewhere are for import edges.
+
+    \b
+    Example:
+      engramdb import parquet brain-tables brain.engram
+    """
+    with output.stages() as advance:
+        done = engramdb.import_parquet(source, path, memory=memory, progress=advance)
+    _show(done, source, as_json)
+
+
+@app.command()
+def sonata(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A SONATA configuration, or the folder it lies in.")],
+    path: Target,
+    components: Annotated[
+        Path | None,
+        typer.Option("--components", metavar="DIR", help="Files of parameters that are not where SRC says."),
+    ] = None,
+    dt_ms: Annotated[
+        float | None,
+        typer.Option("--dt-ms", metavar="MS", help="Length of a tick; default: the simulation's, or 0.1."),
+    ] = None,
+    seed: Seed = 0,
+    memory: Memory = "1GiB",
+    as_json: output.AsJson = False,
+) -> None:
+    """Import a SONATA network: nodes, edges, their types and parameters.
+
+    A population becomes a layer, in which node n is the n-th neuron. Cells of NEURON's IntFire1, of NEST's
+    iaf_psc_delta and iaf_psc_exp, and virtual ones have counterparts. What the simulation plays is listed;
+    run --play plays it.
+
+    \b
+    Example:
+      engramdb import sonata circuit_config.json net.engram --components components
+    """
+    with output.stages() as advance:
+        done = engramdb.import_sonata(
+            source, path, components=components, dt_ms=dt_ms, seed=seed, memory=memory, progress=advance
+        )
+    layers = {name: list(own) for name, own in done.layers.items()}
+    inputs = [{"name": i.name, "file": str(i.file), "population": i.population} for i in done.inputs]
+    plays = [("plays", f"{i.file} to {i.population}") for i in done.inputs]
+    _show(done, source, as_json, {"layers": layers, "inputs": inputs}, plays)
+
+
+@app.command()
+def vdm(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="state_<step>.h5 or .npz.")],
+    path: Target,
+    seed: Seed = 0,
+    memory: Memory = "1GiB",
+    as_json: output.AsJson = False,
+) -> None:
+    """Import an engram of the Prometheus VDM runtime, sparse or dense.
+
+    W stays with the neurons as a column, neighbours become synapses; export vdm writes it back.
+
+    \b
+    Example:
+      engramdb import vdm state_400.h5 void.engram
+    """
+    with output.stages() as advance:
+        done = engramdb.import_vdm(source, path, seed=seed, memory=memory, progress=advance)
+    _show(done, source, as_json)
+
+
+def _show(
+    done: Imported,
+    source: Path,
+    as_json: bool,
+    more: dict[str, Any] | None = None,
+    lines: Sequence[tuple[str, str]] = (),
+) -> None:
+    document = {
+        "source": str(source),
+        "path": str(done.path),
+        "neurons": done.neurons,
+        "synapses": done.synapses,
+        "notes": list(done.notes),
+        "elapsed_s": done.elapsed_s,
+        **(more or {}),
+    }
+    rows = [
+        ("neurons", output.count(done.neurons)),
+        ("synapses", output.count(done.synapses)),
+        ("elapsed", output.seconds(done.elapsed_s)),
+        *lines,
+        *(("note", note) for note in done.notes),
+    ]
+    output.show(document, as_json, lambda: [output.line(f"imported {done.path}", f"from {source}"), output.pairs(rows)])
 
 
 def _parameter(text: str) -> tuple[str, float]:

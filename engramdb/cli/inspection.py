@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,30 +16,116 @@ from rich.text import Text
 import engramdb
 from engramdb.cli import output
 from engramdb.cli.history import At, EngramPath, commit_at
-from engramdb.errors import InvalidInput
+from engramdb.errors import AlreadyExists, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from engramdb.inspect.histogram import Histogram
-    from engramdb.inspect.summary import LayerSummary, LearningSummary, Summary, Values
+    from engramdb.inspect.layers import LayerSummary, Values
+    from engramdb.inspect.learning import LearningSummary
+    from engramdb.inspect.summary import Summary
     from engramdb.store.upkeep.repair import Repaired
 
+_SIZES = ("stored", "decoded")
 _BAR = 24  # characters of the longest bar of a histogram
 
 
-def inspect(path: EngramPath, at: At = None, as_json: output.AsJson = False) -> None:
+def inspect(
+    path: EngramPath,
+    at: At = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a report with plots as one HTML file instead.")
+    ] = None,
+    as_json: output.AsJson = False,
+) -> None:
     """Show what an engram holds.
 
-    Layers, degrees, weights, activity, storage and history, as of the last commit. Never needs the writer: an engram
-    may be inspected while it runs.
+    Layers, states, degrees, weights, activity, storage and history, as of the last commit. Never needs the writer: an
+    engram may be inspected while it runs, however large. PATH may also be a file of export hdf5. See also ls and dump.
 
     \b
     Example:
       engramdb inspect brain.engram --at trained
+      engramdb inspect brain.engram --html brain.html
     """
     from engramdb.inspect.summary import summarize
 
+    if html is not None and (html.exists() or not html.parent.is_dir()):  # not only after a pass over everything
+        problem = "exists already; choose another name" if html.exists() else "is in a folder that does not exist"
+        raise (AlreadyExists if html.exists() else NotFound)(f"{html} {problem}")
     summary = summarize(path, at=commit_at(at))
-    output.show(summary.as_dict(), as_json, lambda: _summary(summary))
+    if html is None:
+        output.show(summary.as_dict(), as_json, lambda: _summary(summary))
+        return
+    from engramdb.inspect.report import write_report
+
+    document = {**summary.as_dict(), "html": str(html), "html_bytes": write_report(summary, html)}
+    output.show(document, as_json, lambda: [output.line(f"wrote {html}", output.size(document["html_bytes"]))])
+
+
+def ls(
+    path: EngramPath,
+    where: Annotated[str, typer.Argument(metavar="[WHERE]", help="A layer, or LAYER/SEGMENT.")] = "",
+    at: At = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = 100,
+    as_json: output.AsJson = False,
+) -> None:
+    """List the layers of an engram, or the leaves in which a layer is stored.
+
+    Of a file of export hdf5, its arrays.
+
+    \b
+    Example:
+      engramdb ls brain.engram
+      engramdb ls brain.engram exc/0 --at trained
+    """
+    from engramdb.inspect.contents import list_contents
+
+    found = list_contents(path, where, at=commit_at(at), limit=limit)
+    document = {"path": str(path), "at": at, found.kind: found.rows, "more": found.more}
+    output.show(document, as_json, lambda: _listing(found.rows, found.more))
+
+
+def _listing(rows: list[dict[str, Any]], more: int) -> Iterator[RenderableType]:
+    if not rows:
+        yield Text("nothing is stored there")
+        return
+    headers = list(rows[0])
+    right = [name for name in headers if isinstance(rows[0][name], int)]
+    cells = [
+        [
+            output.size(row[name]) if name == "bytes" else output.count(row[name]) if name in right else str(row[name])
+            for name in headers
+        ]
+        for row in rows
+    ]
+    yield output.columns(headers, cells, right=right)
+    if more:
+        yield Text(f"and {output.count(more)} more: --limit shows them", style="dim")
+
+
+def dump(
+    path: EngramPath,
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A neuron's id or label, leaf/N, spec, bundles or state.")
+    ],
+    at: At = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Values of an array, at most.")] = 10,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show one thing as it is stored: a neuron's record, a leaf, or a document.
+
+    A record is shown with the leaf and the pack it lies in; a leaf with its columns and their codecs, and with what
+    lies beneath it where it is a delta. query shows neurons as they are, virtual ones too.
+
+    \b
+    Example:
+      engramdb dump brain.engram 0/0/42
+      engramdb dump brain.engram leaf/1 --limit 3
+    """
+    from engramdb.inspect.contents import dump as shown
+
+    document = {"path": str(path), "at": at, **shown(path, what, at=commit_at(at), limit=limit)}
+    output.show(document, as_json, lambda: [Text(json.dumps(output.plain(document), indent=2, ensure_ascii=False))])
 
 
 def _summary(summary: Summary) -> Iterator[RenderableType]:
@@ -53,7 +140,10 @@ def _summary(summary: Summary) -> Iterator[RenderableType]:
             ("commit", f"{summary.commit}{at} on line {summary.line}, {output.when(summary.created)}"),
             ("neurons", f"{output.count(summary.declared)} declared, {output.count(summary.records)} stored"),
             ("awake", f"{charged}, {flying} in flight"),
-            ("seed", f"{summary.seed}, format {summary.format}{', labelled' if summary.labelled else ''}"),
+            (
+                "seed",
+                f"{summary.seed}, {summary.kind} format {summary.format}{', labelled' if summary.labelled else ''}",
+            ),
         ]
     )
     for layer in summary.layers:
@@ -85,8 +175,9 @@ def _summary(summary: Summary) -> Iterator[RenderableType]:
             yield from _learning(p.name, p.learning)
     yield Text()
     yield from _storage(summary)
-    yield Text()
-    yield from _history(summary)
+    if summary.commits:
+        yield Text()
+        yield from _history(summary)
 
 
 def _heading(title: str, detail: str = "") -> Text:
@@ -103,9 +194,11 @@ def _indented(part: RenderableType) -> RenderableType:
 def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
     yield _heading(f"Layer {layer.index} {layer.name}", layer.model)
     given = ", ".join(f"{name}={value}" for name, value in layer.parameters.items()) or "defaults"
+    states = ", ".join(f"{output.count(n)} {name}" for name, n in layer.states.items() if n)
     rows: list[tuple[str, RenderableType]] = [
         ("parameters", given),
         ("declared", f"{output.count(layer.declared)} in {output.many(layer.segments, 'segment')}"),
+        ("states", states),
         (
             "records",
             (
@@ -127,6 +220,8 @@ def _layer(layer: LayerSummary) -> Iterator[RenderableType]:
     yield output.pairs(rows)
     if layer.out_degree.count:
         yield _spread("out-degree of the records", layer.out_degree, whole=True)
+    if layer.spikes:
+        yield _spread("spikes of the records", layer.activity, whole=True)
     if layer.weights.count:
         yield _spread("weights of stored synapses (mV)", layer.weights, whole=False)
     if layer.delays is not None and layer.delays.count:
@@ -197,11 +292,23 @@ def _storage(summary: Summary) -> Iterator[RenderableType]:
         ("catalog", output.size(storage.catalog)),
         ("journal", _journal(summary)),
     ]
-    if storage.other:
+    if summary.kind != "engram":
+        rows = [("arrays", output.size(storage.leaves))]
+    elif storage.other:
         rows.append(("other", output.size(storage.other)))
     if storage.bytes_per_record is not None:
-        rows.append(("per record", f"{output.number(storage.bytes_per_record)} bytes, synapses included"))
+        each = (storage.bytes_per_neuron or 0.0, storage.bytes_per_synapse or 0.0)
+        apart = f"{output.number(each[0])} a neuron and {output.number(each[1])} a synapse"
+        rows.append(("per record", f"{output.number(storage.bytes_per_record)} bytes: {apart}"))
     yield output.pairs(rows)
+    if storage.arrays:
+        note = ", estimated from some leaves" if storage.estimated else ""
+        yield _indented(Text(f"arrays of this commit{note}:", style="dim"))
+        table = [
+            (a.name, output.size(a.stored), output.size(a.decoded), ", ".join(codec for codec, _ in a.codecs[:3]))
+            for a in storage.arrays
+        ]
+        yield _indented(_indented(output.columns(("array", "stored", "decoded", "codecs"), table, right=_SIZES)))
 
 
 def _journal(summary: Summary) -> str:

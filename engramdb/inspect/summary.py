@@ -4,30 +4,30 @@
 
     summary = summarize("brain.engram", at="trained")
     summary.layers[0].records, summary.storage.packs
+
+What ``export hdf5`` wrote is summarized too.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engramdb import models
-from engramdb.address import by_layer
 from engramdb.distribution import Distribution
-from engramdb.errors import JournalDamaged, KernelMismatch
-from engramdb.growth.bundle import Bundle, Bundles
-from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
-from engramdb.inspect.storage import Storage, measure
-from engramdb.learning import ReVGSP
-from engramdb.query.synapses import whole_rows
-from engramdb.rules import FixedOutdegree, Rule, SmallWorld, neurons_of
-from engramdb.spec import Layer, Projection, Spec
-from engramdb.store import FIELD, STORED, Commit, Records, Snapshot, Store
+from engramdb.errors import InvalidInput, JournalDamaged, KernelMismatch
+from engramdb.inspect.layers import LayerSummary, Spread, layer_summary
+from engramdb.inspect.learning import LearningSummary, eligibility, learning_projections, learning_summary
+from engramdb.inspect.storage import ArrayStorage, Storage, measure
+from engramdb.inspect.words import rule_said, said
+from engramdb.interchange.hdf5file import FORMAT_VERSION as HDF5_VERSION
+from engramdb.interchange.hdf5file import Hdf5File, is_hdf5
+from engramdb.spec import Projection, Spec
+from engramdb.store import Branch, Commit, Snapshot, Store
 from engramdb.store.catalog import FORMAT_VERSION
 from engramdb.url import located
 
@@ -35,69 +35,6 @@ if TYPE_CHECKING:
     from engramdb.engram import Engram
 
 NEWEST_COMMITS = 10
-_ROWS_AT_ONCE = 1 << 14
-
-
-@dataclass(frozen=True)
-class Values:
-    """How numbers are spread. ``mean``, ``minimum`` and ``maximum`` are None where there are none."""
-
-    count: int
-    mean: float | None
-    minimum: float | None
-    maximum: float | None
-    histogram: Histogram
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """One layer.
-
-    - ``declared`` neurons can be addressed; ``records`` of them have a history and are stored, ``stored_rows`` with
-      synapses of their own, ``generated_rows`` with those that the wiring rules give.
-    - ``generated_degree``: the mean over all declared neurons of the synapses that the rules give.
-    - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``, and so are ``delays`` (ticks),
-      None where every synapse has that of its projection.
-    - ``kept``: what the model keeps of the records, by name, of those to whom anything has happened; of a receptive
-      vector the numbers in it, as they are stored.
-    - ``sie``: how a void layer stood at the end of the last tick in which anybody was active; None of other layers.
-    - ``spikes`` of all records together, ``most_spikes`` of one, ``spiked`` records with any; ``last_spike``: tick, 0
-      for never.
-    """
-
-    name: str
-    index: int
-    model: str
-    parameters: Mapping[str, Any]
-    segments: int
-    declared: int
-    records: int
-    stored_rows: int
-    generated_rows: int
-    generated_degree: float
-    stored_synapses: int
-    out_degree: Values
-    weights: Values
-    delays: Values | None
-    kept: Mapping[str, Values]
-    sie: Mapping[str, float] | None
-    spikes: int
-    most_spikes: int
-    spiked: int
-    last_spike: int
-
-
-@dataclass(frozen=True)
-class LearningSummary:
-    """A projection that learns: its ``rules`` and how its synapses stand.
-
-    ``weights`` (mV) are over the stored synapses: neurons that have learned nothing yet may have their row from a rule.
-    ``eligibility`` is over the synapses that have any; None where no rule keeps it.
-    """
-
-    rules: tuple[str, ...]
-    weights: Values
-    eligibility: Values | None
 
 
 @dataclass(frozen=True)
@@ -125,13 +62,15 @@ class ProjectionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """One engram as of one commit. ``charged`` neurons are not at rest; ``in_flight`` spikes have not arrived yet.
+    """One engram as of one commit, or a file of one.
 
-    ``journaled`` commands came after the commit and took it to tick ``journaled_tick``: a writer is at work, or the
-    next one will replay them. None where the journal cannot be read; ``verify`` says why.
+    ``kind`` is "engram" or "hdf5", and ``format`` its version. ``charged`` neurons are not at rest; ``in_flight``
+    spikes have not arrived yet. ``journaled`` commands came after the commit and took it to tick ``journaled_tick``: a
+    writer is at work, or the next one will replay them. None where the journal cannot be read; ``verify`` says why.
     """
 
     path: str
+    kind: str
     format: int
     name: str
     description: str
@@ -151,6 +90,7 @@ class Summary:
     labelled: bool
     storage: Storage
     snapshots: tuple[Snapshot, ...]
+    branches: tuple[Branch, ...]
     commits: tuple[Commit, ...]
 
     @property
@@ -172,33 +112,34 @@ class Summary:
 
 
 def summarize(engram: Engram | str | os.PathLike[str], at: str | int | None = None) -> Summary:
-    """Summarize the engram at a path, or an open one: its head, or the snapshot or commit ``at``.
+    """Summarize the engram at a path, or an open one: its head, or the snapshot or commit ``at``; or a file of one.
 
     An open engram is shown as of the commit at which it stands; what it has done since is in its journal. Never
     locks, never writes. Raises :class:`NotAnEngram`, :class:`NotFound` for ``at``, :class:`Damaged`.
     """
     if isinstance(engram, (str, os.PathLike)):
         path = located(engram)
+        if path.is_file() and is_hdf5(path):
+            if at is not None:
+                raise InvalidInput(f"{path} has no history, so there is no {at}")
+            return _of_file(path)
     else:
         path = engram.location
         at = engram.log()[0].number if at is None else at
-    store = Store.open(path, "r", at=at)
-    try:
-        return _summary(store, None if at is None else str(at))
-    finally:
-        store.close()
+    with Store.open(path, "r", at=at) as store:
+        return _of_store(store, None if at is None else str(at))
 
 
-def _summary(store: Store, at: str | None) -> Summary:
-    spec, bundles, commit = store.spec, store.bundles, store.commit
+def _of_store(store: Store, at: str | None) -> Summary:
+    spec, commit = store.spec, store.commit
     by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
-    learned = {n: _Spread(LinearHistogram()) for n, p in enumerate(spec.all_projections) if p.plasticity}
-    layers = tuple(_layer(store, layer, bundles, by_projection, learned) for layer in spec.layers)
     state = store.read_state()
-    eligible = _eligibility(store, bundles, state)
+    learned, eligible = learning_projections(spec), eligibility(store, store.bundles, state)
+    layers = tuple(layer_summary(store, layer, state, by_projection, learned) for layer in spec.layers)
     journaled, journaled_tick = _journaled(store)
     return Summary(
         path=str(store.path),
+        kind="engram",
         format=FORMAT_VERSION,
         name=spec.name,
         description=spec.description,
@@ -210,10 +151,7 @@ def _summary(store: Store, at: str | None) -> Summary:
         tick=commit.tick,
         created=commit.created,
         layers=layers,
-        projections=tuple(
-            _projection(spec, projection, int(stored), _learning(projection, number, learned, eligible))
-            for number, (projection, stored) in enumerate(zip(spec.all_projections, by_projection, strict=True))
-        ),
+        projections=_projections(spec, by_projection.tolist(), learned, eligible),
         charged=len(state.get("charged_id", ())),
         in_flight=len(state.get("flight_id", ())),
         journaled=journaled,
@@ -221,7 +159,64 @@ def _summary(store: Store, at: str | None) -> Summary:
         labelled=store.has_labels,
         storage=measure(store),
         snapshots=tuple(store.snapshots()),
+        branches=tuple(store.branches()),
         commits=tuple(store.log()[:NEWEST_COMMITS]),
+    )
+
+
+def _of_file(path: Path) -> Summary:
+    with Hdf5File(path) as file:
+        spec = file.spec
+        by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
+        state = file.inflight()
+        learned = learning_projections(spec)
+        layers = tuple(layer_summary(file, layer, state, by_projection, learned) for layer in spec.layers)
+        return Summary(
+            path=str(path),
+            kind="hdf5",
+            format=HDF5_VERSION,
+            name=spec.name,
+            description=spec.description,
+            seed=spec.seed,
+            dt_ms=spec.dt_ms,
+            at=None,
+            commit=int(file.attributes["commit"]),
+            line=0,
+            tick=file.tick,
+            created=str(file.attributes["created"]),
+            layers=layers,
+            projections=_projections(spec, by_projection.tolist(), learned, {}),
+            charged=len(state.get("charged_id", ())),
+            in_flight=len(state.get("flight_id", ())),
+            journaled=0,
+            journaled_tick=file.tick,
+            labelled=file.has_labels,
+            storage=_storage_of(path, file),
+            snapshots=(),
+            branches=(),
+            commits=(),
+        )
+
+
+def _storage_of(path: Path, file: Hdf5File) -> Storage:
+    arrays = tuple(
+        ArrayStorage(name, stored, decoded, (("gzip + bytes", stored),))
+        for name, (stored, decoded) in sorted(file.storage().items(), key=lambda pair: -pair[1][0])
+    )
+    synapses = file.synapses or 0
+    leaves, total = sum(array.stored for array in arrays), path.stat().st_size
+    of_synapses = sum(array.stored for array in arrays if array.name in ("target", "weight", "projection", "delay"))
+    return Storage(
+        total=total,
+        catalog=0,
+        packs=0,
+        journal=0,
+        other=total,
+        leaves=leaves,
+        bytes_per_record=leaves / file.neurons if file.neurons else None,
+        arrays=arrays,
+        bytes_per_neuron=(leaves - of_synapses) / file.neurons if file.neurons else None,
+        bytes_per_synapse=of_synapses / synapses if synapses else None,
     )
 
 
@@ -236,36 +231,13 @@ def _journaled(store: Store) -> tuple[int | None, int]:
     return commands, tick
 
 
-def _eligibility(store: Store, bundles: Bundles, state: Mapping[str, npt.NDArray[Any]]) -> dict[int, _Spread]:
-    """By number of the projection, how eligible its synapses are, of those that are."""
-    numbers = [n for n, p in enumerate(store.spec.all_projections) if any(isinstance(r, ReVGSP) for r in p.plasticity)]
-    found = {number: _Spread(LinearHistogram()) for number in numbers}
-    if "eligible_id" not in state:
-        return found
-    from engramdb.wiring import Wiring  # with its kernels, which nothing else here needs
-
-    stops = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(state["eligible_synapses"])])
-    for _, part in by_layer(state["eligible_id"]):
-        for start in range(part.start, part.stop, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, part.stop)
-            rows = whole_rows(state["eligible_id"][start:stop], store, lambda: Wiring(store.spec, bundles))
-            values = state["eligible_value"][stops[start] : stops[stop]]
-            for number, spread in found.items():
-                spread.add(values[(rows.projection == number) & (values != 0)])
-    return found
-
-
-def _learning(
-    projection: Projection, number: int, learned: Mapping[int, _Spread], eligible: Mapping[int, _Spread]
-) -> LearningSummary | None:
-    if number not in learned:
-        return None
-    given = [
-        ", ".join(f"{name}={_plain(value)}" for name, value in vars(rule).items()) for rule in projection.plasticity
-    ]
-    rules = tuple(f"{rule.rule}({words})" for rule, words in zip(projection.plasticity, given, strict=True))
-    eligibility = eligible[number].result() if number in eligible else None
-    return LearningSummary(rules, learned[number].result(), eligibility)
+def _projections(
+    spec: Spec, stored: list[int], learned: Mapping[int, Spread], eligible: Mapping[int, Spread]
+) -> tuple[ProjectionSummary, ...]:
+    return tuple(
+        _projection(spec, projection, count, learning_summary(projection, number, learned, eligible))
+        for number, (projection, count) in enumerate(zip(spec.all_projections, stored, strict=True))
+    )
 
 
 def _projection(spec: Spec, projection: Projection, stored: int, learning: LearningSummary | None) -> ProjectionSummary:
@@ -275,153 +247,14 @@ def _projection(spec: Spec, projection: Projection, stored: int, learning: Learn
         name=projection.name,
         pre=projection.pre,
         post=projection.post,
-        rule=_rule(projection.rule),
+        rule=rule_said(projection.rule),
         virtual=projection.rule.virtual,
-        weight=_weight(projection.weight),
+        weight=said(projection.weight),
         sign=projection.sign,
         delay_ms=None if isinstance(delay, Distribution) else delay,
-        delay=_weight(delay),
+        delay=said(delay),
         delay_ticks=least,
         longest_ticks=longest,
         stored_synapses=stored,
         learning=learning,
     )
-
-
-def _rule(rule: Rule) -> str:
-    given = ((field.name, getattr(rule, field.name)) for field in fields(rule) if field.name != "weight")
-    return f"{type(rule).__name__}({', '.join(f'{name}={value}' for name, value in given)})"
-
-
-def _weight(weight: Any) -> str:
-    if is_dataclass(weight):
-        parts = (f"{getattr(weight, field.name):g}" for field in fields(weight))
-        return f"{type(weight).__name__}({', '.join(parts)})"
-    return f"{weight:g}"
-
-
-class _Spread:
-    """Count, sum, least and greatest of a stream, with its histogram."""
-
-    def __init__(self, histogram: PowerHistogram | LinearHistogram) -> None:
-        self._histogram = histogram
-        self._count, self._sum = 0, 0.0
-        self._least, self._greatest = np.inf, -np.inf
-
-    def add(self, values: npt.NDArray[Any]) -> None:
-        if not values.size:
-            return
-        self._count += int(values.size)
-        self._sum += float(values.sum(dtype=np.float64))
-        self._least = min(self._least, float(values.min()))
-        self._greatest = max(self._greatest, float(values.max()))
-        self._histogram.add(values)
-
-    def result(self) -> Values:
-        if not self._count:
-            return Values(0, None, None, None, self._histogram.result())
-        return Values(self._count, self._sum / self._count, self._least, self._greatest, self._histogram.result())
-
-
-def _layer(
-    store: Store,
-    layer: Layer,
-    bundles: Bundles,
-    by_projection: npt.NDArray[np.int64],
-    learned: Mapping[int, _Spread],
-) -> LayerSummary:
-    own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
-    declared = sum(bundle.neurons for bundle in own)
-    degree, weight, delay = _Spread(PowerHistogram()), _Spread(LinearHistogram()), _Spread(LinearHistogram())
-    kept = {field.name: _Spread(LinearHistogram()) for field in models.get(layer.model).kept}
-    records = stored = spikes = most = spiked = last = 0
-    for part in store.scan(layer.index):
-        records += len(part)
-        stored += int(np.count_nonzero(part.row_kind == STORED))
-        degree.add(_degrees(part, own, bundles))
-        weight.add(part.weight)
-        for number, spread in learned.items():
-            spread.add(part.weight[part.projection == number])
-        if part.delay is not None:
-            delay.add(part.delay.astype(np.float32))
-        for name, spread in kept.items():
-            values = part.state[FIELD + name]
-            spread.add(values[~np.isnan(values)] if values.ndim == 1 else values[values.any(axis=1)].reshape(-1))
-        by_projection += np.bincount(part.projection, minlength=by_projection.size)
-        count = part.state["spike_count"]
-        spikes += int(count.sum(dtype=np.int64))
-        spiked += int(np.count_nonzero(count))
-        most = max(most, int(count.max(initial=0)))
-        last = max(last, int(part.state["last_spike"].max(initial=0)))
-    weights = weight.result()
-    return LayerSummary(
-        name=layer.name,
-        index=layer.index,
-        model=layer.model,
-        parameters={name: _plain(value) for name, value in layer.params.items()},
-        segments=len({bundle.segment for bundle in own}),
-        declared=declared,
-        records=records,
-        stored_rows=stored,
-        generated_rows=records - stored,
-        generated_degree=sum(_generated(bundle, bundles) for bundle in own) / declared if declared else 0.0,
-        stored_synapses=weights.count,
-        out_degree=degree.result(),
-        weights=weights,
-        delays=delay.result() if store.spec.varying_delays else None,
-        kept={name: spread.result() for name, spread in kept.items()},
-        sie=_sie(store, layer) if layer.model == "void" else None,
-        spikes=spikes,
-        most_spikes=most,
-        spiked=spiked,
-        last_spike=last,
-    )
-
-
-def _sie(store: Store, layer: Layer) -> dict[str, float]:
-    """How a void layer stands, as the state of the commit has it."""
-    voids = [one.index for one in store.spec.layers if one.model == "void"]
-    state = store.read_state()
-    if "void_sie" not in state:
-        return {"active": 0, "W": 0.0, "reward": 0.0, "valence": 0.5}
-    _, active, w, reward, _ = state["void_sie"][voids.index(layer.index)].tolist()
-    valence = float(state["void_valence"][voids.index(layer.index)])
-    return {"active": int(active), "W": w, "reward": reward, "valence": valence}
-
-
-def _plain(value: Any) -> Any:
-    """A parameter: a number, or a distribution as text."""
-    return _weight(value) if is_dataclass(value) else value
-
-
-def _generated(bundle: Bundle, bundles: Bundles) -> int:
-    """Synapses that the rules give to all neurons of ``bundle`` together."""
-    fixed, limits = _wires(bundle, bundles)
-    return fixed * bundle.neurons + sum(max(0, min(bundle.hi, limit) - bundle.lo) for limit in limits)
-
-
-def _wires(bundle: Bundle, bundles: Bundles) -> tuple[int, list[int]]:
-    """Generated out-degree of every neuron; local ids below which a neuron has one synapse more, each."""
-    fixed, limits = 0, []
-    for wire in bundle.wires:
-        if isinstance(wire.rule, SmallWorld | FixedOutdegree):
-            fixed += wire.rule.k
-        else:  # one to one: a partner at the same position of the other layer, if that was so large
-            limits.append(neurons_of(bundles.domains[wire.domain]) - bundle.origin + bundle.lo)
-    return fixed, limits
-
-
-def _degrees(part: Records, own: list[Bundle], bundles: Bundles) -> npt.NDArray[np.int64]:
-    """Out-degree of each record: of its stored row, or of the row that the rules of its bundle give."""
-    degrees = np.diff(part.indptr)
-    if np.all(part.row_kind == STORED):
-        return degrees
-    place = part.ids & np.uint64(2**48 - 1)
-    starts = np.array([bundle.segment << 32 | bundle.lo for bundle in own], dtype=np.uint64)
-    bundle_of = np.searchsorted(starts, place, side="right") - 1
-    for number in np.unique(bundle_of):
-        fixed, limits = _wires(own[number], bundles)
-        here = (bundle_of == number) & (part.row_kind != STORED)
-        local = (place[here] & np.uint64(2**32 - 1)).astype(np.int64)
-        degrees[here] = fixed + sum((local < limit).astype(np.int64) for limit in limits)
-    return degrees

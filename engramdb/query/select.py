@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
-from engramdb.errors import EngramError, InvalidInput
+from engramdb.errors import InvalidInput
+from engramdb.extras import extra
 from engramdb.query import predicate
 from engramdb.query.predicate import TEXT_FIELDS, Predicate
 from engramdb.query.scan import Piece, columns_of, fields_of, layers_of, pieces
@@ -21,7 +22,6 @@ from engramdb.query.view import View
 from engramdb.store.pack import crc32c
 
 if TYPE_CHECKING:
-    import pandas
     import pyarrow
 
 _CURSOR = 1  # its version
@@ -47,24 +47,14 @@ class Selection:
         return self.columns[name]
 
     def arrow(self) -> pyarrow.Table:
-        """As an Arrow table. Needs pyarrow."""
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise EngramError(
-                "arrow() needs the library pyarrow, which is not installed: pip install pyarrow"
-            ) from error
+        """As an Arrow table."""
+        import pyarrow
+
         return pyarrow.table({name: pyarrow.array(column) for name, column in self.columns.items()})
 
-    def pandas(self) -> pandas.DataFrame:
+    def pandas(self) -> Any:
         """As a data frame. Needs pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise EngramError(
-                "pandas() needs the library pandas, which is not installed: pip install pandas"
-            ) from error
-        return pandas.DataFrame(self.columns)
+        return extra("pandas", "pandas").DataFrame(self.columns)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ WORKLOADS = (
     Workload("catalog", "S6", "a million leaves, 10,000 snapshots, 1,000 restores", "engramdb.sizing.workload_catalog"),
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
     Workload("queries", "Q1-3", "lookups, surroundings, the reverse index, scans", "engramdb.sizing.workload_queries"),
+    Workload("interchange", "S9", "other formats, out and in; inspect", "engramdb.sizing.workload_interchange"),
 )
 
 

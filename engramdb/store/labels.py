@@ -314,6 +314,16 @@ class LabelIndex:
                 raise NotFound(f'no neuron has the label "{label}"')
         return np.array(found, np.uint64)
 
+    def runs(self) -> Iterator[tuple[int, Batches]]:
+        """``(layer index, batches)`` of each run, oldest first, as :meth:`Store.write_labels` takes them."""
+        for run in reversed(self._runs):
+            yield run.blocks[0].layer, map(self._batch, run.blocks)
+
+    def _batch(self, ref: BlockRef) -> tuple[Sequence[str] | npt.NDArray[Any], IdArray]:
+        block = self._block(ref)
+        keys = block.keys
+        return [key.decode("utf-8", "surrogatepass") for key in keys] if isinstance(keys, list) else keys, block.ids
+
     def of(self, ids: IdArray) -> list[str | None]:
         """The label of each neuron, None where it has none. Numbers come as decimal text."""
         found: list[str | None] = [None] * ids.size

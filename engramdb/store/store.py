@@ -610,6 +610,12 @@ class Store:
         self._check_open()
         return bool(self._place.labels)
 
+    def label_runs(self) -> Iterator[tuple[int, Batches]]:
+        """``(layer index, batches)`` of every run of labels, oldest first: given to :meth:`write_labels` in this order,
+        they name the same neurons again. Raises Damaged."""
+        self._check_open()
+        return self._place.labels.runs()
+
     def label_ids(self, labels: Iterable[str | int]) -> IdArray:
         """The neurons with these labels, in the order given. Raises NotFound for the first that is no label."""
         self._check_open()

@@ -85,8 +85,7 @@ def compare(case: Case, peers: dict[str, str], folder: Path, versions: dict[str,
 
 def published(folder: Path, dt_ms: float) -> tuple[int, int, int]:
     """300_intfire: spikes here, published ones, and those that both have, in ticks of ``dt_ms``."""
-    with engramdb.create(folder / f"intfire-{dt_ms}.engram", sonata.spec(dt_ms)) as e:
-        sonata.connect(e)
+    with engramdb.open(sonata.imported(folder / f"intfire-{dt_ms}.engram", dt_ms), "r+") as e:
         tick, node = sonata.run(e)
     known = sonata.published()
     there = set(zip(sonata.ticks_of(known.time_ms, dt_ms).tolist(), known.node.tolist(), strict=True))

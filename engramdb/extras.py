@@ -1,0 +1,16 @@
+"""Libraries that only some need."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from engramdb.errors import InvalidInput
+
+
+def extra(module: str, name: str) -> Any:
+    """The module of such a library; InvalidInput says how to get it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[graph]', or pip install {name}") from None

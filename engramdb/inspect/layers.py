@@ -1,0 +1,179 @@
+"""One layer of an engram, counted in one pass over its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engramdb import models
+from engramdb.degrees import degrees, generated_synapses
+from engramdb.growth.bundle import Bundles
+from engramdb.inspect.histogram import Histogram, LinearHistogram, PowerHistogram
+from engramdb.inspect.words import said
+from engramdb.layer import Layer
+from engramdb.spec import Spec
+from engramdb.store import FIELD, STORED, Records
+
+
+class Scanned(Protocol):
+    """What is summarized: a store at one commit, or a file that has as much."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def bundles(self) -> Bundles: ...
+
+    def scan(self, layer: int | None = None) -> Iterator[Records]: ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """How numbers are spread. ``mean``, ``minimum`` and ``maximum`` are None where there are none."""
+
+    count: int
+    mean: float | None
+    minimum: float | None
+    maximum: float | None
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer.
+
+    - ``declared`` neurons can be addressed; ``records`` of them have a history and are stored, ``stored_rows`` with
+      synapses of their own, ``generated_rows`` with those that the wiring rules give.
+    - ``states``: how many of the declared ones are virtual, charged (awake) and dormant.
+    - ``generated_degree``: the mean over all declared neurons of the synapses that the rules give.
+    - ``out_degree`` is over the records, ``weights`` (mV) over the ``stored_synapses``, and so are ``delays`` (ticks),
+      None where every synapse has that of its projection.
+    - ``kept``: what the model keeps of the records, by name, of those to whom anything has happened; of a receptive
+      vector the numbers in it, as they are stored.
+    - ``sie``: how a void layer stood at the end of the last tick in which anybody was active; None of other layers.
+    - ``activity``: spikes of each record since its birth; ``spikes`` of all together, ``most_spikes`` of one,
+      ``spiked`` records with any; ``last_spike``: tick, 0 for never.
+    """
+
+    name: str
+    index: int
+    model: str
+    parameters: Mapping[str, Any]
+    segments: int
+    declared: int
+    records: int
+    stored_rows: int
+    generated_rows: int
+    states: Mapping[str, int]
+    generated_degree: float
+    stored_synapses: int
+    out_degree: Values
+    weights: Values
+    delays: Values | None
+    kept: Mapping[str, Values]
+    sie: Mapping[str, float] | None
+    activity: Values
+    spikes: int
+    most_spikes: int
+    spiked: int
+    last_spike: int
+
+
+class Spread:
+    """Count, sum, least and greatest of a stream, with its histogram."""
+
+    def __init__(self, histogram: PowerHistogram | LinearHistogram) -> None:
+        self._histogram = histogram
+        self._count, self._sum = 0, 0.0
+        self._least, self._greatest = np.inf, -np.inf
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        if not values.size:
+            return
+        self._count += int(values.size)
+        self._sum += float(values.sum(dtype=np.float64))
+        self._least = min(self._least, float(values.min()))
+        self._greatest = max(self._greatest, float(values.max()))
+        self._histogram.add(values)
+
+    def result(self) -> Values:
+        if not self._count:
+            return Values(0, None, None, None, self._histogram.result())
+        return Values(self._count, self._sum / self._count, self._least, self._greatest, self._histogram.result())
+
+
+def layer_summary(
+    store: Scanned,
+    layer: Layer,
+    state: Mapping[str, npt.NDArray[Any]],
+    by_projection: npt.NDArray[np.int64],
+    learned: Mapping[int, Spread],
+) -> LayerSummary:
+    """Count ``layer``. ``state``: that of the commit, with the ids of charged neurons, sorted.
+
+    Stored synapses are added to ``by_projection``, and the weights of those of ``learned`` projections to their spread.
+    """
+    awake = state.get("charged_id", np.empty(0, np.uint64))
+    bundles = store.bundles
+    own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
+    declared = sum(bundle.neurons for bundle in own)
+    charged = awake[awake >> np.uint64(48) == layer.index]
+    degree, weight, delay = Spread(PowerHistogram()), Spread(LinearHistogram()), Spread(LinearHistogram())
+    activity = Spread(PowerHistogram())
+    kept = {field.name: Spread(LinearHistogram()) for field in models.get(layer.model).kept}
+    records = stored = resting = last = 0
+    for part in store.scan(layer.index):
+        records += len(part)
+        stored += int(np.count_nonzero(part.row_kind == STORED))
+        resting += len(part) - int(np.isin(part.ids, charged, assume_unique=True).sum() if len(charged) else 0)
+        degree.add(degrees(part, own, bundles))
+        weight.add(part.weight)
+        for number, spread in learned.items():
+            spread.add(part.weight[part.projection == number])
+        for name, spread in kept.items():
+            values = part.state[FIELD + name]
+            spread.add(values[~np.isnan(values)] if values.ndim == 1 else values[values.any(axis=1)].reshape(-1))
+        if part.delay is not None:
+            delay.add(part.delay.astype(np.float32))
+        by_projection += np.bincount(part.projection, minlength=by_projection.size)
+        activity.add(part.state["spike_count"])
+        last = max(last, int(part.state["last_spike"].max(initial=0)))
+    weights, spikes = weight.result(), activity.result()
+    silent = sum(spikes.histogram.counts[:1])  # the first bin is that of 0
+    return LayerSummary(
+        name=layer.name,
+        index=layer.index,
+        model=layer.model,
+        parameters={name: said(value) if is_dataclass(value) else value for name, value in layer.params.items()},
+        segments=len({bundle.segment for bundle in own}),
+        declared=declared,
+        records=records,
+        stored_rows=stored,
+        generated_rows=records - stored,
+        states={"virtual": declared - resting - len(charged), "charged": len(charged), "dormant": resting},
+        generated_degree=sum(generated_synapses(bundle, bundles) for bundle in own) / declared if declared else 0.0,
+        stored_synapses=weights.count,
+        out_degree=degree.result(),
+        weights=weights,
+        delays=delay.result() if store.spec.varying_delays else None,
+        kept={name: spread.result() for name, spread in kept.items()},
+        sie=_sie(store.spec, layer, state) if layer.model == "void" else None,
+        activity=spikes,
+        spikes=round((spikes.mean or 0.0) * spikes.count),
+        most_spikes=int(spikes.maximum or 0),
+        spiked=spikes.count - silent,
+        last_spike=last,
+    )
+
+
+def _sie(spec: Spec, layer: Layer, state: Mapping[str, npt.NDArray[Any]]) -> dict[str, float]:
+    """How a void layer stands, as the ``state`` of the commit has it."""
+    if "void_sie" not in state:
+        return {"active": 0, "W": 0.0, "reward": 0.0, "valence": 0.5}
+    number = [one.index for one in spec.layers if one.model == "void"].index(layer.index)
+    _, active, w, reward, _ = state["void_sie"][number].tolist()
+    return {"active": int(active), "W": w, "reward": reward, "valence": float(state["void_valence"][number])}
