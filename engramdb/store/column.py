@@ -4,13 +4,13 @@ A few codecs, fastest to decode first, are tried on the beginning of a column; t
 eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
 leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95, 520,
-  win next to nothing;
+- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95,
+  520, win next to nothing;
 - weights rounded to float16: planes 1.39; lz4 with bit shuffle 1.39, 780; pcodec 1.32, 490;
 - at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
 - weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
-- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match. So zstd saves 0.4 GB/s, less
-  than a drive reads: steps are kept as they are unless far more can be saved;
+- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match. So zstd saves 0.4 GB/s,
+  less than a drive reads: steps are kept as they are unless far more can be saved;
 - wider integers (ids, ticks, counts, degrees, far targets): pcodec takes 10 to 80 % less than lz4 with byte shuffle and
   decodes as fast, two to four times as fast as zstd, which stays for what repeats itself;
 - zstd is not tried on floats: of none of those measured would it be taken, and trials are half of what encoding costs;
