@@ -261,7 +261,7 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
         if not progress.finished:
             raise BadColumn(f"more than the {size} values that were expected")
     else:
-        raise BadColumn(f"codec {codec} is unknown")
+        raise BadColumn(f"its codec is {codec}, and this EngramDB knows {RAW} to {PLANES}")
     return out.reshape(shape)
 
 
