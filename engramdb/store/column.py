@@ -4,13 +4,13 @@ A few codecs, fastest to decode first, are tried on the beginning of a column; t
 eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
 leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95, 520,
-  win next to nothing;
-- weights rounded to float16: planes 1.39; lz4 with bit shuffle 1.39, 780; pcodec 1.32, 490;
+- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95,
+  520, win next to nothing;
+- weights rounded to float16: lz4 with bit shuffle 1.39, 780; planes 2.00; pcodec 1.32, 490;
 - at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
 - weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
-- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match. So zstd saves 0.4 GB/s, less
-  than a drive reads: steps are kept as they are unless far more can be saved;
+- steps between targets in int8: zstd without shuffle 0.62, 1100; lz4 finds nothing to match. So zstd saves 0.4 GB/s,
+  less than a drive reads: steps are kept as they are unless far more can be saved;
 - wider integers (ids, ticks, counts, degrees, far targets): pcodec takes 10 to 80 % less than lz4 with byte shuffle and
   decodes as fast, two to four times as fast as zstd, which stays for what repeats itself;
 - zstd is not tried on floats: of none of those measured would it be taken, and trials are half of what encoding costs;
@@ -140,7 +140,10 @@ def encode(array: Array) -> tuple[int, bytes]:
 def _compressed(flat: Array, tried: tuple[Choice, ...]) -> tuple[int, bytes]:
     sample = flat[: _SAMPLE_BYTES // flat.itemsize]
     results = {choice: encoded for choice in tried if (encoded := compress(choice, sample)) is not None}
-    limit = _TOLERANCE * min(len(encoded) for encoded in results.values())
+    smallest = min(len(encoded) for encoded in results.values())
+    if sample.size < flat.size and flat.dtype == np.int8 and smallest >= _USELESS_STEPS * sample.nbytes:
+        return RAW, flat.tobytes()  # as it would be in the end; zstd is most of what encoding costs
+    limit = _TOLERANCE * smallest
     best = next(choice for choice, encoded in results.items() if len(encoded) <= limit)
     if sample.size == flat.size:
         return best.codec, results[best]
@@ -196,15 +199,18 @@ def _hash(bits: Array, factor: Array) -> npt.NDArray[np.uint16]:
 
 
 def _split(flat: Array) -> bytes:
-    """The planes of ``flat``, each raw unless a sample of it says that more can be saved than decoding costs."""
+    """The planes of ``flat``: one value, raw, or where its beginning says that it is worth it, lz4."""
     heads, bodies = [], []
-    for plane in flat.view(np.uint8).reshape(-1, flat.itemsize).T:
-        sample = np.ascontiguousarray(plane[:_SAMPLE_BYTES])
-        codec, encoded = encode(sample)
-        if codec != RAW or sample.size < 128:
-            codec, encoded = encode(np.ascontiguousarray(plane))
+    for plane in np.ascontiguousarray(flat.view(np.uint8).reshape(-1, flat.itemsize).T):
+        codec, encoded = RAW, plane.tobytes()
+        if plane[0] == plane[-1] and bool((plane == plane[0]).all()):
+            codec, encoded = CONSTANT, encoded[:1]
         else:
-            encoded = plane.tobytes()
+            sample = plane[:_SAMPLE_BYTES]
+            if len(compress(LZ4, sample) or b"") < _USELESS * sample.size:
+                packed = compress(LZ4, plane) or b""
+                if len(packed) < _USELESS * plane.size:
+                    codec, encoded = BLOSC, packed
         heads.append(_PLANE.pack(codec, len(encoded)))
         bodies.append(encoded)
     return b"".join(heads + bodies)
@@ -261,7 +267,7 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
         if not progress.finished:
             raise BadColumn(f"more than the {size} values that were expected")
     else:
-        raise BadColumn(f"codec {codec} is unknown")
+        raise BadColumn(f"its codec is {codec}, and this EngramDB knows {RAW} to {PLANES}")
     return out.reshape(shape)
 
 

@@ -10,8 +10,9 @@ from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records
 from engramdb.store.versions import LeafRef
 
-RUN_BYTES = 1 << 20
-"""What one call reads at most, unless a single leaf is larger."""
+RUN_BYTES = 1 << 19
+"""What one call reads at most, unless a single leaf is larger: of more, the processor's caches lose the beginning
+before it is decoded."""
 _GAP_BYTES = 1 << 16  # reading so much for nothing costs less than another call
 _RUNS_AHEAD = 4
 

@@ -52,7 +52,11 @@ class StoredLeaf:
 
     def take(self, index: IndexArray) -> Records:
         """The neurons at ``index`` (int64 (m,), increasing, few), in arrays of their own."""
-        indptr, synapse = gather(self._indptr, index)
+        if index.size == 1:  # most often, and with caches that know nothing of it: fewer steps
+            start, stop = self._indptr[index[0] : index[0] + 2].tolist()
+            indptr, synapse = np.array([0, stop - start]), np.arange(start, stop)
+        else:
+            indptr, synapse = gather(self._indptr, index)
         ids = self.ids[index]
         return Records(
             ids=ids,
