@@ -13,10 +13,10 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
 - ``train_number``, ``_ticks``, ``_spikes``, ``_amplitudes`` int64 for each part of a given train, ``train_tick``,
   ``_size`` int64 for each tick that has spikes, ``train_id`` uint64 for each spike, ``train_amplitude`` float32 (mV),
   one or all;
-- in engrams that learn, where all rows are settled: ``history_tick`` int64, ``history_id`` uint64: spikes that pairs may
-  still be closed with; ``error_id`` uint64, ``error_value`` float64: errors of neurons that were given any;
-- where a learning rule keeps eligibilities: ``eligible_id`` uint64 sorted, ``eligible_synapses`` int64: rows with any, and
-  their lengths; ``eligible_value`` float32: those of all their synapses; ``modulation_gamma`` float64 and
+- in engrams that learn, where all rows are settled: ``history_tick`` int64, ``history_id`` uint64: spikes that pairs
+  may still be closed with; ``error_id`` uint64, ``error_value`` float64: errors of neurons that were given any;
+- where a learning rule keeps eligibilities: ``eligible_id`` uint64 sorted, ``eligible_synapses`` int64: rows with any,
+  and their lengths; ``eligible_value`` float32: those of all their synapses; ``modulation_gamma`` float64 and
   ``modulation_sums`` int64 (rules, 3): gamma of the interval under way, and cos, sin and number of its spikes so far.
 """
 
