@@ -60,10 +60,10 @@ spike, or numbers of spikes by more than {single_share:.0%}.
 ## What STDP makes of given trains
 
 {pairs_learning} synapses, each between a neuron of its own and another, both of which fire in given ticks (40 spikes
-each). NEST's delays are dendritic, ours and Brian2's axonal: NEST plays presynaptic trains two delays later. An arrival
-and a postsynaptic spike in one tick do nothing here and in NEST, and potentiate in Brian2, so the trains have none. What
-stays is that pairs end 9.7 time constants apart here, and that weights are float32. `make check-peers` fails where a
-weight differs by more than {weight_gap:.0e} of the range.
+each). NEST's delays are dendritic, ours and Brian2's axonal: NEST plays presynaptic trains two delays later. An
+arrival and a postsynaptic spike in one tick do nothing here and in NEST, and potentiate in Brian2, so the trains have
+none. What stays is that pairs end 9.7 time constants apart here, and that weights are float32. `make check-peers` fails
+where a weight differs by more than {weight_gap:.0e} of the range.
 
 | update | peer | weights have moved by up to | and differ by at most |
 | --- | --- | --- | --- |

@@ -1,7 +1,7 @@
 """STDP of given trains in NEST: ``python run_nest_stdp.py TRAINS.npz WEIGHTS.npz``, where NEST is.
 
-Knows nothing of EngramDB; see ``plasticity.py`` for what is mapped. Parrots fire a tick later what generators tell them;
-the synapses that learn end at their second port, to which they do not listen.
+Knows nothing of EngramDB; see ``plasticity.py`` for what is mapped. Parrots fire what generators tell them a tick
+later; the synapses that learn end at their second port, to which they do not listen.
 """
 
 from __future__ import annotations
