@@ -17,6 +17,11 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
   layer, how often it has learned, where there are such layers;
 - ``void_active`` uint64 sorted, ``void_valence`` float32 and ``void_sie`` float64 (layers, 5) for each ``void`` layer:
   the last tick in which anybody was active, how many, their mean W and mean r, and the valence then.
+- in engrams that learn, where all rows are settled: ``history_tick`` int64, ``history_id`` uint64: spikes that pairs
+  may still be closed with; ``error_id`` uint64, ``error_value`` float64: errors of neurons that were given any;
+- where a learning rule keeps eligibilities: ``eligible_id`` uint64 sorted, ``eligible_synapses`` int64: rows with any,
+  and their lengths; ``eligible_value`` float32: those of all their synapses; ``modulation_gamma`` float64 and
+  ``modulation_sums`` int64 (rules, 3): gamma of the interval under way, and cos, sin and number of its spikes so far.
 """
 
 from __future__ import annotations

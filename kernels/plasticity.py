@@ -248,11 +248,13 @@ def sources(
 
 @njit(cache=True, nogil=True)
 def arrive(
-    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick
+    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick,
+    kept,
 ):  # fmt: skip
     """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
 
-    ``pre`` (int64): whose each is. Targets have slots.
+    ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
+    before, end to end.
     """
     # as locals: a loop that takes arrays out of the tuple counts references each time round
     link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
@@ -262,6 +264,9 @@ def arrive(
     arrivals = np.empty(2 * window + 2, dtype=np.int64)
     far = np.uint32(window + 1)
     now = np.uint32(tick)
+    longest = lengths.max() if lengths.shape[0] else 0
+    depression, spikes = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.uint32)
+    done = 0
     for n in range(pre.shape[0]):
         _ask_ahead(link, code, recent, offsets, lengths, n)
         lo = offsets[n]
@@ -280,6 +285,21 @@ def arrive(
                 begin, end = tick, tick - 1
         back = np.uint32(max(tick - begin, window))
         ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
+        # first what needs no decision, so that the loads of all synapses are under way together
+        for j in range(lo, hi):
+            rule = max(of_pair[pair[code[j]]], np.int16(0))
+            at = np.int64(link[j].slot) * RECENT
+            sum_ = np.int64(0)
+            several = np.uint32(0)
+            for k in range(RECENT):
+                age = now - recent[at + k]
+                sum_ += minus[rule, min(age, far)]
+                several += np.uint32(age <= ahead)
+            depression[j - lo] = sum_
+            spikes[j - lo] = several
+            if kept.shape[0]:
+                kept[done] = link[j].weight
+                done += 1
         changed = False
         for j in range(lo, hi):
             rule = of_pair[pair[code[j]]]
@@ -299,22 +319,15 @@ def arrive(
                 )  # fmt: skip
             else:
                 sign, low, high = signs[rule], lows[rule], highs[rule]
-                depression = np.int64(0)
-                for k in range(RECENT):
-                    depression += minus[rule, min(now - recent[at + k], far)]
-                k = 0
-                while now - recent[at + k] <= ahead:
-                    k += 1
-                while k > 0:
-                    k -= 1
+                for k in range(np.int64(spikes[j - lo]) - 1, -1, -1):
                     age = now - recent[at + k]
                     if age >= over:
                         gain = rules.rate[rule] * _error_of(errors, ids[slot]) if kind == HEBBIAN else 0.0
                         weight = _after_spike(
                             weight, tick - np.int64(age), plus, rule, kind, sign, low, high, gain, arrivals, n_arrivals
                         )
-                if depression:
-                    weight = _after_arrival(weight, depression, kind, sign, low, high)
+                if depression[j - lo]:
+                    weight = _after_arrival(weight, depression[j - lo], kind, sign, low, high)
             if weight != before:
                 link[j].weight = weight
                 changed = True

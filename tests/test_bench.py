@@ -55,7 +55,7 @@ def test_counted_figures_are_what_the_design_says(document: dict) -> None:
 
 def test_an_unknown_workload_is_refused_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["bench", "tick", "tock"]) == 2
-    assert 'no workload "tock"; known: tick, flat, spill' in capsys.readouterr().err
+    assert 'no workload "tock"; known: tick, stdp, flat, spill' in capsys.readouterr().err
     assert main(["bench", "tick", "--folder", str(tmp_path / "none")]) == 1
     assert "there is no folder" in capsys.readouterr().err
 

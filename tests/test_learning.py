@@ -1,4 +1,4 @@
-"""Learning: the engine's weights are those of a twin that looks at every synapse in every tick, and those of the papers."""
+"""Learning: weights are those of a twin that looks at every synapse in every tick, and those of the papers."""
 
 from __future__ import annotations
 

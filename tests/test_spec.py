@@ -178,8 +178,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (_join(Explicit(), weight=(-16385, 0)), "projections[0].weight", "-16385 mV is beyond"),
     (_join(Explicit(), weight=LogNormal(700, 1)), "projections[0].weight", "too large"),
     (_join(Explicit(weight=1.0), weight=1.0), "projections[0].weight", "give it once"),
-    (_join(Explicit(), plasticity=["stdp"]), "projections[0].plasticity[0]", "unknown learning rule 'stdp'"),
-    (_join(Explicit(), plasticity="stdp"), "projections[0].plasticity[0]", "unknown learning rule 'stdp'"),
+    (_join(Explicit(), plasticity=["stdp"]), "projections[0].plasticity[0]", "must be a learning rule"),
+    (_join(Explicit(), plasticity="stdp"), "projections[0].plasticity[0]", "must be a learning rule"),
     (_join(Explicit(), delay_ms=70000), "projections[0].delay_ms", "1..65535"),
     (_join(Explicit(), name=5), "projections[0].name", "must be text"),
 ]

@@ -90,20 +90,26 @@ class Plasticity:
         if len(offsets) == 0:
             return
         on = self._working_set
-        slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
         weight = np.empty(int(lengths.sum()), dtype=np.float32)
         trace = np.empty(len(weight) if self._traces is not None else 0, dtype=re_vgsp.TRACE)
         rows = on.slots.record, on.records, on.arena, on.codes
         rules, stride = self._tables.rules, self._tables.stride
-        kernel.sources(
-            *rows, self._trace, on.history, stride, fired, delay, left, offsets, lengths, slot, first, weight, trace
-        )
-        self._before.append((slot, first, lengths.copy(), weight, trace))
+        lengths = lengths.copy()
+        own = np.delete(fired, left) if len(left) else fired
+        # where all delays are one and no row is empty, the stretches are whole rows, those of ``own``
+        whole = self._tables.one_delay and self._modulation is None and len(own) == len(offsets)
+        if whole:
+            slot, first = own, np.zeros(len(own), dtype=np.int64)
+        else:
+            slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
+            at = on.history, stride, fired, delay, left, offsets, lengths
+            kernel.sources(*rows, self._trace, *at, slot, first, weight, trace)
+        self._before.append((slot, first, lengths, weight, trace))
         stretches = slot, offsets, lengths
         if self._pairs:
-            kernel.arrive(
-                *rows, on.slots.id, on.history, on.recent, stride, rules, self._errors, self._clock, *stretches, tick
-            )
+            kept = weight if whole else weight[:0]
+            recent = on.history, on.recent, stride
+            kernel.arrive(*rows, on.slots.id, *recent, rules, self._errors, self._clock, *stretches, tick, kept)
         if self._modulation is not None:
             re_vgsp.arrive(
                 *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, *stretches, tick

@@ -28,7 +28,8 @@ class Tables:
     - ``remembered``: for how many ticks a spike is; ``stride``: words of uint64 that the history of a neuron takes.
     - ``learning``, ``noted``: uint8 (L,), by position of the layer: whose rows learn, and whose spikes are remembered.
     - ``modulated``: by rule, its parameters where rewards modulate it, else None; ``posts``: by rule, the position of
-      the layer that it projects to; ``dt_ms``: of a tick.
+      the layer that it projects to; ``dt_ms``: of a tick;
+      ``one_delay``: whether all synapses of the engram have the same.
     - ``projection``: uint16, the number of the projection of each pair of a projection and a segment.
     """
 
@@ -40,6 +41,7 @@ class Tables:
     projection: npt.NDArray[np.uint16]
     modulated: tuple[ReVGSP | None, ...]
     posts: tuple[int, ...]
+    one_delay: bool
     dt_ms: float
 
     @property
@@ -90,6 +92,7 @@ def tables_of(spec: Spec, bundles: Bundles) -> Tables:
         rules, window, window + longest, learning, noted, np.array([at for at, _ in of_pair], np.uint16),
         modulated=tuple(rule if isinstance(rule, ReVGSP) else None for rule in pairs),
         posts=tuple(place[p.post] for p in projections), dt_ms=spec.dt_ms,
+        one_delay=len({ticks for p in spec.all_projections for ticks in spec.delay_range(p)}) == 1,
     )  # fmt: skip
 
 

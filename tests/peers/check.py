@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import engramdb
 from tests import sonata
 from tests.modeltwin import assert_same_fields, model_twin_of
-from tests.peers import double, page, single
+from tests.peers import double, page, plasticity, single
 from tests.peers.agreement import CHAOTIC, STEADY, Agreement, Spikes, agreement
 from tests.peers.cases import Case, cases, network_of
 
@@ -131,18 +131,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 broken += [f"{case.name}, {one.peer}: {words}" for words in one.broken_bounds()]
             sys.stderr.write(f"{case.name}: {time.monotonic() - begun:.0f} s\n")
         singles = [] if given.only or "NEST" not in peers else single.compare(peers["NEST"], folder)
+        weights = [] if given.only else plasticity.compare(peers, folder)
         ticks = () if given.only else (0.1, 0.05, 0.001) if given.fine else (0.1, 0.05)
         example = {dt_ms: published(folder, dt_ms) for dt_ms in ticks}
     for pair in singles:
         sys.stderr.write(f"{pair.model}: {pair.here} spikes, {pair.there} in NEST\n")
         broken += [f"{pair.model}: {words}" for words in pair.broken_bounds()]
+    for one_rule in weights:
+        sys.stderr.write(f"STDP, {one_rule.update}, {one_rule.peer}: weights differ by {one_rule.largest_gap:.1e}\n")
+        broken += [f"STDP, {one_rule.update}, {one_rule.peer}: {words}" for words in one_rule.broken_bounds()]
     for dt_ms, (here, there, common) in example.items():
         sys.stderr.write(f"300_intfire, dt {dt_ms} ms: {here} spikes here, {there} published, {common} the same\n")
         missed = 2 if dt_ms > 0.05 else 0  # known, and explained on the page
         if not here == common == there - missed:
             broken.append(f"300_intfire, dt {dt_ms} ms: {common} of {there} spikes are the same")
     if example and len(peers) == len(MODELS):
-        (ROOT / "docs" / "peers.md").write_text(page.document(rows, singles, example, versions), encoding="utf-8")
+        (ROOT / "docs" / "peers.md").write_text(
+            page.document(rows, singles, weights, example, versions), encoding="utf-8"
+        )
     for line in broken:
         sys.stderr.write(f"out of bounds: {line}\n")
     return 1 if broken else 0

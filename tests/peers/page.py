@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.peers.agreement import CHAOTIC, LARGEST_DOUBLE_TIE_MV, LARGEST_TIE_MV, STEADY, Agreement
+from tests.peers.plasticity import LARGEST_GAP, PAIRS, Weights
 from tests.peers.single import LARGEST_GAP_MV, LARGEST_SHARE, Pair
 
 _HEAD = """\
@@ -56,6 +57,18 @@ spike, or numbers of spikes by more than {single_share:.0%}.
 | --- | --- | --- | --- | --- |
 {singles}
 
+## What STDP makes of given trains
+
+{pairs_learning} synapses, each between a neuron of its own and another, both of which fire in given ticks (40 spikes
+each). NEST's delays are dendritic, ours and Brian2's axonal: NEST plays presynaptic trains two delays later. An
+arrival and a postsynaptic spike in one tick do nothing here and in NEST, and potentiate in Brian2, so the trains have
+none. What stays is that pairs end 9.7 time constants apart here, and that weights are float32. `make check-peers` fails
+where a weight differs by more than {weight_gap:.0e} of the range.
+
+| update | peer | weights have moved by up to | and differ by at most |
+| --- | --- | --- | --- |
+{weights}
+
 ## The SONATA example 300_intfire
 
 300 cells of NEURON's `IntFire1`, input trains, and the output that NEURON gave, with the format's examples (in
@@ -91,8 +104,8 @@ All of it is checked by these runs. More of it, and other models: [conventions.m
 
 
 def document(
-    rows: list[tuple[str, list[Agreement], int]], singles: list[Pair], example: dict[float, tuple[int, int, int]],
-    versions: dict[str, str],
+    rows: list[tuple[str, list[Agreement], int]], singles: list[Pair], weights: list[Weights],
+    example: dict[float, tuple[int, int, int]], versions: dict[str, str],
 ) -> str:  # fmt: skip
     """``rows``: name, agreements, synapses of each network; ``example``: tick in ms -> spikes here, there, in both."""
     lines, statistics, explanations = [], [], []
@@ -120,6 +133,10 @@ def document(
         single_gap=LARGEST_GAP_MV, single_share=LARGEST_SHARE,
         singles="\n".join(
             f"| `{p.model}` | `{p.peer}` | {p.here} / {p.there} | {p.identical} | {p.gap_mv:.0e} mV |" for p in singles
+        ),
+        pairs_learning=PAIRS, weight_gap=LARGEST_GAP,
+        weights="\n".join(
+            f"| {w.update} | {w.peer} | {w.moved:.2f} | {w.largest_gap:.0e} |" for w in weights
         ),
         example="\n".join(
             f"| {dt_ms} ms | {here:,} | {there:,} | {common:,} |" for dt_ms, (here, there, common) in example.items()
