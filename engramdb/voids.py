@@ -289,19 +289,22 @@ class VoidLayer:
             self._lists["joined"] = fresh
         else:
             self._lists["joined"] = _NOBODY
-        self._lists["members"] = np.concatenate([self._lists["active"], self._lists["joined"]])
+        active, joined = self._lists["active"], self._lists["joined"]
+        self._lists["members"] = np.concatenate([active, joined]) if len(joined) else active
 
     def _spread(self, rates: kernel.Rates) -> None:
         """Mark the neighbours of those who stay; rows that are not loaded come in as far as there is room at a time."""
         while len(self._lists["left"]):
             lists = self._lists
-            loaded = self._voids.offset[lists["left"]] >= 0
-            if loaded.any():
-                ready = lists["left"] if loaded.all() else lists["left"][loaded]
-                added, drive = self._spread_from(ready, rates)
-                lists["next"] = np.concatenate([lists["next"], added])
-                self._drive = np.concatenate([self._drive, drive])
-                lists["left"] = lists["left"][~loaded]
+            n, neighbours = kernel.loaded(self._voids, lists["left"])
+            if n:
+                there = self._voids.offset[lists["left"]] >= 0 if n < len(lists["left"]) else slice(None)
+                ready = lists["left"][there]
+                lists["left"] = lists["left"][~there] if isinstance(there, np.ndarray) else _NOBODY
+                added, drive = self._spread_from(ready, rates) if neighbours else (_NOBODY, self._drive[:0])
+                if len(added):
+                    lists["next"] = np.concatenate([lists["next"], added])
+                    self._drive = np.concatenate([self._drive, drive])
             if len(lists["left"]):
                 self._load_some()
 
@@ -382,7 +385,9 @@ class VoidLayer:
         reward, total = (sum(one[i] for one in sums) / 2**32 / len(members) for i in (0, 1))
         self.valence = np.float32(min(max(0.7 * float(self.valence) + 0.3 * (0.5 + 0.5 * reward), 0.0), 1.0))
         self._dirty[members] = True
-        following = np.sort(self._lists["next"])  # memory is read in order, and neighbours lie near one another
+        following = self._lists["next"]
+        if not kernel.ordered(following):  # so that memory is read in order, and neighbours lie near one another
+            following = np.sort(following)
         self._clear()
         self._voids.active[following] = 1
         self._lists = {"active": following}

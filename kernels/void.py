@@ -207,6 +207,26 @@ def spread(voids, sources, first, last, rates, out, drive):
 
 
 @njit(cache=True, nogil=True)
+def loaded(voids, sources):
+    """``(how many of the sources (int32) have their rows loaded, neighbours in those rows)``."""
+    n, neighbours = 0, 0
+    for i in range(sources.shape[0]):
+        if voids.offset[sources[i]] >= 0:
+            n += 1
+            neighbours += voids.length[sources[i]]
+    return n, neighbours
+
+
+@njit(cache=True, nogil=True)
+def ordered(entries):
+    """Whether ``entries`` (int32) increase."""
+    falls = 0
+    for i in range(1, entries.shape[0]):
+        falls += entries[i] <= entries[i - 1]
+    return falls == 0
+
+
+@njit(cache=True, nogil=True)
 def each_once(voids, found, drive):
     """Move those of ``found`` (int32) that are DUE to its front, each once, with their drives; returns how many."""
     n = 0
