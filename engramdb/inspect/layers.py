@@ -101,9 +101,16 @@ class _Spread:
         return Values(self._count, self._sum / self._count, self._least, self._greatest, self._histogram.result())
 
 
-def layer_summary(store: Scanned, layer: Layer, awake: IdArray, by_projection: npt.NDArray[np.int64]) -> LayerSummary:
-    """Count ``layer``. ``awake``: ids of charged neurons, sorted; stored synapses are added to ``by_projection``."""
-    bundles = store.bundles
+def awake_ids(state: Mapping[str, npt.NDArray[Any]]) -> IdArray:
+    """Ids of all neurons that are not at rest, sorted."""
+    return state.get("charged_id", np.empty(0, np.uint64))
+
+
+def layer_summary(
+    store: Scanned, layer: Layer, state: Mapping[str, npt.NDArray[Any]], by_projection: npt.NDArray[np.int64]
+) -> LayerSummary:
+    """Count ``layer``. ``state``: of the commit; stored synapses are added to ``by_projection``."""
+    bundles, awake = store.bundles, awake_ids(state)
     own = sorted((b for b in bundles.bundles if b.layer == layer.index), key=lambda b: (b.segment, b.lo))
     declared = sum(bundle.neurons for bundle in own)
     charged = awake[awake >> np.uint64(48) == layer.index]

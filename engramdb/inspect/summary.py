@@ -19,7 +19,7 @@ import numpy as np
 
 from engramdb.distribution import Distribution
 from engramdb.errors import InvalidInput, JournalDamaged, KernelMismatch
-from engramdb.inspect.layers import LayerSummary, layer_summary
+from engramdb.inspect.layers import LayerSummary, awake_ids, layer_summary
 from engramdb.inspect.storage import ArrayStorage, Storage, measure
 from engramdb.inspect.words import rule_said, said
 from engramdb.interchange.hdf5file import FORMAT_VERSION as HDF5_VERSION
@@ -131,8 +131,7 @@ def _of_store(store: Store, at: str | None) -> Summary:
     spec, commit = store.spec, store.commit
     by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
     state = store.read_state()
-    awake = state.get("charged_id", np.empty(0, np.uint64))
-    layers = tuple(layer_summary(store, layer, awake, by_projection) for layer in spec.layers)
+    layers = tuple(layer_summary(store, layer, state, by_projection) for layer in spec.layers)
     journaled, journaled_tick = _journaled(store)
     return Summary(
         path=str(store.path),
@@ -149,7 +148,7 @@ def _of_store(store: Store, at: str | None) -> Summary:
         created=commit.created,
         layers=layers,
         projections=_projections(spec, by_projection.tolist()),
-        charged=len(awake),
+        charged=len(awake_ids(state)),
         in_flight=len(state.get("flight_id", ())),
         journaled=journaled,
         journaled_tick=journaled_tick,
@@ -166,8 +165,7 @@ def _of_file(path: Path) -> Summary:
         spec = file.spec
         by_projection = np.zeros(len(spec.all_projections), dtype=np.int64)
         state = file.inflight()
-        awake = state.get("charged_id", np.empty(0, np.uint64))
-        layers = tuple(layer_summary(file, layer, awake, by_projection) for layer in spec.layers)
+        layers = tuple(layer_summary(file, layer, state, by_projection) for layer in spec.layers)
         return Summary(
             path=str(path),
             kind="hdf5",
@@ -183,7 +181,7 @@ def _of_file(path: Path) -> Summary:
             created=str(file.attributes["created"]),
             layers=layers,
             projections=_projections(spec, by_projection.tolist()),
-            charged=len(awake),
+            charged=len(awake_ids(state)),
             in_flight=len(state.get("flight_id", ())),
             journaled=0,
             journaled_tick=file.tick,
