@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 import engramdb
 from engramdb import Layer, SmallWorld, Spec
 from engramdb.errors import AlreadyExists, InvalidInput, NotFound
-from engramdb.interchange.vdm import FIELD
+from engramdb.interchange.vdm import FIELDS
 from engramdb.store import Store
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".h5", ".npz"])
@@ -158,7 +158,7 @@ def test_w_stays_with_its_neurons_while_the_engram_lives(tmp_path: Path) -> None
     assert after.adj is not None
     assert set(after.adj[5].tolist()) == {*before.adj[5].tolist(), 7}  # type: ignore[index]
     with Store.open(path) as store:
-        assert all(FIELD in records.state for records in store.scan())
+        assert all(FIELDS[0] in records.state for records in store.scan())
 
 
 def test_values_of_e_without_a_synapse_are_left_and_told(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ from engramdb.store.labels import Batches
 from engramdb.url import located
 
 LAYER = "vdm"
-MODEL, FIELD = "lif", OWN + "W"
-"""The neuron model, and the column in which W is kept. A model that has a field W of its own takes it here."""
+MODEL, FIELDS, KIND = "lif", (OWN + "W",), np.float64
+"""The neuron model, the columns in which W is kept, and their type. With a model that keeps a W and the W before it:
+``"void", ("field.W", "field.prev_W"), np.float32``."""
 
-ATTRIBUTES = ("N", "k", "threshold", "lambda_omega")
 _MARK = "vdm: "  # before the JSON of what has no place elsewhere, in the spec's description
 _NEURONS_A_PIECE, _SYNAPSES_A_PIECE = 1 << 15, 1 << 20
 
@@ -101,7 +101,7 @@ class VdmEngram:
             records = never_fired(
                 ids, indptr, np.zeros(len(target), np.uint16), target.astype(np.uint64), weight.astype(np.float32)
             )
-            records.state[FIELD] = w(len(ids)).astype(np.float64)
+            records.state.update(dict.fromkeys(FIELDS, w(len(ids)).astype(KIND)))
             skipped = min(behind, len(records))
             behind -= skipped
             if skipped < len(records):
@@ -214,13 +214,13 @@ class _Content:
         """W of all neurons, in parts; 0 for those that were grown later."""
         done, found = 0, False
         for records in self._store.scan(self._layer.index):
-            if FIELD not in records.state:
+            if FIELDS[0] not in records.state:
                 continue
             found = True
             at = self._positions.of(records.ids)
             yield np.zeros(int(at[0]) - done, np.float32)
             part = np.zeros(int(at[-1] - at[0]) + 1, np.float32)
-            part[at - at[0]] = np.nan_to_num(records.state[FIELD])
+            part[at - at[0]] = np.nan_to_num(records.state[FIELDS[0]])
             done = int(at[-1]) + 1
             yield part
         if not found:

@@ -50,8 +50,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
         for made in (folder / part / made for part in ("warm", "full") for made in (out, back)):
             shutil.rmtree(made) if made.is_dir() else made.unlink()
     large = folder / "full" / "large.engram"
-    engramdb.create(large, _spec(many)).close()
-    shutil.copytree(folder / "warm" / "net.engram", folder / "warm" / large.name)
+    _measured("create", folder, large.name, str(many))  # not here: a child may be counted what its parent once took
     done = _measured("summarize", folder, large.name, "")
     name = f"inspect {many:,} neurons, {many * _K:,} synapses"
     return [
@@ -151,6 +150,8 @@ def _main(what: str, folder: str, source: str, target: str) -> None:
     def work(part: Path) -> None:
         if what == "summarize":
             summarize(part / source)
+        elif what == "create":
+            engramdb.create(part / source, _spec(int(target) if part.name == "full" else 200)).close()
         else:
             options = {"ids": "keep"} if what == "import_edges" else {}
             getattr(engramdb, what)(part / source, part / target, **options)
