@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import tarfile
@@ -92,3 +93,25 @@ def test_the_archive_of_format_2_has_traces_and_every_kind_of_row_of_the_index(t
         assert "imprint" in {frame.kind for frame in store.journal_frames()}
     with engramdb.open(path, "r+") as e:
         assert [trace.name for trace in e.traces()] == ["burst", "late", "odor"]
+
+
+def test_an_engram_of_format_1_gets_format_2_with_the_first_change(tmp_path: Path) -> None:
+    path = tmp_path / "old.engram"
+    layer = engramdb.Layer("a", segments=[50], wiring=engramdb.SmallWorld(k=4, weight=9.0))
+    engramdb.create(path, engramdb.Spec(seed=1, layers=[layer])).close()
+
+    def version() -> int:
+        with contextlib.closing(sqlite3.connect(path / "catalog.sqlite")) as catalog:
+            return int(catalog.execute("PRAGMA user_version").fetchone()[0])
+
+    with contextlib.closing(sqlite3.connect(path / "catalog.sqlite", isolation_level=None)) as catalog:
+        catalog.execute("PRAGMA user_version = 1")
+    with engramdb.open(path) as e:
+        assert len(e) == 50
+    assert version() == 1
+    with engramdb.open(path, "r+") as e:
+        e.stimulate(np.arange(9), 20.0)
+        e.run(3)
+        e.checkpoint()
+    assert version() == 2
+    assert engramdb.verify(path).problems == ()

@@ -78,7 +78,7 @@ def test_the_format_document_is_enough_to_read_an_engram(tmp_path: Path) -> None
         store.journal_append("note", 9, {"a": [1]}, {"x": np.arange(3, dtype=np.uint16)})
     catalog = sqlite3.connect(path / "catalog.sqlite")
     assert catalog.execute("PRAGMA application_id").fetchone() == (0x456E6752,)
-    assert catalog.execute("PRAGMA user_version").fetchone() == (1,)
+    assert catalog.execute("PRAGMA user_version").fetchone() == (2,)
 
     def record(pack: int, offset: int, length: int, crc: int) -> dict[str, np.ndarray]:
         (name,) = catalog.execute("SELECT name FROM packs WHERE pack = ?", (pack,)).fetchone()

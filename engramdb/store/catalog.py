@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engramdb.store.versions import LeafRef
 
 FORMAT_VERSION = 2
-"""The newest that is read. An engram has format 1 until it gets one of the tables of format 2."""
+"""The newest that is read, and that of all that is written: an engram of an older one gets it with the next change."""
 FILE_NAME = "catalog.sqlite"
 _APPLICATION_ID = 0x456E6752  # "EngR"
 _BUSY_SECONDS = 30.0
@@ -147,6 +147,7 @@ class Catalog:
             )
         if version < 1:
             raise CatalogDamaged(f"{self.path} says it has format {version}, which never was")
+        self._format = int(version)
 
     @classmethod
     def create(cls, engram: Path) -> None:
@@ -156,7 +157,7 @@ class Catalog:
             connection.execute("PRAGMA synchronous = OFF")  # the caller syncs the whole folder before it gets its name
             connection.execute("BEGIN")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute("PRAGMA user_version = 1")
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             for table, declarations in TABLES.items():
                 connection.execute(f"CREATE TABLE {_declared(table, declarations)}")
             declarations = tuple(f"{name} INTEGER NOT NULL" for name in VERSION_COLUMNS)
@@ -213,10 +214,13 @@ class Catalog:
         with self._lock:
             with self._translated():
                 self._connection.execute("BEGIN IMMEDIATE")
+                if self._format < FORMAT_VERSION:
+                    self._connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             try:
                 yield
                 with self._translated():
                     self._connection.execute("COMMIT")
+                self._format = FORMAT_VERSION
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                     self._connection.execute("ROLLBACK")
@@ -231,11 +235,10 @@ class Catalog:
         return True
 
     def make(self, table: str) -> None:
-        """In a transaction: one of FORMAT_2_TABLES, where it is not there yet; from then on the engram has format 2."""
+        """In a transaction: one of FORMAT_2_TABLES, where it is not there yet."""
         with self._translated():
             declared = _declared(table, FORMAT_2_TABLES[table])
             self._connection.execute(f"CREATE TABLE IF NOT EXISTS {declared}")
-            self._connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
     def put(self, table: str, values: Sequence[Any]) -> None:
         """Insert or replace one row of one of TABLES, with its check value."""
