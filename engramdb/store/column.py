@@ -4,8 +4,8 @@ A few codecs, fastest to decode first, are tried on the beginning of a column; t
 eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
 leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95,
-  520, win next to nothing; where a plane has few values, lz4 with byte shuffle 3.04, 2800;
+- random weights: planes of bytes 3.00, 2000, which can be read one by one; zstd 2.98, 860, and pcodec 2.95, 520, win
+  next to nothing; where no byte is the same in all of them, lz4 with byte shuffle 3.04, 1900;
 - weights rounded to float16: lz4 with bit shuffle 1.39, 780; planes 2.00; pcodec 1.32, 490;
 - at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
 - weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
@@ -70,7 +70,7 @@ PCO, COLORS, SPLIT = (
 
 
 def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
-    """What is tried for a column of this type, fastest to decode first."""
+    """What is tried for a column of this type, fastest to decode, or to read a part of, first."""
     if dtype.itemsize == 1:
         return LZ4, ZSTD
     if dtype.kind in "iu":
