@@ -4,8 +4,8 @@ A few codecs, fastest to decode first, are tried on the beginning of a column; t
 eighth larger than the smallest is taken for all of it. Which are tried was decided by ``engramdb bench codecs`` on
 leaves of 8192 neurons; ``docs/measured.md`` keeps its table (bytes a value, millions of values decoded a second):
 
-- random weights: planes of bytes 3.00, as fast as memory and to be read one by one; zstd 2.98, 860, and pcodec 2.95,
-  520, win next to nothing;
+- random weights: planes of bytes 3.00, 2000, which can be read one by one; zstd 2.98, 860, and pcodec 2.95, 520, win
+  next to nothing; where no byte is the same in all of them, lz4 with byte shuffle 3.04, 1900;
 - weights rounded to float16: lz4 with bit shuffle 1.39, 780; planes 2.00; pcodec 1.32, 490;
 - at most 256 different weights, such as int8 ones: a palette, 0.89, 390; pcodec 1.05, 310;
 - weights partly learned: pcodec 1.08, 500; zstd 1.39, 130; lz4 2.21, 570;
@@ -35,7 +35,7 @@ RAW, CONSTANT, RANGE, BLOSC, PCODEC, PALETTE, PLANES = range(7)
 """Codec numbers, fixed for ever. RAW: the array's bytes, little-endian, C order. CONSTANT: one element. RANGE:
 first value and step, two int64 or uint64, integers modulo 2^64. BLOSC: one Blosc 1 frame, which describes itself.
 PCODEC: one standalone pcodec file. PALETTE: up to 256 different elements, and for each element its place among them.
-PLANES: all first bytes of the elements, all second ones and so on, each plane in a codec of its own."""
+PLANES: all first bytes of the elements, all second ones and so on, each plane RAW or CONSTANT."""
 
 _BLOSC_LIMIT = (1 << 31) - 32  # a Blosc frame holds less than 2 GiB
 _SAMPLE_BYTES = 1 << 14
@@ -43,7 +43,6 @@ _TOLERANCE = 1.125  # a codec that decodes faster may give a column this much la
 _USELESS = 0.95  # above it decoding costs more than it saves
 _USELESS_STEPS = 0.6  # of int8: only zstd finds anything in them, and reading what it saves is faster than zstd
 _PALETTE = struct.Struct("<BB")  # colors - 1, codec of the places
-_PLANE = struct.Struct("<BI")  # codec of a plane, and its encoded bytes
 _FRAME = struct.Struct("<4xI4xI")  # what a Blosc frame begins with: bytes decoded, and of the frame
 _MOST_COLORS = 256
 _BITS = {nbytes: np.dtype(f"<u{nbytes}") for nbytes in (1, 2, 4, 8)}
@@ -71,13 +70,13 @@ PCO, COLORS, SPLIT = (
 
 
 def choices(dtype: np.dtype[Any]) -> tuple[Choice, ...]:
-    """What is tried for a column of this type, fastest to decode first."""
+    """What is tried for a column of this type, fastest to decode, or to read a part of, first."""
     if dtype.itemsize == 1:
         return LZ4, ZSTD
     if dtype.kind in "iu":
         return LZ4_BYTES, PCO, ZSTD_BYTES
     if dtype.kind == "f":
-        return SPLIT, LZ4_BITS, COLORS, PCO
+        return SPLIT, LZ4_BYTES, LZ4_BITS, COLORS, PCO
     return LZ4_BYTES, ZSTD_BYTES
 
 
@@ -199,21 +198,11 @@ def _hash(bits: Array, factor: Array) -> npt.NDArray[np.uint16]:
 
 
 def _split(flat: Array) -> bytes:
-    """The planes of ``flat``: one value, raw, or where its beginning says that it is worth it, lz4."""
-    heads, bodies = [], []
-    for plane in np.ascontiguousarray(flat.view(np.uint8).reshape(-1, flat.itemsize).T):
-        codec, encoded = RAW, plane.tobytes()
-        if plane[0] == plane[-1] and bool((plane == plane[0]).all()):
-            codec, encoded = CONSTANT, encoded[:1]
-        else:
-            sample = plane[:_SAMPLE_BYTES]
-            if len(compress(LZ4, sample) or b"") < _USELESS * sample.size:
-                packed = compress(LZ4, plane) or b""
-                if len(packed) < _USELESS * plane.size:
-                    codec, encoded = BLOSC, packed
-        heads.append(_PLANE.pack(codec, len(encoded)))
-        bodies.append(encoded)
-    return b"".join(heads + bodies)
+    """The planes of ``flat``."""
+    planes = np.ascontiguousarray(flat.view(np.uint8).reshape(-1, flat.itemsize).T)
+    equal = [bool(plane[0] == plane[-1]) and bool((plane == plane[0]).all()) for plane in planes]
+    bodies = [plane[: 1 if same else None].tobytes() for same, plane in zip(equal, planes, strict=True)]
+    return b"".join([bytes(CONSTANT if same else RAW for same in equal), *bodies])
 
 
 def _range(dtype: np.dtype[Any], first: int, step: int, size: int) -> Array:
@@ -312,51 +301,41 @@ def picker(
         return lambda index: stored[index], 0
     if codec == PLANES and len(shape) == 1:
         planes = _planes(np.frombuffer(data, np.uint8), dtype, shape[0])
-        return lambda index: _picked(planes, dtype, index), planes.decoded_bytes
+        return lambda index: _picked(planes, dtype, index), 0
     whole = decode(codec, data, dtype, shape)
     return lambda index: whole[index], whole.nbytes
 
 
 class _Planes(NamedTuple):
     """The planes of a column that vary lie in ``data`` from ``at`` on, and move up by ``shift`` bits; ``base``: what
-    the others come to. ``decoded_bytes``: of ``data``, where it is not what was stored."""
+    the others come to."""
 
     data: npt.NDArray[np.uint8]
     at: list[int]
     shift: list[int]
     base: int
-    decoded_bytes: int
 
 
 def _planes(data: npt.NDArray[np.uint8], dtype: np.dtype[Any], size: int) -> _Planes:
-    begin = _PLANE.size * dtype.itemsize
+    begin = dtype.itemsize
     if dtype.itemsize not in (2, 4, 8) or len(data) < begin:
         raise BadColumn(f"planes of {len(data)} bytes for elements of {dtype.itemsize}")
+    codecs = data[:begin].tolist()
+    _require(len(data), begin + sum(1 if codec == CONSTANT else size for codec in codecs))
     base = 0
     at: list[int] = []
     shift: list[int] = []
-    decoded: dict[int, Array] = {}
-    for place in range(dtype.itemsize):
-        codec, nbytes = _PLANE.unpack_from(data.data, place * _PLANE.size)
-        plane = data[begin : begin + nbytes]
+    for place, codec in enumerate(codecs):
         if codec == CONSTANT:
-            _require(len(plane), 1)
-            base |= int(plane[0]) << 8 * place
-        else:
-            if codec in (PALETTE, PLANES):
-                raise BadColumn("a plane that is no plain column")
-            if codec == RAW:
-                _require(len(plane), size)
-            else:
-                decoded[len(at)] = decode(codec, plane, np.dtype(np.uint8), (size,))
+            base |= int(data[begin]) << 8 * place
+            begin += 1
+        elif codec == RAW:
             at.append(begin)
             shift.append(8 * place)
-        begin += nbytes
-    _require(len(data), begin)
-    if decoded:  # all that varies, end to end
-        data = np.concatenate([decoded.get(i, data[start : start + size]) for i, start in enumerate(at)])
-        at = [i * size for i in range(len(at))]
-    return _Planes(data, at, shift, base, data.nbytes if decoded else 0)
+            begin += size
+        else:
+            raise BadColumn(f"a plane in codec {codec}")
+    return _Planes(data, at, shift, base)
 
 
 def _joined(planes: _Planes, dtype: np.dtype[Any], size: int) -> Array:
