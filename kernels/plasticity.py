@@ -264,7 +264,9 @@ def arrive(
     arrivals = np.empty(2 * window + 2, dtype=np.int64)
     far = np.uint32(window + 1)
     now = np.uint32(tick)
-    longest = lengths.max() if lengths.shape[0] else 0
+    longest = 0
+    for n in range(lengths.shape[0]):
+        longest = max(longest, lengths[n])
     depression, spikes = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.uint32)
     done = 0
     for n in range(pre.shape[0]):

@@ -70,7 +70,7 @@ def test_weights_are_those_of_a_twin_that_looks_at_every_synapse_in_every_tick(
     with engramdb.create(tmp_path / "net.engram", network(RULES[rule], delay_ms)) as e:
         twin = twin_now(e)
         before = twin.weight.copy()
-        for turn in range(4):
+        for turn in range(2):
             for who, at in zip(*drive(e, random, 40), strict=True):
                 twin.stimulate(np.searchsorted(twin.ids, [who]), np.array([16.0], np.float32), int(at))
             run, expected = e.run(40, record=("spikes",)), twin.run(40)
@@ -136,7 +136,7 @@ def test_the_pair_of_an_arrival_and_a_spike_in_the_same_tick_does_nothing(tmp_pa
 def test_signs_and_bounds_are_kept(tmp_path: Path, rule: str) -> None:
     random = np.random.default_rng(2)
     with engramdb.create(tmp_path / "net.engram", network(RULES[rule])) as e:
-        for _ in range(6):
+        for _ in range(3):
             drive(e, random, 60)
             e.run(60)
             if rule == "re_vgsp":
