@@ -152,6 +152,9 @@ def lived(path: Path, memory: int, threads: int, cut: str, piece: int) -> tuple:
     if not whole:
         assert e.stats()["evictions"] > 0
     e.close()
+    with engramdb.open(path) as reader:
+        assert reader.layer("v").sie == sie
+        assert reader.layer("v").active.tolist() == active.tolist()
     assert engramdb.verify(path).problems == []
     return np.concatenate(counts).tolist(), {n: v.tobytes() for n, v in fields.items()}, sie, active.tolist()
 
