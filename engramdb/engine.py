@@ -19,6 +19,7 @@ from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array, Stretches
 from engramdb.growth.bundle import Bundles
+from engramdb.keptfields import Sie
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
 from engramdb.learning.plasticity import Plasticity
@@ -31,7 +32,7 @@ from engramdb.store import Store
 from engramdb.stretch import NOBODY, Stretch
 from engramdb.voids import VoidLayer
 from engramdb.workers import Workers
-from engramdb.workingset import Int64Array, Sie, WorkingSet
+from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
 _NEAR_BUFFER = 1 << 13

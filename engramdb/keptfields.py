@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,33 @@ from engramdb.layer import Layer
 from engramdb.parameters import parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.store import FIELD, Records, Store
+from engramdb.store.columns import optional_columns
 from engramdb.weights import INT8
 
 if TYPE_CHECKING:
     from engramdb.workingset import Keeper
 
 Float32Array = npt.NDArray[np.float32]
+
+
+class Sie(NamedTuple):
+    """A void layer at the end of a tick: neurons active in it, their mean W, mean r, and the valence that followed."""
+
+    active: int
+    W: float
+    reward: float
+    valence: float
+
+
+def stored_sie(state: Mapping[str, npt.NDArray[Any]], spec: Spec, layer: Layer, tick: int) -> Sie:
+    """How a void ``layer`` stood at the end of ``tick``, by the state of a commit at that tick."""
+    place = [one.name for one in spec.layers if one.model == "void"].index(layer.name)
+    if "void_sie" not in state:
+        return Sie(0, 0.0, 0.0, 0.5)
+    last, active, w, reward, valence = state["void_sie"][place].tolist()
+    if last == tick:
+        return Sie(int(active), w, reward, valence)
+    return Sie(0, 0.0, 0.0, float(state["void_valence"][place]))
 
 
 def at_birth(ids: IdArray, layer: Layer, spec: Spec) -> dict[str, Float32Array]:
@@ -67,6 +89,16 @@ def nothing_kept(stored: Records) -> npt.NDArray[np.bool_]:
         if name.startswith(FIELD):
             blank &= np.isnan(column) if column.ndim == 1 else ~column.any(axis=1)
     return blank
+
+
+def vectors(ids: IdArray, store: Store, layer: Layer) -> Float32Array:
+    """The receptive vectors that the store has of ``ids`` (sorted, distinct, of ``layer``), float32; else zeros."""
+    width = optional_columns(layer)[FIELD + "w"].shape[1]
+    out = np.zeros((len(ids), width), dtype=np.float32)
+    stored = store.find(ids, query=True)
+    if len(stored):
+        out[np.isin(ids, stored.ids)] = numbers(stored.state[FIELD + "w"], layer)
+    return out
 
 
 def numbers(w: npt.NDArray[Any], layer: Layer) -> Float32Array:

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import models
 from engramdb.address import IdArray
 from engramdb.errors import InvalidInput
 from engramdb.forward import Forward, Learned
+from engramdb.keptfields import stored_sie, vectors
+from engramdb.kernels import dense, rng
 from engramdb.layer import Layer
+from engramdb.models.dense_lif import places_of
 from engramdb.naming import Ids
 from engramdb.run import interruptible
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
     from engramdb.engram import Engram
+    from engramdb.keptfields import Sie
     from engramdb.receptive import Receptive
-    from engramdb.workingset import Sie
 
 _MOST_INPUT_BYTES = 1 << 26
 
@@ -45,10 +49,11 @@ class LayerHandle:
 
     def _receptive(self, live: Engine) -> Receptive:
         if self.name not in live.receptive:
-            raise InvalidInput(
-                f'layer "{self.name}" is of model {self.layer.model}; only dense_lif has receptive vectors'
-            )
+            raise self._no_vectors()
         return live.receptive[self.name]
+
+    def _no_vectors(self) -> InvalidInput:
+        return InvalidInput(f'layer "{self.name}" is of model {self.layer.model}; only dense_lif has receptive vectors')
 
     def forward(self, x: npt.ArrayLike, ticks: int = 1) -> Forward:
         """Show the layer an input and run a tick: each neuron gets ``I = <w, x>`` beside all else that arrives in it.
@@ -113,26 +118,42 @@ class LayerHandle:
 
     def vectors(self, ids: Ids) -> npt.NDArray[np.float32]:
         """Receptive vectors of ``ids``, float32 (n, D), or (n, S) where they are sparse; zeros of virtual neurons."""
-        return self._of_each(ids, lambda receptive, own: receptive.vectors(own))
+        own, back = self._own(ids)
+        engram, layer = self._engram, self.layer
+        found = (
+            vectors(own, engram._store, layer) if engram._engine is None else self._receptive(engram._live).vectors(own)
+        )
+        return found[back]
 
     def places(self, ids: Ids) -> npt.NDArray[np.int64]:
         """Where in an input the weights of :meth:`vectors` lie, int64 (n, S), increasing in each row."""
-        return self._of_each(ids, lambda receptive, own: receptive.places(own))
+        own, back = self._own(ids)
+        values = models.get(self.layer.model).values(self.layer.params)
+        dimension, width = int(values["dimension"]), places_of(values)
+        if width == dimension:
+            return np.broadcast_to(np.arange(dimension), (len(back), dimension))
+        out = np.empty((len(own), width), dtype=np.int64)
+        dense.places(own, np.uint64(self._engram.spec.seed), rng.RECEPTIVE_PLACE, np.int64(dimension), out)
+        return out[back]
 
-    def _of_each(self, ids: Ids, ask: Callable[[Receptive, IdArray], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        receptive = self._receptive(self._engram._live)
+    def _own(self, ids: Ids) -> tuple[IdArray, npt.NDArray[np.intp]]:
+        """``ids`` sorted, each once, and the place of each there. InvalidInput unless this layer has vectors."""
+        if self.layer.model != "dense_lif":
+            raise self._no_vectors()
         unique, back = np.unique(self._engram.resolve(ids), return_inverse=True)
         if len(unique) and not (unique >> np.uint64(48) == np.uint64(self.layer.index)).all():
             raise InvalidInput(f'ids: some are not of layer "{self.name}"')
-        return ask(receptive, unique)[back]
+        return unique, back
 
     # ---- void
 
     def _void(self) -> Sie:
-        live = self._engram._live
-        if self.name not in live.voids:
+        if self.layer.model != "void":
             raise InvalidInput(f'layer "{self.name}" is of model {self.layer.model}; only void has a valence')
-        return live.sie()[self.name]
+        engram = self._engram
+        if engram.mode == "r+":
+            return engram._live.sie()[self.name]
+        return stored_sie(engram._kept, engram.spec, self.layer, engram.tick)
 
     @property
     def sie(self) -> Sie:
@@ -153,7 +174,10 @@ class LayerHandle:
     def active(self) -> IdArray:
         """Ids of the neurons of a void layer that the next tick begins with, sorted."""
         self._void()
-        return self._engram._live.voids[self.name].active
+        if self._engram.mode == "r+":
+            return self._engram._live.voids[self.name].active
+        active = self._engram._kept.get("void_active", np.empty(0, dtype=np.uint64))
+        return active[active >> np.uint64(48) == np.uint64(self.layer.index)]
 
 
 def show(

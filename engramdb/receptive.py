@@ -17,7 +17,7 @@ import numpy.typing as npt
 from engramdb.address import IdArray
 from engramdb.distribution import resolved
 from engramdb.errors import BudgetExceeded, InvalidInput
-from engramdb.keptfields import lengths, numbers
+from engramdb.keptfields import Sie, lengths, numbers, vectors
 from engramdb.kernels import dense, rng
 from engramdb.layer import Layer
 from engramdb.models.dense_lif import places_of
@@ -27,7 +27,7 @@ from engramdb.spec import Spec
 from engramdb.store import FIELD, Records
 from engramdb.weights import INT8, LARGEST_STEP
 from engramdb.workers import Workers
-from engramdb.workingset import Int64Array, Sie, WorkingSet
+from engramdb.workingset import Int64Array, WorkingSet
 
 Float32Array = npt.NDArray[np.float32]
 VectorArray = npt.NDArray[Any]
@@ -339,11 +339,8 @@ class Receptive:
         row = np.full(len(ids), -1) if self._resident is None else self._resident.rows_of(ids)
         if self._resident is not None:
             out[row >= 0] = numbers(self._resident.w[row[row >= 0]], self.layer)
-        elsewhere = np.flatnonzero(row < 0)
-        if len(elsewhere):
-            stored = self._working_set.store.find(ids[elsewhere], query=True)
-            if len(stored):
-                out[elsewhere[np.isin(ids[elsewhere], stored.ids)]] = numbers(stored.state[W], self.layer)
+        if (row < 0).any():
+            out[row < 0] = vectors(ids[row < 0], self._working_set.store, self.layer)
         return out
 
     def present_fields(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], dict[str, Float32Array]]:
@@ -352,14 +349,6 @@ class Receptive:
             return np.zeros(len(ids), dtype=bool), {}
         row = self._resident.rows_of(ids)
         return row >= 0, {"w": lengths(self._resident.w[row[row >= 0]], self.layer)}
-
-    def places(self, ids: IdArray) -> Int64Array:
-        """Where in an input the weights of ``ids`` lie, int64 (n, width), increasing in each row."""
-        if self.width == self.dimension:
-            return np.broadcast_to(np.arange(self.dimension), (len(ids), self.dimension))
-        out = np.empty((len(ids), self.width), dtype=np.int64)
-        dense.places(ids, self._seed, rng.RECEPTIVE_PLACE, np.int64(self.dimension), out)
-        return out
 
     def drawn(self, ids: IdArray, value: Any) -> Float32Array:
         """Vectors of ``ids`` in which each weight is drawn from a distribution; a function of (seed, id, place)."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.errors import BudgetExceeded
-from engramdb.keptfields import fields_of
+from engramdb.keptfields import Sie, fields_of
 from engramdb.kernels import rng, sie
 from engramdb.kernels import void as kernel
 from engramdb.layer import Layer
@@ -26,7 +26,7 @@ from engramdb.reservation import Reservation
 from engramdb.spec import Spec
 from engramdb.store import FIELD, Records
 from engramdb.workers import Workers
-from engramdb.workingset import Sie, WorkingSet
+from engramdb.workingset import WorkingSet
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]

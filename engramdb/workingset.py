@@ -9,7 +9,7 @@ are written back and slots at rest are freed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
+from engramdb.keptfields import Sie
 from engramdb.kernels import plasticity, rows, slots
 from engramdb.kernels.history import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
@@ -45,15 +46,6 @@ _COUNTED = (
     "rows_loaded", "rows_dropped", "slots_freed", "evictions", "records_written",
     "hits", "misses", "prefetched", "prefetch_hits", "prefetch_unused",
 )  # fmt: skip
-
-
-class Sie(NamedTuple):
-    """A void layer at the end of a tick: neurons active in it, their mean W, mean r, and the valence that followed."""
-
-    active: int
-    W: float
-    reward: float
-    valence: float
 
 
 class Keeper(Protocol):

@@ -281,6 +281,7 @@ def lived(path: Path, kind: str, memory: int, threads: int, cut: str) -> dict[st
     assert engramdb.verify(path).problems == []
     with engramdb.open(path) as reader:
         assert reader.neurons(ids).fields["w"].tobytes() == last["w"]
+        assert reader.layer("dense").vectors(ids).tobytes() == vectors
     return {"seen": seen, "last": last, "vectors": vectors, "tick": e.tick, "streamed": streamed}
 
 

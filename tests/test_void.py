@@ -19,6 +19,7 @@ from engramdb.cli import main
 from engramdb.errors import BudgetExceeded, InvalidInput, InvalidSpec
 from engramdb.kernels import void as kernel
 from engramdb.models.sine import sine_of_turns
+from engramdb.store import FIELD, Store
 from tests.voidtwin import VoidTwin, void_twin_of
 
 FIELDS = ("W", "mu", "var", "prev_W")
@@ -151,6 +152,9 @@ def lived(path: Path, memory: int, threads: int, cut: str, piece: int) -> tuple:
     if not whole:
         assert e.stats()["evictions"] > 0
     e.close()
+    with engramdb.open(path) as reader:
+        assert reader.layer("v").sie == sie
+        assert reader.layer("v").active.tolist() == active.tolist()
     assert engramdb.verify(path).problems == []
     return np.concatenate(counts).tolist(), {n: v.tobytes() for n, v in fields.items()}, sie, active.tolist()
 
@@ -273,6 +277,42 @@ def test_what_void_layers_cannot_be_is_refused_with_a_reason(tmp_path: Path) -> 
         pytest.raises(InvalidInput, match='"sie" is'),
     ):
         e.run(1, record=("sie",))
+
+
+def test_a_record_that_something_else_made_says_nothing_of_a_neurons_fields(tmp_path: Path) -> None:
+    path = tmp_path / "m.engram"
+    layers = [
+        Layer(
+            "v",
+            model="void",
+            params={"w_init": (0.2, 0.8), "affinity_cost": 1e6},
+            segments=[50],
+            wiring=SmallWorld(k=4, span=5),
+        ),
+        Layer("d", model="dense_lif", params={"dimension": 8}, segments=[50], wiring=SmallWorld(k=4, span=5)),
+        Layer("m", model="void", segments=[30], materialize=True, wiring=SmallWorld(k=4, span=5)),
+    ]
+    with engramdb.create(path, Spec(seed=3, layers=layers)) as e:
+        born = e.neurons(range(50)).fields["W"]
+        e.connect([1, "1/0/1"], [2, "1/0/2"], 0.5)
+        e.stimulate("1/0/7", 30.0)
+        e.run(2)
+        e.activate([9])
+        e.checkpoint()
+        e.stimulate([5], 1.0)
+        e.run(3)
+        e.checkpoint()
+        assert e.neurons([1, 9]).fields["W"].tolist() == born[[1, 9]].tolist()
+        assert e.neuron(5).fields["W"] != born[5]
+        assert not e.layer("d").vectors(["1/0/1", "1/0/7"]).any()
+        e.compact()
+    with Store.open(path) as store:
+        found = store.find(np.array([1, 5, 9], np.uint64))
+        assert np.isnan(found.state[FIELD + "W"]).tolist() == [True, False, True]
+        wide = store.find(np.array([1 << 48 | 1, 1 << 48 | 7], np.uint64))
+        assert wide.state[FIELD + "w"].tolist() == [[0.0] * 8] * 2
+        assert np.isnan(store.find(np.arange(2 << 48, (2 << 48) + 30, dtype=np.uint64)).state[FIELD + "W"]).all()
+    assert engramdb.verify(path).problems == []
 
 
 def test_a_changed_neuron_is_not_forgotten_and_shows_in_a_diff(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Traces:
 class Recorder:
     """Tables ``spikes`` (tick, id), ``rates`` (tick, layer, spikes), ``sie`` and ``traces`` (tick, id, the fields).
 
-    ``sie``: tick, layer, active, W, reward, valence of void layers; see :class:`engramdb.workingset.Sie`. ``what``:
+    ``sie``: tick, layer, active, W, reward, valence of void layers; see :class:`engramdb.keptfields.Sie`. ``what``:
     "spikes", "rates", "sie", and names of fields. Fields are those of ``ids``, in every tick that ``every`` divides.
     ``to``: a file where there is one table, a folder where there are several; None: in memory.
     """
