@@ -573,7 +573,7 @@ class WorkingSet:
         with self.prefetch.paused():
             for keeper in self.keepers:
                 for records in keeper.take()():
-                    self.store.write(records)
+                    self.store.write(records, retargeted=False)
         return written
 
     def write_counts(self) -> int:
@@ -588,7 +588,7 @@ class WorkingSet:
         """Hand the records ``dirty``, with what was learned in their rows, to the store."""
         with self.prefetch.paused():
             for records in self._changes(dirty)():
-                self.store.write(records)
+                self.store.write(records, retargeted=False)
             self._written(dirty)
 
     def take_counts(self) -> Callable[[], list[StoredRecords]]:
