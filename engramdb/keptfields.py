@@ -13,7 +13,7 @@ from engramdb.layer import Layer
 from engramdb.parameters import parameters_of_layer
 from engramdb.spec import Spec
 from engramdb.store import FIELD, Records, Store
-from engramdb.store.columns import optional_columns
+from engramdb.store.optional import optional_columns
 from engramdb.weights import INT8
 
 if TYPE_CHECKING:
