@@ -17,7 +17,7 @@ from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight, Int32Array
+from engramdb.flight import Flight, Int32Array, Stretches
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
@@ -228,7 +228,12 @@ class Engine:
         """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
         working_set, most = self.working_set, self._chunk
         due, delay = self.flight.due(tick)
-        waiting, delay = self._deliver_ready(due, delay, tick)
+        laid_out = self.flight.laid_out(tick)
+        if laid_out is not None:
+            self._add_weights(laid_out.offsets, laid_out.lengths)
+            waiting, delay = laid_out.left, delay[: len(laid_out.left)]
+        else:
+            waiting, delay = self._deliver_ready(due, delay, tick)
         working_set.counts["hits"] += len(due) - len(waiting)
         while len(waiting):
             chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
@@ -261,12 +266,11 @@ class Engine:
         """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
         held, working_set = self.working_set.slots, self.working_set
         following = np.empty(len(fired), dtype=np.int32)
-        epoch = working_set.epoch
 
         def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
             offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
             n, n_left = deliver.gather_ready(
-                held.record, working_set.records, working_set.arena, working_set.codes, epoch,
+                held.record, working_set.records, working_set.arena, working_set.codes,
                 fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
             )  # fmt: skip
             if self.learning is not None:
@@ -331,10 +335,11 @@ class Engine:
     def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
         """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
         link, held = self.working_set.arena.link, self.working_set.slots
+        far = bool(held.counters[slots.N_BLOCKS] > deliver.NEAR_BLOCKS)
         if len(held.inhibition):
             sums = held.input[thread], held.inhibition[thread]
-            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake))
-        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake))
+            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake, far))
+        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake, far))
 
     def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
         def part(thread: int, start: int, stop: int) -> int:
@@ -362,15 +367,26 @@ class Engine:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
-        """Count spikes. What the store counts of a neuron without a record is added when its row is read."""
+        """Count spikes, and look where the synapses lie over which they will arrive.
+
+        What the store counts of a neuron without a record is added when its row is read.
+        """
         held, records = self.working_set.slots, self.working_set.records
+        delay = self.flight.one_delay
 
-        def part(_: int, start: int, stop: int) -> Int64Array:
-            without = np.empty(stop - start, dtype=np.int64)
-            return without[: deliver.fire(held, records, fired[start:stop], tick, without)]
+        def part(_: int, start: int, stop: int) -> tuple[Int64Array, ...]:
+            offsets, lengths, left, without = (np.empty(stop - start, dtype=np.int64) for _ in range(4))
+            n, n_left, n_without = deliver.fire(
+                held.record, records, fired[start:stop], tick, delay, offsets, lengths, left, without
+            )
+            return offsets[:n], lengths[:n], left[:n_left], without[:n_without]
 
-        new = np.concatenate(self._workers.each(part, len(fired), self.least_rows_a_part))
+        found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
+        offsets, lengths, left, new = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
+        # where memory is short, rows will have moved by then
+        if delay and 2 * len(offsets) > len(fired) and not self._memory_is_short():
+            self.flight.lay_out(tick, Stretches(offsets, lengths, left, int(held.counters[slots.N_MOVED])))
 
     # ---- rows from elsewhere
 

@@ -10,6 +10,7 @@ at its next.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.kernels import calendar as kernel
-from engramdb.kernels.slots import BLOCK_SHIFT
+from engramdb.kernels.slots import BLOCK_SHIFT, N_MOVED
 from engramdb.spec import Spec
 from engramdb.state import joined
 from engramdb.workingset import Int64Array, WorkingSet
@@ -27,6 +28,23 @@ Int32Array = npt.NDArray[np.int32]
 _LEAST_ENTRIES = 256
 _EMPTY = kernel.empty(1, 1)
 _ENTRY_BYTES, _SPIKE_BYTES = 12, 8
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Where the synapses lie of neurons that fired together: ``offsets`` and ``lengths``, int64, in the arena.
+
+    Right as long as nothing has been ``moved`` since. ``left``: int64, the slots whose rows are still to be looked for.
+    """
+
+    offsets: Int64Array
+    lengths: Int64Array
+    left: Int64Array
+    moved: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.offsets.nbytes + self.lengths.nbytes + self.left.nbytes
 
 
 class Flight:
@@ -44,6 +62,7 @@ class Flight:
         # the longest delay, which tells when they are forgotten, and the tick -> slots
         self._fired: dict[tuple[int, int], Int64Array] = {}
         self._spikes = 0  # in all of them
+        self._stretches: dict[int, Stretches] = {}  # by the tick in which they are due
 
     def due(self, tick: int) -> tuple[Int64Array, Int32Array]:
         """Slots whose spikes arrive in ``tick``, and for each after how many ticks; a slot may come several times."""
@@ -54,6 +73,24 @@ class Flight:
         held, delay = np.empty(entries, dtype=np.int64), np.empty(entries, dtype=np.int32)
         kernel.take(self._calendar, tick, held, delay)
         return held, delay
+
+    @property
+    def one_delay(self) -> int:
+        """In ticks, of all synapses; 0 where they differ or there are none."""
+        return self._only
+
+    def lay_out(self, tick: int, stretches: Stretches) -> None:
+        """Remember where the synapses lie over which the spikes of ``tick`` arrive, where all take the same time."""
+        left = stretches.left
+        if len(left) and not self._longest.all():  # those without synapses have nothing to be looked for
+            left = left[self._longest[self._working_set.slots.block_layer[left >> BLOCK_SHIFT]] > 0]
+        self._stretches[tick + self._only] = replace(stretches, left=left)
+        self._account()
+
+    def laid_out(self, tick: int) -> Stretches | None:
+        """Where the synapses lie over which spikes arrive in ``tick``; None where nobody knows, or any more."""
+        found = self._stretches.get(tick)
+        return found if found and found.moved == self._working_set.slots.counters[N_MOVED] else None
 
     def for_burst(self, more: int) -> tuple[kernel.Calendar, int, Int32Array, Int32Array]:
         """What a burst needs to know: a calendar with room for ``more`` entries, and the one delay if there is but one.
@@ -89,12 +126,15 @@ class Flight:
         self._hold(tick, fired)
         for lasting in self._lasting:
             self._spikes -= len(self._fired.pop((lasting, tick - lasting), ()))
+        self._stretches.pop(tick, None)
         self._account()
 
     def let_go(self, now: int) -> None:
         """Let go of all spikes that have arrived everywhere by the tick ``now``."""
         for lasting, tick in [key for key in self._fired if sum(key) <= now]:
             self._spikes -= len(self._fired.pop((lasting, tick)))
+        for due in [tick for tick in self._stretches if tick <= now]:
+            del self._stretches[due]
         self._account()
 
     def depart(self, tick: int, fired: Int64Array) -> None:
@@ -160,7 +200,8 @@ class Flight:
 
     def _account(self) -> None:
         entries = 0 if self._calendar is None else len(self._calendar.slot)
-        self._working_set.flight_bytes = self._spikes * _SPIKE_BYTES + entries * _ENTRY_BYTES
+        laid_out = sum(stretches.nbytes for stretches in self._stretches.values())
+        self._working_set.flight_bytes = self._spikes * _SPIKE_BYTES + entries * _ENTRY_BYTES + laid_out
 
 
 def _delays(spec: Spec) -> tuple[Int32Array, Int32Array]:

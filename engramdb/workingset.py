@@ -259,6 +259,7 @@ class WorkingSet:
         self.counts["evictions"] += 1
         kept_slots = np.unique(np.concatenate([self.in_flight(), keep]))
         self.counts["slots_freed"] += int(slots.release(self.slots, kept_slots))
+        self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= ~rows.RESOLVED
         self._shrink_index()
         kept = int(self.slots.counters[slots.N_BLOCKS]) * slots.BLOCK
         for memory in self._slot_memory:

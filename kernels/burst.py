@@ -16,7 +16,7 @@ import numpy as np
 
 from engramdb.kernels.calendar import IN_USE, peek, postpone, schedule, take
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.deliver import deliver, deliver_apart, fire, gather
+from engramdb.kernels.deliver import NEAR_BLOCKS, deliver, deliver_apart, fire, gather
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, N_BLOCKS, N_FRESH, add_input
 from engramdb.kernels.stepping import Step
 
@@ -97,11 +97,12 @@ def _burst(
             if delay == 0:
                 postpone(calendar, due[:n_due], age, following, tick)
             stretches = offsets[: count[0]], lengths[: count[0]]
+            far = counters[N_BLOCKS] > NEAR_BLOCKS
             if apart:
                 sums = slots.input[0], slots.inhibition[0]
-                events += deliver_apart(*stretches, arena.link, *sums, slots.block_awake)
+                events += deliver_apart(*stretches, arena.link, *sums, slots.block_awake, far)
             else:
-                events += deliver(*stretches, arena.link, slots.input[0], slots.block_awake)
+                events += deliver(*stretches, arena.link, slots.input[0], slots.block_awake, far)
             if counters[N_FRESH] or not _has_room(slots, calendar, delay, spikes, end):
                 return done, DELIVERED, events
         add_input(slots, held, amplitude)
@@ -115,7 +116,7 @@ def _burst(
             for i in range(fired.shape[0]):
                 if record[fired[i]] < 0:
                     return done, FIRED, events
-            fire(slots, records, fired, tick, offsets)
+            fire(record, records, fired, tick, 0, offsets, lengths, due, due)
             if delay == 0:
                 schedule(calendar, slots, records, arena, codes, fired, tick, 1, least, longest)
     return ticks, BOUNDARY, events

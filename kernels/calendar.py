@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.rows import first_of_delay
+from engramdb.kernels.rows import MIXED, first_of_delay
 from engramdb.kernels.slots import BLOCK_SHIFT
 
 NO_ENTRY = np.int32(-1)
@@ -53,7 +53,7 @@ def clear(calendar: Calendar) -> None:
     calendar.counters[:] = NO_ENTRY, 0, 0
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def enter(calendar, slot, delay, tick):
     """Make ``slot`` due in ``tick`` for its synapses of ``delay`` ticks; there is room."""
     counters = calendar.counters
@@ -72,7 +72,7 @@ def enter(calendar, slot, delay, tick):
     calendar.due[at] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def schedule(calendar, slots, records, arena, codes, held, tick, since, least, longest):
     """Enter the slots ``held`` (int64), which fired in ``tick``, for their first delay of at least ``since`` ticks.
 
@@ -84,10 +84,10 @@ def schedule(calendar, slots, records, arena, codes, held, tick, since, least, l
         r = slots.record[slot]
         delay = np.int32(0)
         if r >= 0 and records[r].offset >= 0:
-            first = records[r].delay
-            if abs(first) >= since:
-                delay = abs(first)
-            elif first < 0:
+            first = np.int32(records[r].delay)
+            if first >= since:
+                delay = first
+            elif records[r].flags & MIXED:
                 stop = records[r].offset + records[r].length
                 at = first_of_delay(arena, codes, records[r].offset, stop, since)
                 if at < stop:
@@ -101,7 +101,7 @@ def schedule(calendar, slots, records, arena, codes, held, tick, since, least, l
             enter(calendar, slot, delay, tick + delay)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def postpone(calendar, held, delay, following, tick):
     """Enter the slots ``held`` (int64), due in ``tick`` for ``delay`` (int32), for ``following``; 0 = none."""
     for i in range(held.shape[0]):
@@ -109,7 +109,7 @@ def postpone(calendar, held, delay, following, tick):
             enter(calendar, held[i], following[i], tick - delay[i] + following[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def peek(calendar, tick, held):
     """Fill ``held`` (int64) with the slots due in ``tick``, which stay in."""
     entry = np.int64(calendar.head[tick & (calendar.head.shape[0] - 1)])
@@ -120,7 +120,7 @@ def peek(calendar, tick, held):
         entry = np.int64(calendar.next[entry])
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def take(calendar, tick, held, delay):
     """Take out all entries of ``tick``: ``held`` (int64) and ``delay`` (int32) have room for them."""
     counters = calendar.counters

@@ -58,12 +58,19 @@ def _file_of(function: Callable[..., Any]) -> Path | None:
     return path.resolve() if path.suffix == ".py" and path.is_file() else None
 
 
-def njit(of: Sequence[Callable[..., Any]] = (), **options: Any) -> Callable[[Function], Function]:
+def njit(
+    of: Sequence[Callable[..., Any]] = (), *, borrows: bool = False, **options: Any
+) -> Callable[[Function], Function]:
     """``numba.njit(**options)``; a cache that the user has chosen with ``NUMBA_CACHE_DIR`` is left alone.
 
     ``of``: functions that are compiled into the decorated one without being named in its file; what is kept is kept
-    with the first one's file, and nothing is kept where one has none.
+    with the first one's file, and nothing is kept where one has none. ``borrows``: the function makes no arrays and
+    returns none, so references to those it is given need not be counted. To count one takes two locked instructions,
+    for each array that is handed to a function or taken out of a tuple: in a short loop that is most of the time. (A
+    function that makes an array all the same does not compile.)
     """
+    if borrows:
+        options["_nrt"] = False
 
     def decorate(function: Function) -> Function:
         sources: list[Callable[..., Any]] = [*of, function]

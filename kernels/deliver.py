@@ -10,16 +10,18 @@ import numpy as np
 
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
-from engramdb.kernels.rows import AHEAD, DIRTY, WARM, first_of_delay, resolve
-from engramdb.kernels.slots import BLOCK_SHIFT, EPOCH
+from engramdb.kernels.rows import AHEAD, DIRTY, MIXED, RESOLVED, WARM, first_of_delay, resolve
+from engramdb.kernels.slots import BLOCK_SHIFT
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
 _SOON = 4  # rows
-_AHEAD = 8  # rows; beyond about that many the loads in flight no longer overlap better
+_RECORDS_AHEAD = 24
+NEAR_BLOCKS = 512  # whose sums the caches next to the processor hold
+_AHEAD = 6  # rows; beyond about that many the loads in flight no longer overlap better
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def rowless(slots, records, fired, out):
     """Fill ``out`` (int64) with those of the slots ``fired`` whose row is not loaded.
 
@@ -37,17 +39,17 @@ def rowless(slots, records, fired, out):
     return n, first_used
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _stretch(records, arena, codes, r, delay):
     """``(lo, hi, following)``: the synapses of record ``r``'s row that take ``delay`` ticks, and its next longer delay.
 
     ``following`` is 0 where there is none. Not to be called for rows whose only delay it is, which are most: a call
     counts references to all arrays of the tuples, and that takes longer than all else.
     """
-    row_delay = records[r].delay
+    row_delay = np.int32(records[r].delay)
     lo = records[r].offset
     hi = lo + records[r].length
-    if row_delay >= 0:  # of all synapses, or there are none
+    if not records[r].flags & MIXED:
         return lo, lo, row_delay if row_delay > delay else np.int32(0)
     end_of_row = hi
     lo = first_of_delay(arena, codes, lo, end_of_row, delay)
@@ -57,49 +59,41 @@ def _stretch(records, arena, codes, r, delay):
     return lo, hi, codes.delay[arena.code[hi]] if hi < end_of_row else np.int32(0)
 
 
-@njit(inline="always")
-def _ask_ahead(record, records, fired, i, end):
-    """Ask for the records of slots that come after ``fired[i]``."""
-    if i + 2 * _AHEAD < end:
-        prefetch(record, fired[i + 2 * _AHEAD])
-    if i + _AHEAD < end:
-        ahead = record[fired[i + _AHEAD]]
-        if ahead >= 0:
-            prefetch(records, ahead)
+@njit(borrows=True, cache=True, nogil=True)
+def _ask_for_codes(record, records, arena, slot):
+    """Ask for the codes of the row of ``slot``: where its synapses have several delays, they say where one begins."""
+    r = record[slot]
+    if r >= 0 and records[r].offset >= 0 and records[r].flags & MIXED:
+        prefetch(arena.code, records[r].offset)
 
 
-@njit(cache=True, nogil=True)
-def _ask_for_codes(record, records, arena, fired, i, end):
-    """Ask for the codes of a row that comes soon after ``fired[i]``: of several delays, they say where one begins."""
-    if i + _SOON < end:
-        soon = record[fired[i + _SOON]]
-        if soon >= 0 and records[soon].offset >= 0 and records[soon].delay < 0:
-            prefetch(arena.code, records[soon].offset)
-
-
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, count, following):
     """Where the synapses lie that spikes of the slots ``fired[start:]`` use, each at its ``delay`` (int32) in ticks.
 
     Fills ``offsets`` and ``lengths`` (int64) from ``count[0]`` on, which it advances, and resolves rows whose cached
-    slots are of an older epoch; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
+    slots may be wrong; fills ``following`` (int32): the next longer delay in each row, 0 where there is none.
     Returns how far it came: less than the end where a slot could not be taken.
     """
-    epoch = slots.counters[EPOCH]
+    record = slots.record
+    several = codes.made[0] > 1
     n = count[0]
     end = fired.shape[0]
     for i in range(start, end):
-        _ask_ahead(slots.record, records, fired, i, end)
-        _ask_for_codes(slots.record, records, arena, fired, i, end)
-        r = slots.record[fired[i]]
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
+            if several:
+                _ask_for_codes(record, records, arena, fired[i + _SOON])
+        r = record[fired[i]]
         lo = records[r].offset
         hi = lo + records[r].length
         following[i] = 0
-        if records[r].delay != delay[i]:
+        if records[r].delay != delay[i] or records[r].flags & MIXED:
             lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi == lo:
             continue
-        if records[r].epoch != epoch and not resolve(slots, records, arena, codes, r):
+        if not records[r].flags & RESOLVED and not resolve(slots, records, arena, codes, r):
             count[0] = n
             return i
         records[r].flags |= WARM
@@ -110,28 +104,32 @@ def gather(slots, records, arena, codes, fired, delay, start, offsets, lengths, 
     return end
 
 
-@njit(cache=True, nogil=True)
-def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, lengths, following, left):
-    """As :func:`gather`, of the rows that are loaded and whose cached slots are of the present ``epoch``.
+@njit(borrows=True, cache=True, nogil=True)
+def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, following, left):
+    """As :func:`gather`, of the rows that are loaded and resolved.
 
     ``record``: that of the slots. The places in ``fired`` of the others go to ``left`` (int64). It changes nothing that
     another thread with other slots could look at. Returns how many stretches there are, and how many are left.
     """
+    several = codes.made[0] > 1
     n = 0
     n_left = 0
     end = fired.shape[0]
     for i in range(end):
-        _ask_ahead(record, records, fired, i, end)
-        _ask_for_codes(record, records, arena, fired, i, end)
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
+            if several:
+                _ask_for_codes(record, records, arena, fired[i + _SOON])
         r = record[fired[i]]
-        if r < 0 or records[r].offset < 0 or records[r].epoch != epoch:
+        if r < 0 or records[r].offset < 0 or not records[r].flags & RESOLVED:
             left[n_left] = i
             n_left += 1
             continue
         lo = records[r].offset
         hi = lo + records[r].length
         following[i] = 0
-        if records[r].delay != delay[i]:
+        if records[r].delay != delay[i] or records[r].flags & MIXED:
             lo, hi, following[i] = _stretch(records, arena, codes, r, delay[i])
         if hi > lo:
             records[r].flags |= WARM
@@ -141,12 +139,13 @@ def gather_ready(record, records, arena, codes, epoch, fired, delay, offsets, le
     return n, n_left
 
 
-@njit(cache=True, nogil=True)
-def deliver(offsets, lengths, link, total, block_awake):
+@njit(borrows=True, cache=True, nogil=True)
+def deliver(offsets, lengths, link, total, block_awake, far):
     """Add the weights of the stretches ``offsets``, ``lengths`` (int64) of the arena to ``total`` (int64, by slot).
 
     Rows lie anywhere in the arena and their targets anywhere in ``total``, so nearly every access would wait for
-    memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before.
+    memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before, where
+    these lie ``far``: where there are more than the nearest cache has room for.
     """
     events = 0
     n = offsets.shape[0]
@@ -155,7 +154,7 @@ def deliver(offsets, lengths, link, total, block_awake):
             ahead = offsets[i + 2 * _AHEAD]
             prefetch(link, ahead)
             prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
-        if i + _AHEAD < n:
+        if far and i + _AHEAD < n:
             ahead = offsets[i + _AHEAD]
             for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
                 prefetch(total, link[j].slot)
@@ -163,13 +162,14 @@ def deliver(offsets, lengths, link, total, block_awake):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
-            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+                block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
 
 
-@njit(cache=True, nogil=True)
-def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
+@njit(borrows=True, cache=True, nogil=True)
+def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
     """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
     events = 0
     n = offsets.shape[0]
@@ -178,7 +178,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
             ahead = offsets[i + 2 * _AHEAD]
             prefetch(link, ahead)
             prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
-        if i + _AHEAD < n:
+        if far and i + _AHEAD < n:
             ahead = offsets[i + _AHEAD]
             for j in range(ahead, ahead + min(lengths[i + _AHEAD], _MOST_TARGETS_AHEAD)):
                 prefetch(minus if link[j].weight < 0 else plus, link[j].slot)
@@ -190,24 +190,45 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake):
                 minus[slot] += amount
             else:
                 plus[slot] += amount
-            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+                block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
 
 
-@njit(cache=True, nogil=True)
-def fire(slots, records, fired, tick, missing):
-    """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing``."""
+@njit(borrows=True, cache=True, nogil=True)
+def fire(record, records, fired, tick, delay, offsets, lengths, left, missing):
+    """Count the spike of each slot of ``fired`` (int64) in its record; slots without one go to ``missing`` (int64).
+
+    ``record``: that of the slots. Where a row is loaded and resolved, and all its synapses take ``delay`` ticks,
+    ``offsets`` and ``lengths`` (int64) say where they lie: when the spike arrives, the record need not be looked at
+    again if nothing has been moved. The other slots go to ``left`` (int64), in order.
+    Returns how many stretches there are, how many slots are left, and how many are missing.
+    """
     n = 0
+    n_left = 0
+    n_missing = 0
     end = fired.shape[0]
     for i in range(end):
-        _ask_ahead(slots.record, records, fired, i, end)
-        r = slots.record[fired[i]]
+        if i + 2 * _RECORDS_AHEAD < end:
+            prefetch(record, fired[i + 2 * _RECORDS_AHEAD])
+            prefetch(records, record[fired[i + _RECORDS_AHEAD]])
+        slot = fired[i]
+        r = record[slot]
+        left[n_left] = slot
         if r < 0:
-            missing[n] = fired[i]
-            n += 1
-        else:
-            records[r].spike_count += np.uint32(1)
-            records[r].last_spike = tick
-            records[r].flags |= DIRTY | WARM
-    return n
+            missing[n_missing] = slot
+            n_missing += 1
+            n_left += 1
+            continue
+        offset, length, flags = records[r].offset, records[r].length, records[r].flags
+        resolved = flags & (RESOLVED | MIXED) == RESOLVED and records[r].delay == delay
+        ready = offset >= 0 and (resolved or length == 0)
+        records[r].spike_count += np.uint32(1)
+        records[r].last_spike = tick
+        records[r].flags = flags | DIRTY | WARM
+        offsets[n] = offset
+        lengths[n] = length
+        n += ready and length > 0
+        n_left += not ready
+    return n, n_left, n_missing

@@ -49,7 +49,7 @@ def near(slots, records, threshold, own, fraction, first_block, last_block, out)
     return n, last_block
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def unread(slots, records, fired, out):
     """Fill ``out`` (int64) with those of the slots ``fired``, which have records, whose row is not there."""
     n = 0

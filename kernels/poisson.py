@@ -46,7 +46,7 @@ class Wheel(NamedTuple):
     counters: npt.NDArray[np.int64]  # (2,)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def exponential(h):
     """An exponential variate of mean 1 (float64, 0 to 36.7) from a uint64: -log of the upper 53 bits plus one.
 
@@ -72,14 +72,14 @@ def exponential(h):
     return np.float64(53 - e) * _LN2 - 2.0 * s * series
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def block_bits(rate):
     """The binary logarithm of a block's length in ticks, 0 to MOST_BITS: the least with two events expected."""
     _, e = math.frexp(rate)
     return min(max(np.int64(2 - e), np.int64(0)), np.int64(MOST_BITS))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def following(key, rate, bits, block, at, drawn):
     """``(block, at, drawn)`` of the next event after ``at`` in ``block``, of which ``drawn`` gaps are drawn."""
     length = np.float64(np.int64(1) << bits)
@@ -92,7 +92,7 @@ def following(key, rate, bits, block, at, drawn):
     return block, at, drawn
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def first_after(key, rate, bits, tick):
     """``(block, at, drawn)`` of the first event after ``tick`` (int64, not negative)."""
     block = tick >> bits
@@ -102,7 +102,7 @@ def first_after(key, rate, bits, tick):
     return block, at, drawn
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _enter(wheel, i, tick):
     place = tick - wheel.counters[BASE]
     if place < wheel.head.shape[0]:
@@ -113,7 +113,7 @@ def _enter(wheel, i, tick):
         wheel.counters[LATER] = i
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def start(seed, number, rates, tick, wheel):
     """Put every target of a positive rate where its first event after ``tick`` is due; their ids are set.
 
@@ -135,7 +135,7 @@ def start(seed, number, rates, tick, wheel):
             _enter(wheel, np.int32(i), target.tick)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def turn(wheel, tick):
     """Move the wheel on until it has a list for ``tick``; all its lists before that tick must be empty."""
     lists = wheel.head.shape[0]
@@ -150,7 +150,7 @@ def turn(wheel, tick):
         _enter(wheel, i, wheel.target[i].tick)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def due(wheel, tick, places):
     """Fill ``places`` (int64) with the targets that have an event in ``tick``, for which the wheel has a list.
 
@@ -166,7 +166,7 @@ def due(wheel, tick, places):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def draw(seed, number, rates, wheel, tick, places, events):
     """Take the targets ``places``, all that are due in ``tick``: how many ``events`` (int64) each has in it."""
     wheel.head[tick - wheel.counters[BASE]] = _NOBODY
@@ -193,7 +193,7 @@ def draw(seed, number, rates, wheel, tick, places, events):
         _enter(wheel, np.int32(i), reached)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def draw_ahead(seed, number, rates, wheel, first, last, places, events, ends):
     """Draw all events of the ticks ``first`` to ``last``, for as many of them as ``places`` and ``events`` have room.
 
@@ -212,7 +212,7 @@ def draw_ahead(seed, number, rates, wheel, first, last, places, events, ends):
     return last + 1 - first
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def next_due(wheel, tick):
     """The first tick after ``tick`` in which anybody is due; -1 where nobody ever is."""
     for place in range(max(tick + 1 - wheel.counters[BASE], 0), wheel.head.shape[0]):
@@ -227,7 +227,7 @@ def next_due(wheel, tick):
     return first
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def trains(seed, number, ids, rates, first, last, places, ticks):
     """Write out all events of the ticks ``first`` to ``last``; returns how many, also where the arrays are too short.
 

@@ -34,7 +34,7 @@ POISSON = np.uint64(32)  # times of Poisson input
 SYMBOL = np.uint64(33)  # neurons that stand for a symbol
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def mix64(z):
     """A bijection of uint64 in which every output bit depends on every input bit; 0 stays 0."""
     z = (z ^ (z >> np.uint64(30))) * _FIRST
@@ -42,31 +42,31 @@ def mix64(z):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def absorb(state, word):
     """The state after one more word (both uint64); for a fixed state a bijection of the word."""
     return mix64(state + (word + _ONE) * GOLDEN)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def hash_u64(seed, a, b, c):
     """A uint64 that depends on all four uint64 and on their order. By custom ``c`` is a purpose."""
     return absorb(absorb(absorb(absorb(_START, seed), a), b), c)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def unit(h):
     """A float64 in [0, 1), one of 2^53 equally spaced values, from the upper bits of a uint64."""
     return np.float64(h >> np.uint64(11)) * _2_53
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def below(h, n):
     """A uint64 in 0..n-1 from a uint64; 1 <= n < 2^32, each value within n / 2^32 of equally likely."""
     return ((h >> np.uint64(32)) * n) >> np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def sample(table, start, stop, u):
     """The quantile table ``table[start:stop]`` (float64) at ``u`` in [0, 1), linearly interpolated, as float32."""
     last = stop - start - 1
@@ -78,20 +78,20 @@ def sample(table, start, stop, u):
     return np.float32(low + (at - cell) * (table[start + cell + 1] - low))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def whole_ticks(table, start, stop, u):
     """A delay (uint16) drawn as :func:`sample` does from quantiles in ticks, rounded to whole ones, at least one."""
     return np.uint16(max(1.0, np.rint(np.float64(sample(table, start, stop, u)))))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fill_hashes(seed, ids, b, c, out):
     """``out[i] = hash_u64(seed, ids[i], b, c)``; all uint64."""
     for i in range(ids.shape[0]):
         out[i] = hash_u64(seed, ids[i], b, c)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fill_samples(table, hashes, out):
     """``out[i]`` (float32) = the quantile table (float64) at ``unit(hashes[i])``."""
     for i in range(hashes.shape[0]):

@@ -16,8 +16,8 @@ from engramdb.kernels.compiled import njit
 from engramdb.kernels.rng import mix64
 from engramdb.kernels.slots import (
     ARENA_END,
-    EPOCH,
     FREE_RECORD,
+    N_MOVED,
     N_RECORDS,
     N_ROWS,
     NO_SLOT,
@@ -25,24 +25,25 @@ from engramdb.kernels.slots import (
     take,
 )
 
-DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP = (np.uint8(1 << bit) for bit in range(6))
+DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED = (np.uint16(1 << bit) for bit in range(8))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
 
 
-# Records lie in one array of structs, so that a spike touches one or two cache lines of its neuron's record.
+# Records lie in one array of structs, 32 bytes each, so that a spike touches one cache line of its neuron's record.
 RECORD = np.dtype(
     [
         ("offset", np.int64),  # where its row begins in the arena; -1 = not loaded
         ("last_spike", np.int64),  # tick
         ("length", np.int32),  # synapses of its row
-        ("epoch", np.int32),  # eviction epoch in which the row's cached slots were last right
-        ("delay", np.int32),  # ticks, where all synapses share it; minus the least where not; 0 in an empty row
         ("slot", np.int32),  # whose it is; in a free record -2 - the next free one
         ("spike_count", np.uint32),
+        ("delay", np.uint16),  # ticks, the least of all synapses; 0 in an empty row
         # DIRTY: counts not yet in the store; WARM: used since the hand passed; PINNED; QUEUED: its row is being read
-        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has
-        ("flags", np.uint8),
+        # ahead; AHEAD: its row was, and has not been used; ON_TOP: the counts come on top of what the store has;
+        # MIXED: synapses of its row have several delays; RESOLVED: no slot has been freed since the row's cached
+        # slots were looked at, so they are right
+        ("flags", np.uint16),
     ],
     align=True,
 )
@@ -77,7 +78,7 @@ class Codes(NamedTuple):
     table: npt.NDArray[np.uint32]  # code + 1 of the further codes, by pair and delay; open addressing, 0 = empty
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def code_of(codes, pair, delay):
     """The code of (projection, segment) ``pair`` with ``delay`` ticks, made where there is none; NO_CODE at the most.
 
@@ -137,7 +138,7 @@ def renumber(slots, arena, codes):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def first_of_delay(arena, codes, lo, hi, delay):
     """The first synapse of the stretch ``lo`` to ``hi`` of a row that takes ``delay`` ticks or more."""
     while lo < hi:
@@ -149,7 +150,7 @@ def first_of_delay(arena, codes, lo, hi, delay):
     return lo
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def attach(slots, records, targets, flags, spike_count, last_spike):
     """Give each slot of ``targets`` (int64), which have none, a record without a row.
 
@@ -166,14 +167,13 @@ def attach(slots, records, targets, flags, spike_count, last_spike):
         records[r].slot = targets[i]
         records[r].offset = -1
         records[r].length = 0
-        records[r].epoch = -1
         records[r].flags = flags
         records[r].spike_count = spike_count
         records[r].last_spike = last_spike
         slots.record[targets[i]] = r
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def add_base(records, which, spike_count, last_spike):
     """Add what the store has (uint32, int64) to those of the records ``which`` (int64) that are ON_TOP of it."""
     for i in range(which.shape[0]):
@@ -185,7 +185,7 @@ def add_base(records, which, spike_count, last_spike):
             records[r].flags &= ~ON_TOP
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def detach(slots, records, targets):
     """Take records ``targets`` (int64), and their rows, from their slots."""
     counters = slots.counters
@@ -193,6 +193,7 @@ def detach(slots, records, targets):
         r = targets[i]
         if records[r].offset >= 0:
             counters[N_ROWS] -= 1
+            counters[N_MOVED] += 1
         slots.record[records[r].slot] = -1
         records[r].offset = -1
         records[r].flags = 0
@@ -200,7 +201,7 @@ def detach(slots, records, targets):
         counters[FREE_RECORD] = r
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def close_up(slots, records):
     """Move records into the places of free ones, so that those in use are the first N_RECORDS; numbers change."""
     end = 0
@@ -216,7 +217,7 @@ def close_up(slots, records):
     slots.counters[FREE_RECORD] = -1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def install(slots, records, arena, codes, held, indptr, projection, target, weight, delay, limit):
     """Append rows to the arena for those slots ``held`` (int64) whose records have none; returns how far it came.
 
@@ -252,14 +253,16 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
                 first_delay = last_delay
         records[r].offset = end
         records[r].length = hi - lo
-        records[r].epoch = -1
-        records[r].delay = first_delay if first_delay == last_delay else -first_delay
+        records[r].delay = first_delay
+        records[r].flags &= ~(MIXED | RESOLVED)
+        if first_delay != last_delay:
+            records[r].flags |= MIXED
         counters[ARENA_END] = end + hi - lo
         counters[N_ROWS] += 1
     return held.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def drop_rows(slots, records, hand, spare_warm, want):
     """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
 
@@ -287,10 +290,11 @@ def drop_rows(slots, records, hand, spare_warm, want):
         records[r].flags &= ~AHEAD
         records[r].offset = -1
         slots.counters[N_ROWS] -= 1
+        slots.counters[N_MOVED] += 1
     return dropped, hand, unused
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def compact(slots, records, arena, order):
     """Close the gaps in the arena. ``order``: int64, all records with a loaded row by rising offset."""
     end = 0
@@ -306,9 +310,10 @@ def compact(slots, records, arena, order):
             records[r].offset = end
         end += n
     slots.counters[ARENA_END] = end
+    slots.counters[N_MOVED] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def resolve(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right, taking slots for unknown targets; False at a limit."""
     offset = records[r].offset
@@ -324,5 +329,5 @@ def resolve(slots, records, arena, codes, r):
             if slot < 0:
                 return False
         arena.link[j].slot = np.uint32(slot)
-    records[r].epoch = slots.counters[EPOCH]
+    records[r].flags |= RESOLVED
     return True

@@ -29,7 +29,8 @@ _FREE = np.int32(-1)  # refractory ticks of a free slot: no step changes them
 # places in ``counters``
 N_BLOCKS, N_USED, BLOCK_LIMIT, INDEX_LIMIT, FREE_BLOCK, EPOCH, N_RECORDS, FREE_RECORD, ARENA_END, N_ROWS = range(10)
 N_FRESH = 10  # slots taken since the last were filled; some may have been freed again
-N_COUNTERS = 11
+N_MOVED = 11  # times that rows in the arena were dropped or moved, or slots freed
+N_COUNTERS = 12
 
 
 class Slots(NamedTuple):
@@ -53,7 +54,7 @@ class Slots(NamedTuple):
     counters: npt.NDArray[np.int64]  # (N_COUNTERS,)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def find(slots, neuron_id):
     """The slot of ``neuron_id`` (uint64), or -1."""
     mask = np.uint64(slots.index_table.shape[0] - 1)
@@ -68,7 +69,7 @@ def find(slots, neuron_id):
         at = (at + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def enter(slots, slot):
     """Put ``slot`` into the index under its id, which must not be there."""
     mask = np.uint64(slots.index_table.shape[0] - 1)
@@ -78,7 +79,7 @@ def enter(slots, slot):
     slots.index_table[at] = np.uint32(slot + 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def take(slots, layer, neuron_id):
     """A new slot at rest for ``neuron_id`` of the layer at position ``layer``; -1 where a limit is reached."""
     counters = slots.counters
@@ -117,14 +118,14 @@ def take(slots, layer, neuron_id):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def find_many(slots, ids, out):
     """``out[i]`` (int64) = slot of ``ids[i]`` (uint64), or -1."""
     for i in range(ids.shape[0]):
         out[i] = find(slots, ids[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def take_many(slots, layers, ids, start, out):
     """Slots of ``ids[start:]``, taken where there are none; returns how far it came before a limit.
 
@@ -140,14 +141,14 @@ def take_many(slots, layers, ids, start, out):
     return ids.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def reindex(slots):
     """Fill an empty index from the used slots."""
     stop = slots.counters[N_BLOCKS] << BLOCK_SHIFT
     enter_all(slots.index_table, slots.id, slots.used, np.int64(0), stop)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def enter_all(index_table, id, used, start, stop):
     """Put the used slots ``start`` to ``stop`` (excluded) into the index, where none of them is yet."""
     mask = np.uint64(index_table.shape[0] - 1)
@@ -162,7 +163,7 @@ def enter_all(index_table, id, used, start, stop):
             index_table[at] = np.uint32(slot + 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def place(slots, layer, ids, u, aux, refractory):
     """Give ``ids`` of the layer at position ``layer``, none of which has a slot, new blocks and the state given.
 
@@ -202,7 +203,7 @@ def place(slots, layer, ids, u, aux, refractory):
     enter_all(slots.index_table, id, used, first, first + n)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fresh(slots, layer, out):
     """Fill ``out`` (int64) with the slots of the layer at position ``layer`` that are FRESH; returns their number."""
     n = 0
@@ -216,7 +217,7 @@ def fresh(slots, layer, out):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fill(slots, held, values, restless):
     """Give the FRESH slots ``held`` (int64, (n,)) their columns of ``param``: ``values``, float32 (constants, n).
 
@@ -234,7 +235,7 @@ def fill(slots, held, values, restless):
             slots.block_awake[block] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def filled(slots):
     """No slot is FRESH any more."""
     for block in range(slots.counters[N_BLOCKS]):
@@ -242,7 +243,7 @@ def filled(slots):
     slots.counters[N_FRESH] = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def at_rest(used, u, aux, refractory, slot):
     """Whether stepping would never change the state of ``slot``, which is in use; arrays as in :class:`Slots`."""
     resting = u[slot] == 0 and refractory[slot] == 0 and not used[slot] & RESTLESS
@@ -251,7 +252,7 @@ def at_rest(used, u, aux, refractory, slot):
     return resting
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def release(slots, keep):
     """Free every slot that is exactly at rest, has no record, awaits no input and is not in ``keep``.
 
@@ -305,12 +306,13 @@ def release(slots, keep):
             counters[FREE_BLOCK] = block
     counters[N_USED] -= freed
     counters[EPOCH] += 1
+    counters[N_MOVED] += 1
     slots.index_table[:] = 0
     reindex(slots)
     return freed
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def awake_slots(slots, out):
     """Fill ``out`` (int64) with the slots whose state is not exactly that of rest; returns their number."""
     used, u, aux, refractory = slots.used, slots.u, slots.aux, slots.refractory
@@ -327,7 +329,7 @@ def awake_slots(slots, out):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def add_input(slots, targets, amplitudes):
     """Add ``amplitudes`` (int64, in 2^-32 of the unit) to the input of slots ``targets`` (int64); wake their blocks."""
     apart = slots.inhibition.shape[0] > 0
@@ -339,7 +341,7 @@ def add_input(slots, targets, amplitudes):
         slots.block_awake[targets[i] >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def clear_input(slots):
     """Forget all pending input: a tick that could not be completed is taken back."""
     stop = slots.counters[N_BLOCKS] << BLOCK_SHIFT

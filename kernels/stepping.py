@@ -25,11 +25,13 @@ from typing import Any
 import numpy as np
 
 from engramdb.kernels.bits import as_float64, lowest_bit
+from engramdb.kernels.blocks import clear, copy, count_down, nonzero, to_float
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, RESTLESS
 
 _FAR = 4  # blocks: to what lies nearer the processor reads on by itself
+_ZERO, _ONE, _BLOCK = np.uint64(0), np.uint64(1), np.uint64(BLOCK)
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 _LOW_BITS = np.uint64(0x4330000000000000)  # of 2^52: the unit of its last place is 1
@@ -48,30 +50,28 @@ _FIELDS = _CONSTANTS = _INPUTS = 0
 @njit(inline="always")
 def _take_input(sums, first, total):
     """``total`` (int64, (BLOCK,)) = the sums of all threads (int64, (threads, c)) of the block, which become zero."""
-    # a slice: where an index could be negative, each element is looked at by itself
-    plane = sums[0, first : first + BLOCK]
-    for i in range(BLOCK):
-        total[i] = plane[i]
-        plane[i] = 0
-    for thread in range(1, sums.shape[0]):
-        plane = sums[thread, first : first + BLOCK]
-        for i in range(BLOCK):
-            total[i] += plane[i]
-            plane[i] = 0
+    for i in range(_BLOCK):
+        total[i] = sums[_ZERO, first + i]
+    for thread in range(_ONE, np.uint64(sums.shape[0])):
+        for i in range(_BLOCK):
+            total[i] += sums[thread, first + i]
+    for thread in range(sums.shape[0]):
+        clear(sums[thread], first)
 
 
 @njit(inline="always")
-def _to_float(total, out):
-    """``out[i]`` = float32 of ``total[i]`` (int64) * 2^-32: both halves are exact in float64, their sum rounds once.
+def _to_float(total, first, out, at):
+    """``out[at + i]`` = float32 of ``total[first + i]`` (int64) * 2^-32.
 
-    Processors without AVX-512 convert no vectors of 64-bit integers. So each half becomes the low bits of a float64
-    of known exponent, from which that of the exponent alone is taken away: no conversion, only bits.
+    Where one of the block has too many digits for a float64, each half of all of them is exact in one, and their sum
+    rounds once.
     """
-    for i in range(BLOCK):
-        word = np.uint64(total[i])
-        high = as_float64((word >> _HALF) ^ _HIGH_BITS) - _HIGH
-        low = as_float64((word & _LOW) | _LOW_BITS)
-        out[i] = np.float32((high + low) * _FROM_FIXED)
+    if not to_float(total, first, out, at):
+        for i in range(_BLOCK):
+            word = np.uint64(total[first + i])
+            high = as_float64((word >> _HALF) ^ _HIGH_BITS) - _HIGH
+            low = as_float64((word & _LOW) | _LOW_BITS)
+            out[at + i] = np.float32((high + low) * _FROM_FIXED)
 
 
 @njit(inline="always")
@@ -92,15 +92,14 @@ def _next_awake(block_awake, eights, block, last_block):
 
 
 @njit(inline="always")
-def _ask_for(slots, block):
+def _ask_for(plane, u, refractory, block):
     """Ask for the arrays of a block that lies far behind the one stepped: the processor could not guess it."""
     first = block << BLOCK_SHIFT
-    for plane in range(slots.input.shape[0]):
-        for i in range(0, BLOCK, 8):
-            prefetch(slots.input[plane], first + i)
+    for i in range(0, BLOCK, 8):
+        prefetch(plane, first + i)
     for i in range(0, BLOCK, 16):
-        prefetch(slots.u, first + i)
-        prefetch(slots.refractory, first + i)
+        prefetch(u, first + i)
+        prefetch(refractory, first + i)
 
 
 def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
@@ -111,76 +110,85 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
     the slots that fire to ``fired`` (int64) from ``count[0]`` on, which it advances; returns the block at which it
     stopped because ``fired`` had no room for another whole block, else ``last_block``.
     """
+    # As locals, and copied block by block: a loop that takes arrays out of the tuple, or slices of them, counts
+    # references each time round. The rows of one array are known not to overlap.
+    all_u, all_refractory = slots.u, slots.refractory
+    all_fields, own = slots.aux.reshape(-1), slots.param.reshape(-1)
+    fields_a_block, own_a_block = np.uint64(slots.aux.shape[1]), np.uint64(slots.param.shape[1])
+    sums, sums_apart = slots.input, slots.inhibition
+    plane = sums[0]
+    block_awake, block_layer, block_flags = slots.block_awake, slots.block_layer, slots.block_flags
+    floats = np.zeros((_INPUTS + _CONSTANTS + 1 + 1 + _FIELDS, BLOCK), dtype=np.float32)
+    integers = np.zeros((2, BLOCK), dtype=np.int32)
+    totals = np.zeros((2, BLOCK), dtype=np.int64)
+    incoming, constant = floats[:_INPUTS], floats[_INPUTS : _INPUTS + _CONSTANTS + 1]
+    u, fields = floats[_INPUTS + _CONSTANTS + 1], floats[_INPUTS + _CONSTANTS + 2 :]
+    refractory, fires = integers[0], integers[1]
+    total, minus = totals[0], totals[1]
+    all_floats = floats.reshape(-1)
+    at_constants = np.uint64(_INPUTS * BLOCK)
+    at_u = at_constants + np.uint64((_CONSTANTS + 1) * BLOCK)
+    apart = sums_apart.shape[0] > 0
+    one_sum = _INPUTS == 1 and not apart and sums.shape[0] == 1
     n = count[0]
-    total = np.zeros(BLOCK, dtype=np.int64)
-    minus = np.zeros(BLOCK, dtype=np.int64)
-    incoming = np.zeros((_INPUTS, BLOCK), dtype=np.float32)
-    constant = np.zeros((_CONSTANTS + 1, BLOCK), dtype=np.float32)
-    fires = np.zeros(BLOCK, dtype=np.int32)
-    apart = slots.inhibition.shape[0] > 0
+    room = fired.shape[0] - BLOCK
     filled_for = np.int32(-1)
-    eights = slots.block_awake[: slots.block_awake.shape[0] & ~7].view(np.uint64)
-    following = _next_awake(slots.block_awake, eights, first_block, last_block)
+    eights = block_awake[: block_awake.shape[0] & ~7].view(np.uint64)
+    following = _next_awake(block_awake, eights, first_block, last_block)
     while following < last_block:
         block = following
-        following = _next_awake(slots.block_awake, eights, block + 1, last_block)
+        following = _next_awake(block_awake, eights, block + 1, last_block)
         if block + _FAR <= following < last_block:
-            _ask_for(slots, following)
-        layer = slots.block_layer[block]
+            _ask_for(plane, all_u, all_refractory, following)
+        layer = block_layer[block]
         if not mine[layer]:
             continue
-        if n + BLOCK > fired.shape[0]:
+        if n > room:
             count[0] = n
             return block
-        first = block << BLOCK_SHIFT
-        last = first + BLOCK
-        _take_input(slots.input, first, total)
-        if _INPUTS == 1:
-            if apart:
-                _take_input(slots.inhibition, first, minus)
-                for i in range(BLOCK):
-                    total[i] += minus[i]
-            _to_float(total, incoming[0])
+        at = np.uint64(block)
+        first = at << np.uint64(BLOCK_SHIFT)
+        if one_sum:
+            _to_float(plane, first, all_floats, _ZERO)
+            clear(plane, first)
         else:
-            _take_input(slots.inhibition, first, minus)
-            for i in range(BLOCK):
-                minus[i] = -minus[i]
-            _to_float(total, incoming[0])
-            _to_float(minus, incoming[1])
+            _take_input(sums, first, total)
+            if _INPUTS == 1:
+                if apart:
+                    _take_input(sums_apart, first, minus)
+                    for i in range(_BLOCK):
+                        total[i] += minus[i]
+            else:
+                _take_input(sums_apart, first, minus)
+                for i in range(_BLOCK):
+                    minus[i] = -minus[i]
+                _to_float(minus, _ZERO, all_floats, _BLOCK)
+            _to_float(total, _ZERO, all_floats, _ZERO)
         if layer != filled_for:
             for k in range(_CONSTANTS + 1):
-                for i in range(BLOCK):
-                    constant[k, i] = constants[layer, k]
+                constant[k] = constants[layer, k]
             filled_for = layer
-        for k in range(_CONSTANTS + 1):
+        for k in range(np.uint64(_CONSTANTS + 1)):
             row = rows[layer, k]
             if row >= 0:
-                for i in range(BLOCK):
-                    constant[k, i] = slots.param[block, row, i]
-        u, fields, refractory = slots.u[first:last], slots.aux[block], slots.refractory[first:last]
+                copy(own, (at * own_a_block + np.uint64(row)) * _BLOCK, all_floats, at_constants + k * _BLOCK)
+        copy(all_u, first, all_floats, at_u)
+        for k in range(np.uint64(_FIELDS)):
+            copy(all_fields, (at * fields_a_block + k) * _BLOCK, all_floats, at_u + (k + _ONE) * _BLOCK)
+        copy(all_refractory, first, refractory, _ZERO)
         _block_step(u, fields, refractory, incoming, constant, fires)
-        firing_low = np.uint32(0)
-        firing_high = np.uint32(0)
-        awake = np.int32(0)
-        for i in range(BLOCK):
-            left = refractory[i] - np.int32(refractory[i] > 0)
-            refractory[i] = np.int32(constant[_CONSTANTS, i]) if fires[i] else left
-        # reductions have loops of their own: beside other work they halve the vectors
-        for i in range(BLOCK // 2):
-            firing_low |= np.uint32(np.uint32(fires[i]) << np.uint32(i))
-        for i in range(BLOCK // 2):
-            firing_high |= np.uint32(np.uint32(fires[BLOCK // 2 + i]) << np.uint32(i))
-        for i in range(BLOCK):
-            awake |= np.int32((u[i] != 0) | (refractory[i] > 0))
-        for k in range(_FIELDS):
-            for i in range(BLOCK):
-                awake |= np.int32(fields[k, i] != 0)
-        slots.block_awake[block] = np.uint8((awake | np.int32(slots.block_flags[block] & RESTLESS)) != 0)
-        firing = np.uint64(firing_high) << np.uint64(32) | np.uint64(firing_low)
+        awake = count_down(all_refractory, first, fires, all_floats, at_u - _BLOCK)
+        awake |= nonzero(u, _ZERO)
+        copy(u, _ZERO, all_u, first)
+        for k in range(np.uint64(_FIELDS)):
+            awake |= nonzero(all_floats, at_u + (k + _ONE) * _BLOCK)
+            copy(all_floats, at_u + (k + _ONE) * _BLOCK, all_fields, (at * fields_a_block + k) * _BLOCK)
+        block_awake[block] = awake != _ZERO or block_flags[block] & RESTLESS
+        firing = nonzero(fires, _ZERO)
         while firing:
             fired[n] = first + lowest_bit(firing)
             n += 1
-            firing &= firing - np.uint64(1)
+            firing &= firing - _ONE
     count[0] = n
     return last_block
 

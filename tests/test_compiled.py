@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from numba import config
 from numba.core.dispatcher import Dispatcher
+from numba.core.errors import TypingError
 
 import engramdb
 from engramdb import FixedOutdegree, Layer, Projection, SmallWorld, Spec
+from engramdb.kernels.compiled import njit
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -61,6 +63,7 @@ def test_networks_of_other_sizes_and_shapes_are_run_by_the_same_machine_code(tmp
 SCRIPT = """
 import gc, sys, numpy as np, engramdb
 from numba.core.dispatcher import Dispatcher
+from numba.core.errors import TypingError
 with engramdb.open(sys.argv[1], "r+") as e:
     e.stimulate(np.arange(30), 20.0)
     e.run(20)
@@ -81,6 +84,20 @@ def test_a_new_process_compiles_nothing_anew(tmp_path: Path) -> None:
         )  # fmt: skip
         compiled.append(int(ran.stdout))
     assert compiled[1] == 0
+
+
+def test_a_kernel_that_counts_no_references_cannot_make_arrays() -> None:
+    @njit(borrows=True)
+    def makes(n: int) -> int:
+        return len(np.empty(n))
+
+    @njit(borrows=True)
+    def takes(arrays: tuple[np.ndarray, np.ndarray]) -> int:
+        return arrays[0][1] + arrays[1][2]
+
+    with pytest.raises(TypingError):
+        makes(3)
+    assert takes((np.arange(3), np.arange(4))) == 3
 
 
 def test_a_thread_waits_while_another_loads_the_kernels_that_decode_leaves() -> None:

@@ -106,7 +106,7 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     rows.add_base(records, held.record[place], np.full(n, 7, np.uint32), np.zeros(n, np.int64))  # they have it already
     columns = projection, target, weight, np.empty(0, np.uint16)
     assert rows.install(held, records, arena, codes, place, indptr, *columns, 4000) == n
-    records["flags"][:n] = 0
+    records["flags"][:n] &= ~rows.WARM
     rows.drop_rows(held, records, int(random.integers(0, n)), False, int(indptr[-1] * dropped))
     loaded = np.flatnonzero(records["offset"][:n] >= 0)
     rows.compact(held, records, arena, loaded[np.argsort(records["offset"][loaded], kind="stable")])
@@ -143,7 +143,7 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
             later = projection[row_of == np.flatnonzero(place == slot)[0]] + 1
             assert following[at] == min(later[later > delay], default=0)
         offsets, lengths = offsets[: count[0]], lengths[: count[0]]
-        events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake)
+        events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake, seed % 2 == 0)
         arriving = np.isin(place[row_of], fired) & (projection + 1 == delay)
         expected = np.zeros(n, np.int64)
         fixed = np.rint(weight[arriving].astype(np.float64) * 2**32).astype(np.int64)
@@ -151,6 +151,19 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
         np.testing.assert_array_equal(held.input[0][place], expected)
         assert events == arriving.sum()
         slots.clear_input(held)
+
+    counts = records["spike_count"].copy()
+    offsets, lengths, left, without = (np.full(n, -1, np.int64) for _ in range(4))
+    found, n_left, n_without = deliver.fire(held.record, records, place, 12, 1, offsets, lengths, left, without)
+    of_one_delay = [p for p in fired if not (projection[row_of == np.flatnonzero(place == p)[0]] > 0).any()]
+    expected_rows = [held.record[p] for p in of_one_delay if records["length"][held.record[p]]]
+    np.testing.assert_array_equal(offsets[:found], records["offset"][expected_rows])
+    np.testing.assert_array_equal(lengths[:found], records["length"][expected_rows])
+    np.testing.assert_array_equal(left[:n_left], [p for p in place if p not in set(of_one_delay)])
+    np.testing.assert_array_equal(without[:n_without], place[held.record[place] < 0])
+    having = held.record[place][held.record[place] >= 0]
+    assert (records["spike_count"][having] == counts[having] + 1).all()
+    assert (records["last_spike"][having] == 12).all()
 
 
 @njit()

@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 import engramdb
 from engramdb.kernels import bound
@@ -17,6 +18,7 @@ from engramdb.kernels.slots import BLOCK
 from engramdb.reservation import Reservation
 from engramdb.sizing.figure import Figure, one, scaled, timed
 from engramdb.spec import Layer, Spec
+from engramdb.workers import Workers
 
 NEURONS = 1_000_000
 K = 12
@@ -67,31 +69,50 @@ def each_tick(e: engramdb.Engram, ticks: int) -> tuple[float, ...]:
     return scaled(timed(lambda: e._live.advance(1), ticks), 1e3)
 
 
-def add_bound(neurons: int, fired: int, repeats: int) -> tuple[float, ...]:
-    """Seconds to read the rows of ``fired`` random neurons, 8 bytes a synapse, and to add to each of their targets."""
-    target, total = Reservation(neurons * K, np.int64).array, Reservation(neurons, np.int64).array
+def add_bound(neurons: int, fired: int, repeats: int, threads: int = 1) -> tuple[float, ...]:
+    """Seconds to read the rows of ``fired`` random neurons, 8 bytes a synapse, and to add to each of their targets.
+
+    Each thread has its share of the rows, and sums of its own.
+    """
+    target = Reservation(neurons * K, np.int64).array
+    totals = [Reservation(neurons, np.int64).array for _ in range(threads)]
+    workers = Workers(threads)
     random = np.random.default_rng(2)
     target[:] = random.integers(0, neurons, neurons * K)
     orders = [random.permutation(neurons)[:fired].astype(np.int64) for _ in range(repeats)]
     best: tuple[float, ...] = ()
     for ahead in (4, 8, 16):
-        bound.add_rows(orders[0], K, target, total, ahead)
+
+        def add(order: npt.NDArray[np.int64], ahead: int = ahead) -> None:
+            def part(thread: int, start: int, stop: int) -> None:
+                bound.add_rows(order[start:stop], K, target, totals[thread], ahead)
+
+            workers.each(part, len(order))
+
+        add(orders[0])
         waiting = iter(orders)
-        samples = timed(lambda ahead=ahead, waiting=waiting: bound.add_rows(  # type: ignore[misc]
-            next(waiting), K, target, total, ahead), repeats)  # fmt: skip
+        samples = timed(lambda add=add, waiting=waiting: add(next(waiting)), repeats)  # type: ignore[misc]
         if not best or statistics.median(samples) < statistics.median(best):
             best = samples
+    workers.close()
     return best
 
 
-def sweep_bound(neurons: int, repeats: int) -> tuple[float, ...]:
+def sweep_bound(neurons: int, repeats: int, threads: int = 1) -> tuple[float, ...]:
     """Seconds to read and write the state of all neurons once, all that a sweep must move and nothing else."""
+    workers = Workers(threads)
     u, bias = (Reservation(neurons, np.float32).array for _ in range(2))
     refractory, total = Reservation(neurons, np.int32).array, Reservation(neurons, np.int64).array
     for array in (u, bias, refractory, total):
         array[:] = 1
-    bound.sweep(u, refractory, total, bias)
-    return timed(lambda: bound.sweep(u, refractory, total, bias), repeats)
+
+    def part(_: int, start: int, stop: int) -> None:
+        bound.sweep(u[start:stop], refractory[start:stop], total[start:stop], bias[start:stop])
+
+    workers.each(part, neurons)
+    samples = timed(lambda: workers.each(part, neurons), repeats)
+    workers.close()
+    return samples
 
 
 def sparse(folder: Path, resident: int, repeats: int) -> list[Figure]:
@@ -119,7 +140,9 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     """Milliseconds per tick on one thread and on two, and the bound of one thread."""
     neurons, ticks, repeats = (5_000, 10, 2) if quick else (NEURONS, 60, 7)
     engramdb.create(folder / "tick.engram", spec(neurons), memory="8GiB").close()
-    figures, medians = [], {}
+    figures: list[Figure] = []
+    medians: dict[int, float] = {}
+    fired, least = 0, 0.0
     for threads in (1, 2):
         with warmed_up(folder / "tick.engram", threads) as e:
             runs = [ticks_of(e, ticks) for _ in range(repeats)]
@@ -139,7 +162,14 @@ def run(folder: Path, quick: bool) -> list[Figure]:
                 Figure("  bound: sweep over the slots", "ms", sweep),
             ]
         else:
-            figures.append(Figure(f"tick, {name}", "ms", milliseconds, medians[1], "1 thread", ">= 1.6 x as fast"))
+            # what a second thread can bring at most, where the two share caches, memory and parts of a processor
+            alike = scaled(add_bound(neurons, fired, max(repeats, 11), threads), 1e3)
+            alike_sweep = scaled(sweep_bound(neurons, max(repeats, 11), threads), 1e3)
+            together = tuple(a + s for a, s in zip(alike, alike_sweep, strict=True))
+            figures += [
+                Figure(f"tick, {name}", "ms", milliseconds, medians[1], "1 thread", ">= 1.6 x as fast"),
+                Figure(f"  bound: both, on {name}", "ms", together, least, "on 1 thread"),
+            ]
         figures.append(
             Figure(f"synaptic events, {name}", "M/s", tuple(events / seconds / 1e6 for seconds, events, _ in runs))
         )
