@@ -357,7 +357,7 @@ class WorkingSet:
                 self._synapse_capacity,
             )
             before = int(self.slots.counters[slots.N_ROWS])
-            lacking = np.flatnonzero(self.records["offset"][self.slots.record[held]] < 0)
+            lacking = _NOBODY if self.traces is None else self._rowless(held)
             fitted = int(rows.install(
                 self.slots, self.records, self.arena, self.codes, held[done:], part.indptr[done:], *columns, limit
             ))  # fmt: skip
@@ -379,6 +379,10 @@ class WorkingSet:
             evict = False
         self.counts["rows_loaded"] += installed
         return done
+
+    def _rowless(self, held: Int64Array) -> Int64Array:
+        """Places in ``held``, slots with records, of those whose row is not loaded."""
+        return np.flatnonzero(self.records["offset"][self.slots.record[held]] < 0)
 
     def _bring_traces(self, held: Int64Array) -> None:
         """Give the rows of the slots ``held`` that have just been put into the arena the traces that they had."""
@@ -534,7 +538,7 @@ class WorkingSet:
         if int(self.records["length"][loaded].sum()) == self.slots.counters[slots.ARENA_END]:
             return
         order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
-        before, length = self._where(order)
+        before, length = self._where(order) if self.traces is not None else (_NOBODY, _NOBODY)
         rows.compact(self.slots, self.records, self.arena, order)
         if self.traces is not None:
             end = int(self.slots.counters[slots.ARENA_END])

@@ -26,7 +26,7 @@ RECENT = 16  # spikes of a slot that lie ready as ticks: a cache line
 _LONG_AGO = np.uint32(1 << 31)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def fire(history, recent, stride, fired, tick, block_layer, wanted):
     """Note that the slots ``fired`` (int64) fired in ``tick``, those of layers ``wanted`` (uint8, by position)."""
     words = stride - 1
@@ -46,7 +46,7 @@ def fire(history, recent, stride, fired, tick, block_layer, wanted):
             recent[at] = np.uint32(tick)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def refresh(history, recent, stride, used, since, tick):
     """Put the last spikes of the first ``used`` slots that have not fired ``since`` that tick far from ``tick`` again.
 
@@ -58,7 +58,7 @@ def refresh(history, recent, stride, used, since, tick):
                 recent[slot * RECENT + k] = np.uint32(tick) - _LONG_AGO
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def note(history, base, words, tick):
     """Note a spike in ``tick``, later than all that are noted, in the ``words`` behind ``history[base]``."""
     gap = tick - np.int64(history[base])
@@ -73,7 +73,7 @@ def note(history, base, words, tick):
     history[base] = np.uint64(tick)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def last_before(history, base, words, tick):
     """The tick of the last spike before ``tick``; NEVER where none is known."""
     first = np.int64(history[base]) - (words * _WORD - 1)  # the tick of the oldest bit
@@ -90,7 +90,7 @@ def last_before(history, base, words, tick):
     return first + (w << 6) + highest_bit(word)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def first_after(history, base, words, tick):
     """The tick of the first spike after ``tick``; NEVER where there is none."""
     last = np.int64(history[base])
@@ -106,7 +106,7 @@ def first_after(history, base, words, tick):
     return first + (w << 6) + lowest_bit(word)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def spikes_of(history, stride, slots, since, ticks, places):
     """Fill ``ticks`` and ``places`` (int64; places in ``slots``, int64) with all spikes in ``since`` and later.
 

@@ -118,7 +118,7 @@ def _after_arrival(weight, amount, kind, sign, low, high):
     return np.float32(sign * min(max(own - step, low), high))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begin, end, arrival, window):
     """``weight`` after the spikes ``begin`` to ``end`` of the target whose history is at ``post``, and the ``arrival``.
 
@@ -152,7 +152,7 @@ def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begi
     return _after_arrival(weight, depression, kind, sign, low, high) if depression else weight
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def scale(record, records, arena, codes, rules, pre, offsets, lengths):
     """Move the stretches ``offsets``, ``lengths`` of the rows of ``pre`` (int64) towards the mean that is wanted.
 
@@ -208,7 +208,7 @@ def _ask_for_sources(record, records, history, stride, fired, i):
             prefetch(records, ahead)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def sources(
     record, records, arena, codes, traces, history, stride, fired, delays, left, offsets, lengths, slot, first, weight,
     trace,
@@ -246,28 +246,24 @@ def sources(
         n += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def arrive(
     record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick,
-    kept,
+    kept, arrivals, depression, spikes,
 ):  # fmt: skip
     """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
 
     ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
-    before, end to end.
+    before, end to end. For its own use: ``arrivals`` (int64, twice the window and 2 more), ``depression`` (int64) and
+    ``spikes`` (uint32), as long as the longest stretch.
     """
     # as locals: a loop that takes arrays out of the tuple counts references each time round
     link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
     plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
     window, settled = clock.window, clock.settled
     words = stride - 1
-    arrivals = np.empty(2 * window + 2, dtype=np.int64)
     far = np.uint32(window + 1)
     now = np.uint32(tick)
-    longest = 0
-    for n in range(lengths.shape[0]):
-        longest = max(longest, lengths[n])
-    depression, spikes = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.uint32)
     done = 0
     for n in range(pre.shape[0]):
         _ask_ahead(link, code, recent, offsets, lengths, n)
@@ -337,7 +333,7 @@ def arrive(
             records[record[pre[n]]].flags |= LEARNED
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def find_targets(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right where targets have one, and NO_SLOT where they have none."""
     for j in range(records[r].offset, records[r].offset + records[r].length):
@@ -392,7 +388,7 @@ def settle(
             lo = hi
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def open_ticks(history, base, words, delay, clock, tick, closing):
     """The first and the last tick whose spikes have still to act on what takes ``delay`` ticks; first > last: none."""
     last = last_before(history, base, words, tick - delay + 1)
@@ -406,7 +402,7 @@ def open_ticks(history, base, words, delay, clock, tick, closing):
     return max(last + delay, clock.settled + 1), min(tick, last + delay + clock.window)
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def would_drop(records, made, hand, pinned, warm, spare_warm, want, out):
     """Fill ``out`` (int64) with the records that :func:`engramdb.kernels.rows.drop_rows` would drop the rows of.
 

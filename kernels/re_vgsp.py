@@ -49,7 +49,7 @@ class Outcomes(NamedTuple):
     phase: npt.NDArray[np.int64]  # (R, horizon + 1) (1 + cos) / 2 by ticks between the spikes, in 2^-20
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def power(base, exponent):
     """``base`` (float64) to the ``exponent`` (int64, 0 or more), by squares: the same on every machine."""
     out = 1.0
@@ -61,7 +61,7 @@ def power(base, exponent):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def meet(outcomes, rule, sign, low, high, weight, eligibility, met, before):
     """``(weight, eligibility, met)`` when all outcomes behind ticks earlier than ``before`` have been met."""
     while met < outcomes.n[rule] and outcomes.tick[rule, met] < before:
@@ -85,7 +85,7 @@ def meet(outcomes, rule, sign, low, high, weight, eligibility, met, before):
     return weight, eligibility, met
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _added(outcomes, rule, eligibility, met, amount, tick):
     """The eligibility after pairs that sum up to ``amount`` (int64, 2^-32) have acted in ``tick``."""
     if amount == 0:
@@ -97,7 +97,7 @@ def _added(outcomes, rule, eligibility, met, amount, tick):
     return np.float32(np.float64(eligibility) + np.float64(amount) * _UNIT / power(gamma, tick - start))
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def _settle(
     link, trace, j, rules, outcomes, rule, history, post, words, arrivals, n, delay, begin, end, arrival, before, window
 ):  # fmt: skip
@@ -220,7 +220,7 @@ def settle(
             lo = hi
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def eligible(records, made, trace, out):
     """Fill ``out`` (int64) with the records, of ``made``, whose row is loaded and has any eligibility; their number."""
     n = 0
@@ -235,7 +235,7 @@ def eligible(records, made, trace, out):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(borrows=True, cache=True, nogil=True)
 def move(trace, before, after, lengths):
     """Move stretches of ``trace`` down, from ``before`` to ``after`` (int64, both rising)."""
     for i in range(before.shape[0]):

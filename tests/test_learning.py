@@ -23,8 +23,10 @@ from engramdb import (
     SmallWorld,
     Spec,
 )
+from engramdb.cli import main
 from engramdb.difference import Diff
 from engramdb.errors import BudgetExceeded, InvalidInput, InvalidSpec
+from engramdb.inspect.summary import summarize
 from engramdb.learning import LEARNING, LearningRule
 from tests.modeltwin import assert_same_fields, twin_now
 from tests.networks import edges_of, ids_of
@@ -270,3 +272,29 @@ def test_rules_survive_being_written_down(rule: str) -> None:
     spec = network(RULES[rule])
     assert Spec.from_json(spec.to_json()) == spec
     assert {r.rule for r in RULES[rule]} <= LEARNING.keys()
+
+
+def test_inspect_shows_weights_and_eligibilities_by_projection(tmp_path: Path) -> None:
+    path = tmp_path / "net.engram"
+    with engramdb.create(path, network(RULES["re_vgsp"])) as e:
+        drive(e, np.random.default_rng(6), 40)
+        e.run(50)
+    assert main(["run", str(path), "--ticks", "1", "--reward", "0.5"]) == 0
+    wired, plain, _ = summarize(path).projections
+    assert plain.learning is None
+    assert wired.learning is not None
+    assert wired.learning.eligibility is not None
+    assert wired.learning.rules[0].startswith("re_vgsp(w_max=10")
+    assert 0 < wired.learning.eligibility.count <= wired.learning.weights.count == wired.stored_synapses
+    assert main(["inspect", str(path)]) == 0
+
+
+def test_a_reward_that_nobody_learns_from_is_refused_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.engram"
+    engramdb.create(path, network(RULES["additive"])).close()
+    assert main(["run", str(path), "--ticks", "5", "--reward", "1"]) == 2
+    assert "nothing learns from rewards" in capsys.readouterr().err
+    with engramdb.open(path) as e:
+        assert e.tick == 0

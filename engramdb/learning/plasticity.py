@@ -109,7 +109,11 @@ class Plasticity:
         if self._pairs:
             kept = weight if whole else weight[:0]
             recent = on.history, on.recent, stride
-            kernel.arrive(*rows, on.slots.id, *recent, rules, self._errors, self._clock, *stretches, tick, kept)
+            longest = int(lengths.max())
+            scratch = (np.empty(2 * self._tables.window + 2, dtype=np.int64), np.empty(longest, dtype=np.int64),
+                       np.empty(longest, dtype=np.uint32))  # fmt: skip
+            of_rules = rules, self._errors, self._clock
+            kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
             re_vgsp.arrive(
                 *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, *stretches, tick
