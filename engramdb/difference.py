@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,20 @@ class InFlight:
 
 
 @dataclass(frozen=True)
+class TracesDiff:
+    """Names of traces, sorted: that are there after only, before only, and in both with other neurons."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.added or self.removed or self.changed)
+
+
+@dataclass(frozen=True)
 class Diff:
     """What differs between two commits. ``by_layer``: by the layer's name, in the order of the spec."""
 
@@ -141,11 +155,13 @@ class Diff:
     after: Place
     by_layer: dict[str, LayerDiff]
     in_flight: InFlight
+    traces: TracesDiff = field(default_factory=TracesDiff)
 
     @property
     def same(self) -> bool:
-        """Whether neurons, synapses and what is in flight are the same."""
-        return not self.in_flight.differing and all(layer.same for layer in self.by_layer.values())
+        """Whether neurons, synapses, named traces and what is in flight are the same."""
+        layers = all(layer.same for layer in self.by_layer.values())
+        return layers and not self.in_flight.differing and self.traces.same
 
     def changes(self, layer: str | None = None) -> Iterator[Changes]:
         """The neurons that differ, by id, of one layer or of all: read again, in memory for a few leaves.
@@ -194,7 +210,8 @@ def diff(
             for changes in after.differences(before, one.index, rules):
                 counter.add(changes)
             found[one.name] = counter.result(one, grown)
-        return Diff(path, _place(before, a), _place(after, b), found, _in_flight(before, after))
+        in_flight, traces = _in_flight(before, after), _traces(before, after)
+        return Diff(path, _place(before, a), _place(after, b), found, in_flight, traces)
 
 
 def _place(store: Store, asked: str | int) -> Place:
@@ -354,6 +371,18 @@ def _generator(spec: Spec, bundles: Bundles) -> Callable[[IdArray], Rows]:
         return replace(made, indptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))
 
     return rows
+
+
+def _traces(before: Store, after: Store) -> TracesDiff:
+    one, other = before.traces.refs(), after.traces.refs()
+    changed = [
+        name
+        for name in one
+        if name in other
+        and one[name] != other[name]
+        and not np.array_equal(before.traces.ids(one[name]), after.traces.ids(other[name]))
+    ]
+    return TracesDiff(tuple(sorted(other.keys() - one)), tuple(sorted(one.keys() - other)), tuple(changed))
 
 
 # what is in flight

@@ -125,6 +125,19 @@ def test_traces_belong_to_history(learned: Engram) -> None:
     assert engramdb.verify(path).ok
 
 
+def test_a_diff_names_the_traces_that_differ(learned: Engram) -> None:
+    learned.snapshot("then")
+    assert learned.diff("then").traces.same
+    learned.imprint("A", range(SIZE), replace=True)  # the same neurons again
+    assert learned.diff("then").same
+    learned.imprint("C", [1])
+    learned.imprint("A", [1, 2], replace=True)
+    learned.forget_trace("B")
+    found = learned.diff("then")
+    assert not found.same
+    assert (found.traces.added, found.traces.removed, found.traces.changed) == (("C",), ("B",), ("A",))
+
+
 def test_an_imprint_is_durable_when_it_is_acknowledged(learned: Engram) -> None:
     learned.checkpoint()
     made = learned.imprint("late", [3, 2, 2])

@@ -64,6 +64,7 @@ def _document(found: Diff) -> dict[str, Any]:
         "after": asdict(found.after),
         "layers": layers,
         "in_flight": asdict(found.in_flight),
+        "traces": asdict(found.traces),
     }
 
 
@@ -91,6 +92,9 @@ def _text(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield output.pairs(list(_layer(layer)))
     yield output.line("\nin flight")
     yield output.pairs(list(_in_flight(document["in_flight"])))
+    if any(document["traces"].values()):
+        yield output.line("\ntraces")
+        yield output.pairs([(what, ", ".join(names)) for what, names in document["traces"].items() if names])
     if "neurons" in document:
         rows = [(item["id"], ", ".join(item["what"])) for item in document["neurons"]]
         yield output.columns(("\nneuron", "\ndiffers in"), rows)
