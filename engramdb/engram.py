@@ -66,7 +66,7 @@ class Engram(Questions, Memories):
         self._seconds_since_checkpoint = 0.0
         self._past: dict[int, View] = {}
         store.cache_bytes = self._budget // 8
-        store.query_cache_bytes = self._budget // 32
+        store.query_cache_bytes = self._budget // 6
         self._reload()
         if self.mode == "r+":
             try:

@@ -102,7 +102,7 @@ class Questions:
         live = None if self._engine is None else self._engine.working_set
         tick = self._store.commit.tick if self._engine is None else self._engine.tick
         if live is not None:
-            self._store.query_cache_bytes = max(0, min(self._budget // 32, live.free_bytes // 2))
+            self._store.query_cache_bytes = max(0, min(self._budget // 6, live.free_bytes // 2))
         present = Present(self.spec, self._kept, live)
         stamp = (*self._store.stamp, tick)
         return View(self.spec, self._bundles, self._store, self._wiring, present, stamp)

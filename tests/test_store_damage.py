@@ -217,7 +217,7 @@ def test_a_newer_format_is_refused_naming_both_versions(engram: Path) -> None:
     connection.execute("PRAGMA user_version = 7")
     connection.close()
     for action in (lambda: Store.open(engram), lambda: Store.open(engram, "r+"), lambda: verify(engram)):
-        with pytest.raises(FormatTooNew, match=r"has format 7, and this EngramDB reads up to format 1"):
+        with pytest.raises(FormatTooNew, match=r"has format 7, and this EngramDB reads up to format 2"):
             action()
 
 

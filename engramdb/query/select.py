@@ -21,7 +21,6 @@ from engramdb.query.view import View
 from engramdb.store.pack import crc32c
 
 if TYPE_CHECKING:
-    import pandas
     import pyarrow
 
 _CURSOR = 1  # its version
@@ -47,24 +46,17 @@ class Selection:
         return self.columns[name]
 
     def arrow(self) -> pyarrow.Table:
-        """As an Arrow table. Needs pyarrow."""
-        try:
-            import pyarrow
-        except ImportError as error:
-            raise EngramError(
-                "arrow() needs the library pyarrow, which is not installed: pip install pyarrow"
-            ) from error
+        """As an Arrow table."""
+        import pyarrow
+
         return pyarrow.table({name: pyarrow.array(column) for name, column in self.columns.items()})
 
-    def pandas(self) -> pandas.DataFrame:
+    def pandas(self) -> Any:
         """As a data frame. Needs pandas."""
         try:
-            import pandas
+            return self.arrow().to_pandas()
         except ImportError as error:
-            raise EngramError(
-                "pandas() needs the library pandas, which is not installed: pip install pandas"
-            ) from error
-        return pandas.DataFrame(self.columns)
+            raise EngramError("pandas() needs pandas, which is not installed: pip install pandas") from error
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,7 @@ class Store:
         self._background.wait()
         if self._behind is not None:  # a full disk kept them from being committed
             for changes in self._behind.result():
-                writer.write(changes, retargeted=True)
+                writer.write(changes)
             self._behind = None
 
     def settle(self) -> None:
@@ -433,7 +433,7 @@ class Store:
                     raise
                 behind.set_result(found)
                 for part in found:
-                    writer.write(part, retargeted=True)
+                    writer.write(part)
                 writer.commit_state(int(tick), state(), document, message, mark)
                 self._behind = None
                 with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage

@@ -136,7 +136,7 @@ class Writer:
 
     # leaves
 
-    def write(self, changes: Records, *, retargeted: bool) -> None:
+    def write(self, changes: Records, *, retargeted: bool = True) -> None:
         """Merge into leaves; all of it or, when an exception leaves, nothing."""
         self._leaves.write(changes)
         if retargeted and self.place.reverse:
