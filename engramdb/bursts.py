@@ -10,7 +10,7 @@ import numpy as np
 
 from engramdb.flight import Flight
 from engramdb.kernels import slots
-from engramdb.kernels.burst import BOUNDARY, BROKEN
+from engramdb.kernels.burst import BOUNDARY, BROKEN, DELIVERED, FIRED
 from engramdb.models.kernel import burst_of
 from engramdb.stimuli.pending import Stimuli
 from engramdb.workingset import Int64Array, WorkingSet
@@ -26,7 +26,7 @@ class Burst:
     """``ticks`` whole ticks were run, and ``stands`` says what comes next; see :mod:`engramdb.kernels.burst`.
 
     ``spikes``: int64, the slots that fired; ``ends[i]`` to ``ends[i + 1]`` of them in tick i, and beyond the whole
-    ticks in the one that is under way.
+    ticks in the one that is under way. ``arrived``: how many spikes have been delivered.
     """
 
     ticks: int
@@ -34,6 +34,7 @@ class Burst:
     events: int
     spikes: Int64Array
     ends: Int64Array
+    arrived: int
 
     def fired(self, tick: int) -> Int64Array:
         """A copy of the slots that fired in tick number ``tick`` of the burst."""
@@ -90,7 +91,8 @@ class Bursts:
             coming.ends, coming.slots, coming.amounts, self._spikes, ends,
         )  # fmt: skip
         self._learn(done, ticks, time.perf_counter() - began, vain=not done and stands in (BOUNDARY, BROKEN))
-        return Burst(done, stands, events, self._spikes, ends[delay:])
+        arrived = ends[done + (stands in (DELIVERED, FIRED))]
+        return Burst(done, stands, events, self._spikes, ends[delay:], int(arrived))
 
     def _room(self, before: int, blocks: int) -> bool:
         """Whether so many spikes, and those of any tick of so many blocks, have room in the buffer."""

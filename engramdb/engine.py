@@ -136,7 +136,7 @@ class Engine:
         self.tick += ticks
         self.flight.let_go(self.tick)
         self.events += burst.events
-        self.working_set.counts["hits"] += int(burst.ends[ticks] - burst.ends[0])
+        self.working_set.counts["hits"] += burst.arrived
         self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
         self.stimuli.settle(self.tick)
         ends, fired = burst.ends[: ticks + 1], burst.spikes[burst.ends[0] : burst.ends[ticks]]
