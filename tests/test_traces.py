@@ -100,6 +100,17 @@ def test_recall_depends_on_neither_budget_nor_threads(tmp_path: Path) -> None:
         e.recall(range(5000), 15)
 
 
+def test_who_never_rests_is_awake_when_all_else_rests(tmp_path: Path) -> None:
+    layer = Layer("a", segments=[50], materialize=True, columns=["bias"], params={"bias": 0.0})
+    with make(tmp_path, Spec(layers=[layer])) as e:
+        assert len(e.recall([1], 40).active) == 1
+        e.set_parameters([7, 9], bias=20.0)  # above threshold: they fire by themselves
+        e.run(3)
+        recall = e.recall([1], 40)
+        assert recall.active.tolist() == [1, 7, 9]
+        assert recall.spike_count.tolist()[0] == 1
+
+
 def test_traces_belong_to_history(learned: Engram) -> None:
     learned.snapshot("two")
     learned.imprint("C", [1, 2, 3])

@@ -6,7 +6,7 @@ A trace is an *engram* in the sense of neuroscience: neurons that fired together
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,8 @@ from engramdb.growth.bundle import Bundles
 from engramdb.query.view import View
 from engramdb.state import State, awake_state
 from engramdb.stimuli import command
-from engramdb.store import Store
+from engramdb.store import OWN, Store
+from engramdb.store.leaf import STATE_PREFIX
 from engramdb.store.whatif import WhatIf
 
 if TYPE_CHECKING:
@@ -187,10 +188,11 @@ def what_if(view: View, tick: int, state: State | None, budget_bytes: int, threa
     """An engine of its own over what ``view`` sees, from ``state`` or from rest: nothing that it does is kept.
 
     At rest nobody is charged, no spike is under way and no stimulus to come; but neurons of materialized layers that
-    are born with a potential, or never rest, are as they were at birth.
+    are born with a potential are as they were at birth, and those that never rest are awake.
     """
     from engramdb.engine import Engine
 
+    at_rest = state is None
     if state is None:
         ids, fields = born_awake(view.spec, view.bundles.bundles)
         state = awake_state(ids, fields) if len(ids) else {}
@@ -198,10 +200,24 @@ def what_if(view: View, tick: int, state: State | None, budget_bytes: int, threa
     engine = Engine(view.spec, view.bundles, store, budget_bytes=budget_bytes, threads=threads)
     try:
         engine.load_state(tick, state)
+        for ids in _given_own(view) if at_rest else ():
+            engine.working_set.refresh(ids)  # with a parameter of its own, one may never rest
     except BaseException:
         engine.close()
         raise
     return engine
+
+
+def _given_own(view: View) -> Iterator[IdArray]:
+    """Neurons of materialized layers that have parameters of their own, leaf by leaf."""
+    for layer in view.spec.layers:
+        names = [STATE_PREFIX + OWN + name for name in layer.columns]
+        if layer.materialize and names:
+            for ref in view.store.directory.leaves(layer.index):
+                columns = view.store.columns.read(ref, ["id", *names])
+                given = [~np.isnan(columns[name]) for name in names if name in columns]
+                if given and (own := np.logical_or.reduce(given)).any():
+                    yield columns["id"][own]
 
 
 def present(engine: Engine, cue: IdArray, how: Presentation) -> tuple[IdArray, npt.NDArray[np.int64]]:
