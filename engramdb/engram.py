@@ -590,7 +590,10 @@ class Engram(Questions, Memories):
             live.working_set.write_back()
             self._extend_index()
             return self._store.commit_state(live.tick, live.state(), self._bundles, message)
-        self._store.commit_behind(live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message)
+        self._store.commit_behind(
+            live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message,
+            retargeted=False,
+        )  # fmt: skip
         return None
 
     def snapshot(self, name: str) -> Snapshot:

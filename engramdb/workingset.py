@@ -459,7 +459,7 @@ class WorkingSet:
         with self.prefetch.paused():
             dirty, changes = self._dirty()
             for records in changes():
-                self.store.write(records)
+                self.store.write(records, retargeted=False)
             self._written(dirty)
         return len(dirty)
 

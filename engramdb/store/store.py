@@ -131,6 +131,7 @@ class Store:
         self._live = at is None
         self._background = Background()
         self._behind: Future[Sequence[Records]] | None = None
+        self._behind_retargeted = True
         self._writer: Writer | None = None
         with contextlib.ExitStack() as opened:
             if mode == "r+":
@@ -283,7 +284,7 @@ class Store:
         self._background.wait()
         if self._behind is not None:  # a full disk kept them from being committed
             for changes in self._behind.result():
-                writer.write(changes)
+                writer.write(changes, retargeted=self._behind_retargeted)
             self._behind = None
 
     def settle(self) -> None:
@@ -409,7 +410,7 @@ class Store:
 
     def commit_behind(
         self, changes: Callable[[], Sequence[Records]], tick: int, state: Callable[[], Mapping[str, Array]],
-        bundles: Bundles, message: str = "",
+        bundles: Bundles, message: str = "", *, retargeted: bool = True,
     ) -> None:  # fmt: skip
         """As :meth:`write` of each of ``changes`` and :meth:`commit_state`, in a thread, and return at once.
 
@@ -421,7 +422,7 @@ class Store:
         with self._writing() as writer:
             mark, document = writer.journal_mark(), bundles.to_json()
             behind: Future[Sequence[Records]] = Future()
-            self._behind = behind
+            self._behind, self._behind_retargeted = behind, retargeted
 
             def work(stopped: Stopped) -> None:
                 try:
@@ -433,7 +434,7 @@ class Store:
                     raise
                 behind.set_result(found)
                 for part in found:
-                    writer.write(part)
+                    writer.write(part, retargeted=retargeted)
                 writer.commit_state(int(tick), state(), document, message, mark)
                 self._behind = None
                 with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage
