@@ -660,6 +660,7 @@ class Engram(Questions, Memories):
         all younger than ``keep_days`` stay. ``dry_run``: only say what would go, for which any mode will do. Ctrl-C
         ends it between two steps; it can be repeated.
         """
+        self._forget_past()  # what questions had open is no reader that lives
         with interruptible() as caught:
             return self._store.gc(keep_last=keep_last, keep_days=keep_days, dry_run=dry_run, stop=lambda: bool(caught))
 

@@ -20,7 +20,7 @@ from engramdb.query.neurons import Neuron, Neurons, Present, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.query.view import View
 from engramdb.spec import Layer, Spec
-from engramdb.store import Commit, Store
+from engramdb.store import Store
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
@@ -304,6 +304,3 @@ class _Once:
 
             self._made = Wiring(self._spec, self._bundles)
         return self._made
-
-
-__all__ = ["At", "Commit", "Questions"]

@@ -407,6 +407,18 @@ def test_past_and_present_do_not_mix(small: Engram) -> None:
     assert small.count() == 350
 
 
+def test_a_past_that_was_asked_about_can_be_collected(small: Engram) -> None:
+    small.snapshot("then")
+    number = small.snapshots()[0].commit
+    small.run(1)
+    small.checkpoint()
+    assert small.count(at="then") == 300
+    small.delete_snapshot("then")
+    assert number in small.gc(keep_last=0, keep_days=0).dropped
+    with pytest.raises(NotFound, match="no commit"):
+        small.count(at=number)
+
+
 def test_wrong_requests_say_what_is_wrong(small: Engram) -> None:
     for ask, problem in (
         (lambda: small.ego(1, -1), "hops=-1"),
