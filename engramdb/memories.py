@@ -134,7 +134,7 @@ class Memories:
         state = None
         if own and self._engine is not None:
             self._engine.settle()  # no thread reads while another engine does
-            self._engine.working_set.write_back()  # the other engine knows the store alone
+            self._engine.write_back()  # the other engine knows the store alone
         if present_state and own:
             state = self._kept if self._engine is None else self._engine.state()
         elif present_state:

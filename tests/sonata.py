@@ -101,7 +101,7 @@ def imported(path: Path, dt_ms: float) -> Path:
 
 def run(engram: Engram, *, until_ms: float = DURATION_MS, stretch_ms: float = 50.0) -> tuple[np.ndarray, np.ndarray]:
     """The cells' spikes up to ``until_ms`` as (tick, node), by tick and node."""
-    dt, place = engram.spec.dt_ms, {name: sonata_ids(engram.path, name) for name in ("v1", "lgn", "tw")}
+    dt, place = engram.spec.dt_ms, {name: sonata_ids(engram.location, name) for name in ("v1", "lgn", "tw")}
     sources = [(ticks_of(train.time_ms, dt), place[name][train.node]) for name, train in inputs().items()]
     tick, neuron = (np.concatenate(parts) for parts in zip(*sources, strict=True))
     order = np.lexsort((neuron, tick))

@@ -50,7 +50,7 @@ def test_the_importer_makes_the_network_that_the_files_hold(tmp_path: Path) -> N
         assert {layer.name: (layer.model, layer.neurons) for layer in e.spec.layers} == {
             "v1": ("intfire1", 300), "lgn": ("intfire1", 90), "tw": ("intfire1", 30),
         }  # fmt: skip
-        place = {name: sonata_ids(e.path, name) for name in ("v1", "lgn", "tw")}
+        place = {name: sonata_ids(e.location, name) for name in ("v1", "lgn", "tw")}
         tau = e.parameters(place["v1"])["tau"]
         assert tau.tolist() == [sonata.TAU_MS[name] for name in sonata.models()]
         assert set(e.parameters(place["v1"])["refractory"].tolist()) == {3.0}
