@@ -58,7 +58,7 @@ class _Resident:
         self._ids, self._dirty, self._held = (memory.array for memory in self._memory)
         self._vectors = Reservation(capacity * width, dtype)
         self._w = self._vectors.array.reshape(capacity, width)
-        self._order: Int64Array | None = None
+        self._order: Int64Array | None = None  # of the rows by id; None while that is how they lie
         self.epoch = -1
 
     @property
@@ -84,10 +84,8 @@ class _Resident:
         self._held[self.n : stop] = -1
         if w is not None:
             self._w[self.n : stop] = w
-        if self.n and len(ids) and ids[0] < self._ids[self.n - 1]:
+        if self._order is not None or (self.n and len(ids) and ids[0] < self._ids[self.n - 1]):
             self._order = np.empty(0, dtype=np.int64)  # made anew when it is needed
-        elif self._order is not None:
-            self._order = np.empty(0, dtype=np.int64)
         self.n = stop
 
     def rows_of(self, ids: IdArray) -> Int64Array:

@@ -66,11 +66,10 @@ class VoidLayer:
 
         budget = working_set.budget_bytes
         capacity = max(1, min(working_set.declared(layer.index), budget // _ENTRY_BYTES + 1))
-        types: list[Any] = [kernel.ENTRY, np.uint8, np.uint8, np.float32, np.int64, np.int32]
+        types: list[Any] = [kernel.ENTRY, np.uint8, np.uint8, np.float32, np.int64, np.int32, np.bool_]
         self._memory = [Reservation(capacity, dtype) for dtype in types]
         self._near_memory = Reservation(budget // 4 + 1, np.int32)
-        entry, active, mark, stimulus, offset, length = (memory.array for memory in self._memory)
-        self._dirty = np.frombuffer(self._reserve_flags(capacity), dtype=np.bool_)
+        entry, active, mark, stimulus, offset, length, self._dirty = (memory.array for memory in self._memory)
         self._voids = kernel.Voids(
             entry, active, mark, stimulus, offset, length, self._near_memory.array,
             np.zeros(_LEAST_INDEX, dtype=np.uint32),
@@ -82,10 +81,6 @@ class VoidLayer:
         self._plan: _Plan | None = None
         self._planning = False
         self._scratch = np.empty(1 << 16, dtype=np.int64)
-
-    def _reserve_flags(self, capacity: int) -> Any:
-        self._memory.append(Reservation(capacity, np.bool_))
-        return self._memory[-1].array
 
     # ---- what others ask
 
