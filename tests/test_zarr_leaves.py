@@ -138,6 +138,7 @@ def test_every_codec_of_the_store_is_among_what_agrees(tmp_path: Path) -> None:
         "wide": random.normal(size=(n, 2)).astype(np.float64),
         "pcodec": np.cumsum(random.integers(0, 1000, n)),
         "palette": random.choice(random.normal(size=100).astype(np.float32), n),
+        "planes": random.uniform(0.5, 1.5, n).astype(np.float32),
         "truths": random.random(n) < 0.3,
     }
     with writing(tmp_path / "a.engram", policy=LeafPolicy()) as store:
