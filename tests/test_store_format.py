@@ -16,6 +16,7 @@ import pcodec
 
 from engramdb.store import Store
 from engramdb.store.catalog import TABLES, VERSION_COLUMNS
+from engramdb.store.pack import STATE, Identity, encode_record, parse_record
 from tests.stores import commit, neurons, state_change, writing
 
 FORMAT = (Path(__file__).resolve().parent.parent / "schemas" / "FORMAT.md").read_text()
@@ -23,6 +24,17 @@ FORMAT = (Path(__file__).resolve().parent.parent / "schemas" / "FORMAT.md").read
 
 def number(data: bytes, at: int, nbytes: int) -> int:
     return int.from_bytes(data[at : at + nbytes], "little")
+
+
+def joined(data: bytes, size: int, width: int) -> bytes:
+    """Elements of ``width`` bytes from their planes."""
+    planes, at = [], width
+    for codec in data[:width]:
+        assert codec in (0, 1)
+        planes.append(data[at : at + size] if codec == 0 else data[at : at + 1] * size)
+        at += size if codec == 0 else 1
+    assert at == len(data)
+    return bytes(plane[i] for i in range(size) for plane in planes)
 
 
 def decoded(codec: int, data: bytes, dtype: np.dtype) -> bytes:
@@ -61,11 +73,20 @@ def columns(record: bytes) -> dict[str, np.ndarray]:
         elif codec == 2:
             first, step = struct.unpack("<QQ", data)
             data = np.array([(first + i * step) % 2**64 for i in range(shape[0])], "<u8").astype(dtype).tobytes()
+        elif codec == 6:
+            data = joined(data, math.prod(shape), dtype.itemsize)
         elif codec != 0:
             data = decoded(codec, data, dtype)
         found[name] = np.frombuffer(data, dtype).reshape(shape)
     assert at == header_bytes - 4
     return found
+
+
+def test_the_format_document_is_enough_to_read_planes() -> None:
+    weight = np.random.default_rng(0).uniform(0.5, 1.5, 3000).astype(np.float32)
+    record, _ = encode_record(Identity(STATE, 1, 2), {"weight": weight})
+    assert parse_record(record).columns["weight"].codec == 6
+    np.testing.assert_array_equal(columns(record)["weight"], weight)
 
 
 def test_the_format_document_is_enough_to_read_an_engram(tmp_path: Path) -> None:
