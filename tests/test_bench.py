@@ -64,7 +64,7 @@ def test_people_get_a_table_of_codecs_and_the_store_takes_one_of_each_row(capsys
     assert main(["bench", "codecs", "--quick"]) == 0
     heading, head, _, *rows = capsys.readouterr().out.strip().splitlines()
     assert heading.startswith("S4 codecs")
-    assert head.count("|") == 11
+    assert head.count("|") == 12
     assert len(rows) > 20
     for row in rows:
         assert row.count("**") in (0, 2), row  # none where the column is kept as it is

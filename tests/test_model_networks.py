@@ -67,7 +67,9 @@ def drive_engram(e: Engram, name: str, seed: int = 0) -> None:
 
 
 def test_every_model_is_in_these_tests() -> None:
-    assert [name for name in models.names() if "." not in name] == NAMES
+    """But for those that step nothing here: receptive vectors and void neurons have tests of their own."""
+    own = {"dense_lif", "void"}
+    assert [name for name in models.names() if "." not in name and name not in own] == NAMES
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])

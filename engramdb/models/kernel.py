@@ -12,8 +12,11 @@ from engramdb.models.model import Model
 
 def step_of(model: Model) -> Callable[..., int]:
     """The step kernel of ``model``, see ``_step`` in :mod:`engramdb.kernels.stepping`; compiled when first called."""
-    # models that share a kernel share the machine code
-    name = model.kernel if isinstance(model.kernel, str) else model.name
+    # models that share a kernel share the machine code; a short name, for those of all models of a network make one
+    name = model.name
+    if isinstance(model.kernel, str):
+        module, _, function = model.kernel.partition(":")
+        name = module.rpartition(".")[2] + (f"_{function}" if function != "block" else "")
     return _step(block_of(model), name, len(model.state) - 1, len(model.kernel_constants), model.inputs)
 
 

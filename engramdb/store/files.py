@@ -23,6 +23,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Files(Protocol):
     """What the store asks of a file system."""
 
+    @property
+    def run_bytes(self) -> int:
+        """What one call reads at most where much is read, unless it is asked for a single leaf that is larger."""
+
     def create(self, path: Path) -> int:
         """A new file, open for reading and writing; FileExistsError if there is one."""
 
@@ -61,6 +65,9 @@ class Files(Protocol):
 
 class OsFiles:
     """The real file system."""
+
+    # of more, the processor's caches lose the beginning before it is decoded
+    run_bytes = 1 << 19
 
     def create(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

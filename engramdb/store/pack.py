@@ -287,6 +287,11 @@ class Packs:
         self.private: tuple[int, PackWriter] | None = None
         """Number and file of the pack that is being written, if there is one; see :meth:`begin`."""
 
+    @property
+    def run_bytes(self) -> int:
+        """See :class:`~engramdb.store.files.Files`."""
+        return self._files.run_bytes
+
     def begin(self, number: int, pack: PackWriter) -> None:
         """Let ``pack`` be the one that is being written."""
         with self._lock:

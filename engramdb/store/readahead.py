@@ -10,9 +10,6 @@ from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records
 from engramdb.store.versions import LeafRef
 
-RUN_BYTES = 1 << 19
-"""What one call reads at most, unless a single leaf is larger: of more, the processor's caches lose the beginning
-before it is decoded."""
 _GAP_BYTES = 1 << 16  # reading so much for nothing costs less than another call
 _RUNS_AHEAD = 4
 
@@ -28,7 +25,7 @@ def read_leaves(
     fro a dozen times a leaf. ``docs/measured.md`` has figures.
     """
     asked: deque[list[LeafRef]] = deque()
-    for run in runs(refs):
+    for run in runs(refs, reader.run_bytes):
         if asked and not _reads_on(asked[-1][-1], run[0]):
             reader.expect(run)
         asked.append(run)
@@ -38,7 +35,7 @@ def read_leaves(
         yield from _read(reader, asked.popleft(), cached, query)
 
 
-def runs(refs: Iterable[LeafRef], run_bytes: int = RUN_BYTES) -> Iterator[list[LeafRef]]:
+def runs(refs: Iterable[LeafRef], run_bytes: int) -> Iterator[list[LeafRef]]:
     """``refs`` in order, cut where two do not lie behind one another in a pack or one call would read too much."""
     run: list[LeafRef] = []
     for ref in refs:

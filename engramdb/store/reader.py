@@ -81,6 +81,11 @@ class LeafReader:
             known = self.queries.get(place)
         return known if isinstance(known, Records) else None
 
+    @property
+    def run_bytes(self) -> int:
+        """What one call should read at most, unless a single leaf is larger."""
+        return self._packs.run_bytes
+
     def expect(self, run: Sequence[LeafRef]) -> None:
         """Let the system begin to read what :meth:`read_run` will be asked for soon."""
         end = run[-1].offset + run[-1].length

@@ -73,6 +73,8 @@ class RemoteFiles(OsFiles):
     for. A pack that is gone because the engram was published anew is no damage: EngramError says to open it again.
     """
 
+    run_bytes = 1 << 20  # a request takes longer than decoding so much
+
     def __init__(self, objects: Objects, pointer: Pointer, folder: Path, *, checking: bool = False) -> None:
         """``folder``: in which the packs seem to be. ``checking``: ask how large a pack is when it is opened."""
         self._objects, self._pointer, self._folder, self._checking = objects, pointer, folder, checking
