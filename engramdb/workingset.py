@@ -18,7 +18,7 @@ from engramdb.address import IdArray, by_layer, format_id
 from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.keptfields import Sie
-from engramdb.kernels import plasticity, rows, slots
+from engramdb.kernels import rows, slots
 from engramdb.kernels.history import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
 from engramdb.learning.rowsback import learned_rows
@@ -515,10 +515,8 @@ class WorkingSet:
 
     def _write_learned(self, spare_warm: bool, want: int) -> None:
         """Write back what was learned in the rows that are dropped next."""
-        made = int(self.slots.counters[slots.N_RECORDS])
-        learned = np.empty(made, dtype=np.int64)
-        flags = rows.PINNED, rows.WARM
-        n = plasticity.would_drop(self.records, made, self._hand, *flags, spare_warm, want, learned)
+        learned = np.empty(int(self.slots.counters[slots.N_RECORDS]), dtype=np.int64)
+        n = rows.would_drop(self.slots, self.records, self._hand, spare_warm, want, learned)
         if self.traces is not None:
             self._put_aside(learned[:n])
         learned = learned[:n][self.records["flags"][learned[:n]] & rows.LEARNED != 0]

@@ -400,27 +400,3 @@ def open_ticks(history, base, words, delay, clock, tick, closing):
     if following != NEVER and following - last > clock.horizon:
         return np.int64(1), np.int64(0)
     return max(last + delay, clock.settled + 1), min(tick, last + delay + clock.window)
-
-
-@njit(borrows=True, cache=True, nogil=True)
-def would_drop(records, made, hand, pinned, warm, spare_warm, want, out):
-    """Fill ``out`` (int64) with the records that :func:`engramdb.kernels.rows.drop_rows` would drop the rows of.
-
-    Returns their number. ``made``: records in use, ``pinned`` and ``warm``: the flags.
-    """
-    dropped, n = np.int64(0), 0
-    for _ in range(made):
-        if dropped >= want:
-            break
-        if hand >= made:
-            hand = 0
-        r = hand
-        hand += 1
-        if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & pinned:
-            continue
-        if spare_warm and records[r].flags & warm:
-            continue
-        dropped += records[r].length
-        out[n] = r
-        n += 1
-    return n

@@ -295,6 +295,28 @@ def drop_rows(slots, records, hand, spare_warm, want):
 
 
 @njit(borrows=True, cache=True, nogil=True)
+def would_drop(slots, records, hand, spare_warm, want, out):
+    """Fill ``out`` (int64) with the records whose rows :func:`drop_rows` would drop; returns their number."""
+    dropped, n = np.int64(0), 0
+    made = slots.counters[N_RECORDS]
+    for _ in range(made):
+        if dropped >= want:
+            break
+        if hand >= made:
+            hand = 0
+        r = hand
+        hand += 1
+        if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & PINNED:
+            continue
+        if spare_warm and records[r].flags & WARM:
+            continue
+        dropped += records[r].length
+        out[n] = r
+        n += 1
+    return n
+
+
+@njit(borrows=True, cache=True, nogil=True)
 def compact(slots, records, arena, order):
     """Close the gaps in the arena. ``order``: int64, all records with a loaded row by rising offset."""
     end = 0

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.bulk import Progress
 from engramdb.errors import InvalidInput
 from engramdb.interchange.ahead import ahead
-from engramdb.interchange.source import Batch, Chunk, Columns, Floats, Labels, Progress, Tally, Texts, judge
+from engramdb.interchange.source import Batch, Chunk, Columns, Floats, Labels, Tally, Texts, judge
 
 SUFFIXES = (".parquet", ".pq")
 _ROWS = 1 << 17

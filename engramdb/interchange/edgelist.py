@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engramdb.address import IdArray
+from engramdb.bulk import Progress
 from engramdb.errors import InvalidInput
 from engramdb.interchange.everyrow import check_room, every_row
 from engramdb.interchange.exported import Exported
@@ -23,8 +24,6 @@ _CSV = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
 _CSV_BYTES, _PARQUET_BYTES = 24, 12  # of a synapse, at the least
 _ROWS_A_GROUP = 1 << 20
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def export_edges(

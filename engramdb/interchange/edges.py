@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from engramdb.address import LOCAL_BITS, SEGMENT_BITS, IdArray, unpack
 from engramdb.budget import memory_bytes
-from engramdb.bulk import bulk_write, filling
+from engramdb.bulk import Progress, bulk_write, filling
 from engramdb.errors import DiskFull, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange import columns as parquet
@@ -37,7 +37,7 @@ from engramdb.interchange.labeltable import (
 )
 from engramdb.interchange.numbering import DiskNumbering, MemoryNumbering, NumberedEdges, Numbering, sizes_of
 from engramdb.interchange.sorter import Edges, EdgeSorter
-from engramdb.interchange.source import MAX_WEIGHT_MV, Columns, Progress, Rejected, Source, Tally
+from engramdb.interchange.source import MAX_WEIGHT_MV, Columns, Rejected, Source, Tally
 from engramdb.spec import Explicit, Layer, Projection, Spec
 from engramdb.store.files import is_disk_full
 from engramdb.store.workplace import put_in_place, workplace

@@ -11,7 +11,7 @@ import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.bulk import Progress
 from engramdb.interchange.exported import Exported
 from engramdb.interchange.hdf5file import FORMAT, FORMAT_VERSION, Hdf5File
 from engramdb.interchange.hdf5sink import new_hdf5
@@ -42,8 +43,6 @@ is id[i], with the values at i of every array of that length; its synapses are i
 target, weight (mV), projection, and delay (ticks) where there is one. All other declared neurons are virtual: at rest,
 with the row that the rule of their bundle gives, and so are rows with row_kind 2. /inflight has who is awake and which
 spikes and stimuli are under way, /labels the names of neurons. schemas/FORMAT.md of EngramDB describes it in full."""
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def export_hdf5(

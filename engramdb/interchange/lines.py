@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.bulk import Progress
 from engramdb.errors import InvalidInput
-from engramdb.interchange.source import Batch, Chunk, Columns, Offsets, Progress, Tally, Texts, judge
+from engramdb.interchange.source import Batch, Chunk, Columns, Offsets, Tally, Texts, judge
 from engramdb.kernels import lines as kernel
 
 Bytes = npt.NDArray[np.uint8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from engramdb.budget import memory_bytes
-from engramdb.bulk import filling, write_records
+from engramdb.bulk import Progress, filling, write_records
 from engramdb.errors import NotFound
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange.newfile import in_words
@@ -21,8 +21,6 @@ from engramdb.spec import Spec
 from engramdb.store import Records
 from engramdb.store.labels import Batches
 from engramdb.store.workplace import put_in_place, workplace
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)

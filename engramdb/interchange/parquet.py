@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 import engramdb
+from engramdb.bulk import Progress
 from engramdb.errors import InvalidInput
 from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_folder
@@ -45,8 +46,6 @@ from engramdb.store import Records, Store
 from engramdb.url import located
 
 _ROWS_A_GROUP = 1 << 20
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def export_parquet(

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, as_ids
+from engramdb.bulk import Progress, rows_of
 from engramdb.bulk import behind as left_of
-from engramdb.bulk import rows_of
 from engramdb.errors import NotFound
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange.everyrow import Positions
-from engramdb.interchange.origin import Imported, Progress, check_source, import_origin
+from engramdb.interchange.origin import Imported, check_source, import_origin
 from engramdb.interchange.sonataconfig import Input, SonataConfig
 from engramdb.interchange.sonataedges import Part, read_edges
 from engramdb.interchange.sonatanodes import NODE_ID, read_populations

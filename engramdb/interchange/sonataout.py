@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb import models
+from engramdb.bulk import Progress
 from engramdb.distribution import Distribution
 from engramdb.interchange.everyrow import Positions, check_room, every_row
 from engramdb.interchange.exported import Exported
@@ -35,8 +36,6 @@ _CHUNK = 1 << 14
 _EDGE_BYTES = 64  # of an edge in the files, about: its columns and its places in both indices
 _ROOM_BYTES = 256 << 20
 _TYPE = 100  # number of the one type of each population
-
-Progress = Callable[[str, int, int | None], None]
 
 
 def export_sonata(

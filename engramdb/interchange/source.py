@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.bulk import Progress
 from engramdb.delays import MAX_TICKS, DelayArray, chosen, ticks_of
 from engramdb.errors import InvalidInput
 from engramdb.kernels import lines as kernel
@@ -25,7 +26,6 @@ _LONGEST_LABEL = 65535  # bytes; what the store takes
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)

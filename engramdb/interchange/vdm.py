@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.bulk import never_fired
+from engramdb.bulk import Progress, never_fired
 from engramdb.errors import InvalidInput
 from engramdb.growth.bundle import Bundles
 from engramdb.interchange.everyrow import Positions, every_row
 from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_file
-from engramdb.interchange.origin import Imported, Progress, check_source, import_origin
+from engramdb.interchange.origin import Imported, check_source, import_origin
 from engramdb.interchange.vdmfile import Hdf5Arrays, NpzArrays, VdmArrays, write_hdf5, write_npz
 from engramdb.layer import Layer
 from engramdb.rules import Explicit

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from engramdb.bulk import Progress
 from engramdb.errors import InvalidInput, NotFound
 from engramdb.interchange.hdf5sink import new_hdf5
 
@@ -19,7 +20,6 @@ Array = npt.NDArray[Any]
 Take = Callable[[int], Array]
 """Gives the next so many entries, or rows, of an array."""
 
-Progress = Callable[[str, int, int | None], None]
 _ENTRIES_A_CHUNK = 1 << 17
 _GZIP: dict[str, Any] = {"compression": "gzip"}
 

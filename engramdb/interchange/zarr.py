@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from engramdb.bulk import Progress
 from engramdb.interchange.ahead import ahead
 from engramdb.layer import Layer
 from engramdb.store import Records, Store
@@ -36,8 +37,6 @@ from engramdb.url import located
 SHARD_BYTES = 1 << 25
 """Uncompressed bytes of a shard of the widest array over the same dimension, about: what one array holds in memory."""
 _CHUNKS_WITHOUT_SHARDS = 16  # so few files need no shards, which not every reader knows
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
