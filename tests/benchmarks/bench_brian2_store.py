@@ -7,12 +7,10 @@ The bytes here are those of the whole engram with one saved state.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ import engramdb
 from engramdb.sizing import workload_bytes, workload_tick
 from engramdb.sizing.figure import Figure, one, scaled
 from tests.benchmarks.bench_brian2 import export
+from tests.benchmarks.beside import run_beside
 
 
 def measure(peer: str, folder: Path, rounds: int, *, quick: bool) -> list[Figure]:
@@ -71,18 +70,7 @@ def measure(peer: str, folder: Path, rounds: int, *, quick: bool) -> list[Figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench_brian2_store.py", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("peer", help="the Python of the environment that has Brian2")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is done; default 5")
-    parser.add_argument("--quick", action="store_true", help="small: only to see that it works")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(given.peer, Path(folder), given.rounds, quick=given.quick)
-    sys.stderr.write("\n".join(figure.as_line() for figure in figures) + "\n")
-    if given.json:
-        sys.stdout.write(json.dumps({"quick": given.quick, "figures": [f.as_dict() for f in figures]}) + "\n")
-    return 0
+    return run_beside("bench_brian2_store.py", __doc__, measure, arguments, rounds=5)
 
 
 if __name__ == "__main__":

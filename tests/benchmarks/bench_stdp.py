@@ -6,12 +6,9 @@ Brian2. Then both run in turn, round after round, on one thread.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +20,7 @@ import engramdb
 from engramdb.sizing import workload_stdp, workload_tick
 from engramdb.sizing.figure import Figure
 from tests.benchmarks.bench_brian2 import run_there, spiking_there
+from tests.benchmarks.beside import run_beside
 from tests.networks import edges_of, ids_of
 
 
@@ -68,18 +66,7 @@ def measure(peer: str, folder: Path, rounds: int, *, quick: bool) -> list[Figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench_stdp.py", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("peer", help="the Python of the environment that has Brian2")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each is run, in turn; default 7")
-    parser.add_argument("--quick", action="store_true", help="small: only to see that it works")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(given.peer, Path(folder), given.rounds, quick=given.quick)
-    sys.stderr.write("\n".join(figure.as_line() for figure in figures) + "\n")
-    if given.json:
-        sys.stdout.write(json.dumps({"quick": given.quick, "figures": [f.as_dict() for f in figures]}) + "\n")
-    return 0
+    return run_beside("bench_stdp.py", __doc__, measure, arguments, rounds=7)
 
 
 if __name__ == "__main__":
