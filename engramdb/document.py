@@ -149,7 +149,7 @@ def _projection_document(projection: Projection) -> dict[str, Any]:
 
 
 def _learning_document(rules: Iterable[LearningRule]) -> list[dict[str, Any]]:
-    return [{"rule": rule.rule, **vars(rule)} for rule in rules]
+    return [{"rule": rule.rule, **{k: v for k, v in vars(rule).items() if v is not None}} for rule in rules]
 
 
 def _table(path: str, content: object, known: Iterable[str]) -> dict[str, Any]:

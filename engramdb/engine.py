@@ -238,7 +238,7 @@ class Engine:
         self.last_fired = fired
         self._fire(fired, tick)
         if self.learning is not None:
-            self.learning.fire(tick, fired)
+            self.learning.fire(tick, fired, {name: layer.sie(tick).reward for name, layer in self.voids.items()})
         self._read_ahead(fired, tick)
         self.flight.depart(tick, fired)
         self.stimuli.settle(tick)

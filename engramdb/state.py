@@ -21,7 +21,8 @@ Arrays by name, in one canonical order, so that equal presents are equal bytes:
   may still be closed with; ``error_id`` uint64, ``error_value`` float64: errors of neurons that were given any;
 - where a learning rule keeps eligibilities: ``eligible_id`` uint64 sorted, ``eligible_synapses`` int64: rows with any,
   and their lengths; ``eligible_value`` float32: those of all their synapses; ``modulation_gamma`` float64 and
-  ``modulation_sums`` int64 (rules, 3): gamma of the interval under way, and cos, sin and number of its spikes so far.
+  ``modulation_sums`` int64 (rules, 3): gamma of the interval under way, and cos, sin and number of its spikes so far;
+  ``modulation_rewards`` float64 (rules,) where void layers give any: their sum in it so far.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from engramdb.address import MAX_LAYER, MAX_LOCAL, MAX_SEGMENT
 from engramdb.distribution import Distribution, is_number, problem_with, resolved
 from engramdb.errors import InvalidSpec
 from engramdb.layer import Layer, Projection, Segment
-from engramdb.learning import LEARNING, Bounded, LearningRule
+from engramdb.learning import LEARNING, Bounded, LearningRule, ReVGSP
 from engramdb.models.model import Model, whole_ticks
+from engramdb.models.void import VOID
 from engramdb.rules import Explicit, Rule, is_whole
 
 if TYPE_CHECKING:
@@ -263,6 +264,8 @@ def _check_learning(spec: Spec, path: str, projection: Projection, pre: Layer) -
             raise InvalidSpec(f"{where}.{name}", problem)
         if isinstance(rule, Bounded):
             _check_bounds(where, rule, projection)
+        if isinstance(rule, ReVGSP) and rule.reward_from is not None:
+            _check_rewards(spec, f"{where}.reward_from", rule.reward_from)
         same = [other for other in projection.plasticity[:position] if other.pairs == rule.pairs]
         if same:
             raise InvalidSpec(where, f"{rule.rule} beside {same[0].rule}: a projection has one such rule")
@@ -273,6 +276,13 @@ def _check_learning(spec: Spec, path: str, projection: Projection, pre: Layer) -
         raise InvalidSpec(
             path, f'what is learned in a spike is less than layer "{pre.name}" can say: its weights are {pre.weights}'
         )
+
+
+def _check_rewards(spec: Spec, path: str, name: object) -> None:
+    voids = [layer.name for layer in spec.layers if layer.model == VOID.name]
+    if name not in voids:
+        known = f"there are: {', '.join(voids)}" if voids else "the spec has none"
+        raise InvalidSpec(path, f"must be the name of a void layer, not {name!r}; {known}")
 
 
 def _check_bounds(path: str, rule: Bounded, projection: Projection) -> None:

@@ -165,6 +165,42 @@ def test_a_reward_of_zero_changes_nothing_and_silence_costs_nothing(tmp_path: Pa
         assert e.checkpoint().number == commit.number or not reweighted(e.diff(commit.number))
 
 
+def test_rewards_of_a_void_layer_are_those_that_a_user_would_give_at_the_end_of_each_interval(tmp_path: Path) -> None:
+    """However the runs are cut: with restarts amid an interval, and over ticks that pass at once."""
+    ends = {"by hand": range(13, 313, 13), "in one": [312], "cut": [5, 13, 60, 61, 200, 312]}
+    weights, given = {}, {}
+    for name, cuts in ends.items():
+        rules = [replace(RULES["re_vgsp"][0], **({} if name == "by hand" else {"reward_from": "mood"}))]
+        a, b = network(RULES["re_vgsp"]).layers
+        to_b, back = network(RULES["re_vgsp"]).projections
+        mood = Layer("mood", model="void", segments=[50], wiring=FixedOutdegree(k=3))
+        layers = [replace(a, plasticity=rules), b, mood]
+        spec = Spec(seed=3, layers=layers, projections=[to_b, replace(back, plasticity=rules)])
+        path = tmp_path / f"{name}.engram"
+        engramdb.create(path, spec).close()
+        e, random = engramdb.open(path, "r+"), np.random.default_rng(8)
+        ids = ids_of(e)
+        e.play(random.choice(ids[:120], 400), random.integers(1, 200, 400), 16.0)
+        e.stimulate(ids[120:140], 0.5, duration=30)
+        e.stimulate(ids[130:150], 0.5, at=70, duration=3)
+        rewards = []
+        for end in cuts:
+            run = e.run(end - e.tick, record=("sie",))
+            if name == "by hand":
+                rewards.append(sum(run.sie["mood"]["reward"].tolist()) / 13)
+                e.reward(rewards[-1])
+            elif name == "cut":
+                e.close()
+                e = engramdb.open(path, "r+")
+        given[name] = rewards
+        weights[name] = edges_of(e)[2]
+        e.close()
+    assert len(set(given["by hand"])) > 5
+    assert (weights["by hand"] != edges_of(engramdb.create(tmp_path / "born.engram", spec))[2]).sum() > 50
+    np.testing.assert_array_equal(weights["in one"], weights["by hand"])
+    np.testing.assert_array_equal(weights["cut"], weights["by hand"])
+
+
 def test_what_is_learned_survives_restore_fork_and_diff(tmp_path: Path) -> None:
     path = tmp_path / "net.engram"
     with engramdb.create(path, network(RULES["re_vgsp"])) as e:
@@ -250,6 +286,7 @@ def test_errors_steer_hebbian_learning(tmp_path: Path) -> None:
         ([Hebbian(w_max=2.0, window_ms=1.5)], "plasticity[0].window_ms", "whole ticks"),
         ([ReVGSP(w_max=2.0, interval_ms=1000.0)], "plasticity[0].interval_ms", "1..512 whole ticks"),
         ([ReVGSP(w_max=2.0, eta=float("nan"))], "plasticity[0].eta", "must be a number"),
+        ([ReVGSP(w_max=2.0, reward_from="b")], "plasticity[0].reward_from", "a void layer, not 'b'; the spec has none"),
         (["stdp"], "plasticity[0]", "must be a learning rule like STDP"),
     ],
 )  # fmt: skip

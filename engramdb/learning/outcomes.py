@@ -1,5 +1,7 @@
 """Outcomes: ends of intervals and rewards, which all synapses of a rule meet; see ``kernels/re_vgsp.py``.
 
+A rule that has its rewards from a void layer is given one at the end of each interval, behind what ends with it.
+
 They are counted from the tick in which all rows were settled last: what lies before has been met by all.
 """
 
@@ -46,19 +48,26 @@ class Modulation:
         )  # fmt: skip
         # of the spikes of the interval under way: cos and sin of their phases in 2^-30, and their number
         self._sums = np.zeros((n, 3), dtype=np.int64)
+        # the sum of what void layers gave in its ticks
+        self._rewards = np.zeros(n, dtype=np.float64)
 
     @property
     def nbytes(self) -> int:
         return sum(getattr(self.outcomes, name).nbytes for name in _COLUMNS)
 
-    def fire(self, tick: int, fired_by_layer: npt.NDArray[np.int64]) -> None:
-        """Take up the spikes of ``tick``, how many by position of the layer, after all ticks before."""
+    def fire(self, tick: int, fired_by_layer: npt.NDArray[np.int64], rewards: Mapping[str, float]) -> None:
+        """Take up what ``tick`` brought, after all ticks before.
+
+        ``fired_by_layer``: spikes, by position of the layer; ``rewards``: of void layers, by name.
+        """
         self.go_on(tick - 1)
         for number, rule in self._own:
             spikes = int(fired_by_layer[self._posts[number]])
             if spikes:
                 cos, sin = rule.turned(tick, self._dt_ms)
                 self._sums[number] += (spikes * cos, spikes * sin, spikes)
+            if rule.reward_from is not None:
+                self._rewards[number] += rewards.get(rule.reward_from, 0.0)
         self.go_on(tick)
 
     def go_on(self, now: int) -> None:
@@ -68,11 +77,15 @@ class Modulation:
             ticks = int(out.ticks[number])
             while (ended := (now - int(out.start_now[number])) // ticks) > 0:
                 # as many as go alike: without spikes gamma stays what it is
-                alike = ended if out.gamma_now[number] == _SILENT and not self._sums[number, 2] else 1
+                idle = not self._sums[number, 2] and not self._rewards[number]
+                alike = ended if out.gamma_now[number] == _SILENT and idle else 1
                 self._add(number, int(out.start_now[number]) + ticks, kernel.INTERVAL, 0.0, alike)
                 out.gamma_now[number] = rule.gamma(*self._sums[number].tolist())
                 out.start_now[number] += alike * ticks
                 self._sums[number] = 0
+                reward, self._rewards[number] = float(self._rewards[number]) / ticks, 0.0
+                if (rate := rule.rate(reward)) != 0.0:
+                    self._add(number, int(out.start_now[number]), kernel.REWARD, rate, 0)
 
     def reward(self, value: float, now: int) -> None:
         """Give the reward ``value`` behind the tick ``now``."""
@@ -98,10 +111,17 @@ class Modulation:
         self.outcomes.n[:] = 0
 
     def state(self) -> State:
-        """``modulation_gamma`` float64 (R,) and ``modulation_sums`` int64 (R, 3)."""
-        return {"modulation_gamma": self.outcomes.gamma_now.copy(), "modulation_sums": self._sums.copy()}
+        """``modulation_gamma`` float64 (R,), ``modulation_sums`` int64 (R, 3), and ``modulation_rewards`` float64 (R,)
+        where void layers give any.
+        """
+        state: State = {"modulation_gamma": self.outcomes.gamma_now.copy(), "modulation_sums": self._sums.copy()}
+        if any(rule.reward_from is not None for _, rule in self._own):
+            state["modulation_rewards"] = self._rewards.copy()
+        return state
 
     def load_state(self, now: int, state: Mapping[str, npt.NDArray[Any]]) -> None:
         self.outcomes.start_now[:] = now // self.outcomes.ticks * self.outcomes.ticks
         if "modulation_gamma" in state:
             self.outcomes.gamma_now[:], self._sums[:] = state["modulation_gamma"], state["modulation_sums"]
+        if "modulation_rewards" in state:
+            self._rewards[:] = state["modulation_rewards"]

@@ -121,13 +121,16 @@ class Plasticity:
         if self._scales:
             kernel.scale(*rows, rules, *stretches)
 
-    def fire(self, tick: int, fired: Int64Array) -> None:
-        """Remember the slots that ``fired`` in ``tick``, which is complete but for that."""
+    def fire(self, tick: int, fired: Int64Array, rewards: Mapping[str, float]) -> None:
+        """Remember the slots that ``fired`` in ``tick``, which is complete but for that.
+
+        ``rewards``: of void layers, by name.
+        """
         on, tables = self._working_set, self._tables
         self._before.clear()
         if self._modulation is not None:
             layer = on.slots.block_layer[fired >> slots.BLOCK_SHIFT]
-            self._modulation.fire(tick, np.bincount(layer, minlength=len(tables.learning)))
+            self._modulation.fire(tick, np.bincount(layer, minlength=len(tables.learning)), rewards)
         history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
         own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
         if len(own):

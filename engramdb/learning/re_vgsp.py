@@ -17,6 +17,9 @@ weights at once:
 .. math:: w \leftarrow \mathrm{clip}(w + \eta(R)\, e - \lambda |\eta(R)|\, w), \qquad
           \eta(R) = \mathrm{sign}(R)\, \eta \cdot 2 \sigma(1.5 R).
 
+Rewards are given by the user, and, where ``reward_from`` names a void layer, by its self-improvement engine: behind the
+last tick of each interval, the mean over its ticks of what that layer's reward was (0 in ticks with nobody active).
+
 A reward of zero changes nothing. A synapse without eligibility is not part of what is rewarded: its weight does not
 decay either, so that neurons that never fired stay virtual. The rule is that of the project's source documents
 (resonance-enhanced valence-gated synaptic plasticity); eligibility traces gated by a later reward: Izhikevich 2007,
@@ -51,6 +54,7 @@ class ReVGSP(Bounded):
     - ``f_hz``: frequency of the phase.
     - ``eta``: learning rate, in the unit of weights; ``decay``: lambda.
     - ``interval_ms``: for which gamma is constant, a whole number of ticks.
+    - ``reward_from``: the name of a void layer whose rewards this rule gets; None = the user's only.
     """
 
     rule: ClassVar[str] = "re_vgsp"
@@ -63,10 +67,11 @@ class ReVGSP(Bounded):
     eta: float = 0.01
     decay: float = 0.001
     interval_ms: float = 100.0
+    reward_from: str | None = None
 
     def problems(self, dt_ms: float) -> list[Problem]:
         found = (
-            self.not_numbers()
+            self.not_numbers("reward_from")
             or self.bound_problems()
             or positive(self, "tau_plus_ms", "tau_minus_ms", "interval_ms", "eta")
             or window_problems(self, dt_ms, "tau_plus_ms", "tau_minus_ms")
