@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from engramdb.address import IdArray
 from engramdb.store.pack import LEAF
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records
@@ -33,6 +34,18 @@ def read_leaves(
             yield from _read(reader, asked.popleft(), cached, query)
     while asked:
         yield from _read(reader, asked.popleft(), cached, query)
+
+
+def read_few(reader: LeafReader, parts: Iterable[tuple[LeafRef, IdArray]]) -> Iterator[Records]:
+    """Those of a few ids that are in each leaf, for a query; see :meth:`LeafReader.read_few`. Raises LeafDamaged."""
+    asked: deque[tuple[LeafRef, IdArray]] = deque()
+    for ref, wanted in parts:
+        reader.expect([ref])
+        asked.append((ref, wanted))
+        if len(asked) > _RUNS_AHEAD:
+            yield reader.read_few(*asked.popleft(), query=True)
+    while asked:
+        yield reader.read_few(*asked.popleft(), query=True)
 
 
 def runs(refs: Iterable[LeafRef], run_bytes: int) -> Iterator[list[LeafRef]]:

@@ -62,13 +62,14 @@ class LeafReader:
         """
         place = ref.pack, ref.offset
         known = (self.cache.peek(place) if query else self.cache.get(place)) or self.queries.get(place)
+        again = query and isinstance(known, StoredLeaf)  # who asks twice asks on: decoded, it answers ten times as fast
         if known is None:
             with contextlib.suppress(BadRecord, CatalogDamaged):  # what is wrong, and what can be done, shows below
                 record, now = self.record(ref)
                 if now.kind == LEAF:
                     known = StoredLeaf(record)
                     (self.queries if query else self.cache).put(place, known)
-        if known is None:
+        if known is None or again:
             known = self.read(ref, query=query)
         found, there = find_in(known.ids, wanted)
         return known.take(found[there]) if there.any() else Records.empty()

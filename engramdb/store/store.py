@@ -43,7 +43,7 @@ from engramdb.store.opening import head_of, pack_name, pinned, take_lock
 from engramdb.store.optional import optional_columns
 from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
-from engramdb.store.readahead import read_leaves
+from engramdb.store.readahead import read_few, read_leaves
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate, validate
 from engramdb.store.reverse import Pairs, ReverseIndex
@@ -340,6 +340,8 @@ class Store:
         ]
         if len(parts) == 1 and parts[0][1].size <= _FEW:  # a fault
             return self._leaves.read_few(*parts[0], query=query)
+        if query and len(ids) <= _FEW * len(parts):  # who projects to a few
+            return concatenate([few for few in read_few(self._leaves, parts) if len(few)])
         if len(parts) == 1:  # nothing comes next
             leaves: Iterable[Records] = [self._leaves.read(parts[0][0], query=query)]
         else:
