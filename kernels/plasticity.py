@@ -246,16 +246,73 @@ def sources(
         n += 1
 
 
+@njit(inline="always")
+def _add_up(plus, rule, arrivals, n, begin, n_open, gains):
+    """Fill ``gains`` (int64): what a spike in each of ``n_open`` ticks from ``begin`` on gains by ``n`` ``arrivals``.
+
+    One more is 0.
+    """
+    for t in range(n_open + 1):
+        gains[t] = 0
+    # unsigned indices: the compiler makes vectors of such a loop
+    own = np.uint64(rule)
+    for k in range(n):
+        shift = np.uint64(begin - arrivals[k])
+        for t in range(np.uint64(n_open)):
+            gains[t] += plus[own, shift + t]
+
+
+@njit(inline="always")
+def _potentiate(link, recent, lo, hi, k, now, ahead, over, gains, n_open, rules, rule):
+    """Let the k-th last spike of each target act on its synapse, if it is one of those that have not yet.
+
+    Without a branch: how many spikes there are is different for every synapse. Whether any weight has changed.
+    """
+    sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
+    by_distance = rules.kind[rule] == MULTIPLICATIVE
+    changed = False
+    for j in range(lo, hi):
+        place = ahead - (now - recent[np.int64(link[j].slot) * RECENT + k])
+        gain = gains[np.uint64(place if place <= ahead - over else n_open)]
+        before = link[j].weight
+        own = sign * np.float64(before)
+        step = np.float64(gain) * _UNIT
+        step *= (high - own) if by_distance else 1.0
+        weight = np.float32(sign * min(max(own + step, low), high))
+        weight = weight if gain != 0 else before
+        link[j].weight = weight
+        changed |= weight != before
+    return changed
+
+
+@njit(inline="always")
+def _depress(link, lo, hi, depression, rules, rule):
+    """Let the arrival act on all synapses; ``depression`` sums up the pairs. Whether any weight has changed."""
+    sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
+    by_distance = rules.kind[rule] == MULTIPLICATIVE
+    changed = False
+    for j in range(lo, hi):
+        before = link[j].weight
+        own = sign * np.float64(before)
+        step = np.float64(depression[j - lo]) * _UNIT
+        step *= (own - low) if by_distance else 1.0
+        weight = np.float32(sign * min(max(own - step, low), high))
+        weight = weight if depression[j - lo] != 0 else before
+        link[j].weight = weight
+        changed |= weight != before
+    return changed
+
+
 @njit(borrows=True, cache=True, nogil=True)
 def arrive(
     record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick,
-    kept, arrivals, depression, spikes,
+    kept, arrivals, gains, depression, spikes,
 ):  # fmt: skip
     """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
 
     ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
-    before, end to end. For its own use: ``arrivals`` (int64, twice the window and 2 more), ``depression`` (int64) and
-    ``spikes`` (uint32), as long as the longest stretch.
+    before, end to end. For its own use: ``arrivals`` and ``gains`` (int64, twice the window and 2 more), ``depression``
+    (int64) and ``spikes`` (uint32), as long as the longest stretch.
     """
     # as locals: a loop that takes arrays out of the tuple counts references each time round
     link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
@@ -284,8 +341,13 @@ def arrive(
         back = np.uint32(max(tick - begin, window))
         ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
         # first what needs no decision, so that the loads of all synapses are under way together
+        own = of_pair[pair[code[lo]]]
+        alike, crowded = own >= 0, False
+        most = np.int64(0)
         for j in range(lo, hi):
-            rule = max(of_pair[pair[code[j]]], np.int16(0))
+            rule = of_pair[pair[code[j]]]
+            alike &= rule == own
+            rule = max(rule, np.int16(0))
             at = np.int64(link[j].slot) * RECENT
             sum_ = np.int64(0)
             several = np.uint32(0)
@@ -293,12 +355,23 @@ def arrive(
                 age = now - recent[at + k]
                 sum_ += minus[rule, min(age, far)]
                 several += np.uint32(age <= ahead)
+            crowded |= now - recent[at + RECENT - 1] <= back
+            most = max(most, np.int64(several))
             depression[j - lo] = sum_
             spikes[j - lo] = several
             if kept.shape[0]:
                 kept[done] = link[j].weight
                 done += 1
         changed = False
+        if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
+            n_open = end - begin + 1
+            _add_up(plus, own, arrivals, n_arrivals, begin, n_open, gains)
+            for k in range(most - 1, -1, -1):
+                changed |= _potentiate(link, recent, lo, hi, k, now, ahead, over, gains, n_open, rules, own)
+            changed |= _depress(link, lo, hi, depression, rules, own)
+            if changed:
+                records[record[pre[n]]].flags |= LEARNED
+            continue
         for j in range(lo, hi):
             rule = of_pair[pair[code[j]]]
             if rule < 0:

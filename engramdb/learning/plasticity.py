@@ -110,8 +110,9 @@ class Plasticity:
             kept = weight if whole else weight[:0]
             recent = on.history, on.recent, stride
             longest = int(lengths.max())
-            scratch = (np.empty(2 * self._tables.window + 2, dtype=np.int64), np.empty(longest, dtype=np.int64),
-                       np.empty(longest, dtype=np.uint32))  # fmt: skip
+            ticks = 2 * self._tables.window + 2
+            scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks, dtype=np.int64),
+                       np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.uint32))  # fmt: skip
             of_rules = rules, self._errors, self._clock
             kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
