@@ -369,10 +369,10 @@ class Engram(Questions, Memories):
         streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
         records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
-        time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how many
-        ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds nothing else
-        unless ``record`` says so. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in
-        its ``run``.
+        time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how
+        many ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds
+        nothing else unless ``record`` says so. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part
+        that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder

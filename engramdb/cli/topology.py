@@ -83,19 +83,20 @@ def _text(reading: Reading, elapsed: float) -> list[Any]:
         f"{output.number(weight, 2)} x {output.number(getattr(parts, name))} ({name})"
         for weight, name in zip(reading.weights, names, strict=True)
     )
+    sampled = output.many(coarse.sampled.neurons, "sampled neuron")
+    clusters = f"{output.count(coarse.clusters)} among {sampled}"
+    graph = f"{output.count(coarse.shape.neurons)} nodes, {output.many(coarse.shape.edges, 'edge')}"
+    hole = f"{output.number(100 * seen.holes, 3)} +- {output.number(100 * seen.error, 2)} % on a hole"
+    around = f"{output.many(probe.neurons, 'neuron')}, {output.count(probe.shape.neurons)} around them"
     rows = [
         ("complexity", f"{output.number(reading.complexity)} = {sums}"),
         ("change", f"{_CHANGE[reading.energy]}: {output.number(reading.mean_dw)} a tick, in the mean"),
-        ("clusters", f"{output.count(coarse.clusters)} among {output.many(coarse.sampled.neurons, 'sampled neuron')}, "
-                     f"in {output.many(coarse.sampled.components, 'component')}"),
-        ("their graph", f"{output.count(coarse.shape.neurons)} nodes, {output.many(coarse.shape.edges, 'edge')}, "
-                        f"B1 {output.count(coarse.b1)}"),
-        ("sentinels", f"{output.count(seen.wedges)}: {output.number(100 * seen.closed, 3)} % closed, "
-                      f"{output.number(100 * seen.holes, 3)} +- {output.number(100 * seen.error, 2)} % on a hole"),
-        ("probe", f"{output.many(probe.neurons, 'neuron')}, {output.count(probe.shape.neurons)} around them, "
-                  f"cycle rank {output.count(probe.shape.cycle_rank)}"),
+        ("clusters", f"{clusters}, in {output.many(coarse.sampled.components, 'component')}"),
+        ("their graph", f"{graph}, B1 {output.count(coarse.b1)}"),
+        ("sentinels", f"{output.count(seen.wedges)}: {output.number(100 * seen.closed, 3)} % closed, {hole}"),
+        ("probe", f"{around}, cycle rank {output.count(probe.shape.cycle_rank)}"),
         ("elapsed", output.seconds(elapsed)),
-    ]  # fmt: skip
+    ]
     numbers = ["neurons", "edges", "E - V + C", "B1", "triangles\nper edge", "entropy\n(bits)"]
     cells = [
         [
