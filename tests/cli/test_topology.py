@@ -36,5 +36,5 @@ def test_topology_of_a_snapshot(cli: Cli, brain: Path) -> None:
 
 
 def test_topology_refuses_what_is_not_there(cli: Cli, brain: Path) -> None:
-    assert "nowhere" in refused(cli("topology", brain, *FEW, "--at", "nowhere"), 1)
-    assert "--patch-neurons" in refused(cli("topology", brain, "--patch-neurons", 2), 2)
+    refused(cli("topology", brain, *FEW, "--at", "nowhere"), 1, "nowhere")
+    refused(cli("topology", brain, "--patch-neurons", 2), 2, "--patch-neurons")
