@@ -36,6 +36,10 @@ VOID_NOISE = np.uint64(48)  # noise of void neurons in a tick
 RECEPTIVE_PLACE = np.uint64(49)  # where a sparse receptive vector has weights
 RECEPTIVE_ROUNDING = np.uint64(50)  # which way a learned int8 weight is rounded
 RECEPTIVE_WEIGHT = np.uint64(51)  # receptive weights drawn when neurons are activated
+TOPOLOGY_ROOT = np.uint64(80)  # where samples of the connectome begin
+TOPOLOGY_CHOICE = np.uint64(81)  # which neurons of a ring are taken where not all are
+TOPOLOGY_SENTINEL = np.uint64(82)  # centers of sentinels
+TOPOLOGY_WEDGE = np.uint64(83)  # the two neighbours of a center
 
 
 @njit(borrows=True, cache=True, nogil=True)

@@ -33,12 +33,13 @@ from engramdb.cli import (
     publish,
     query,
     run,
+    topology,
     traces,
 )
 from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
-    "demo", "create", "import", "grow", "run", "query", "imprint", "traces",
+    "demo", "create", "import", "grow", "run", "query", "topology", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
     "export", "publish", "open", "bench",
@@ -68,6 +69,7 @@ app.add_typer(imports.app, name="import")
 app.command()(grow.grow)
 app.command()(run.run)
 app.add_typer(query.app, name="query")
+app.command()(topology.topology)
 app.command()(traces.imprint)
 app.command()(traces.traces)
 app.command()(history.snapshot)
