@@ -134,7 +134,7 @@ class Receptive:
     def layer_index(self) -> int:
         return self.layer.index
 
-    def rows_changed(self) -> None:
+    def rows_changed(self, ids: IdArray) -> None:
         """Synapses are none of its business."""
 
     def sie(self, tick: int) -> Sie | None:

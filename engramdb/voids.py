@@ -125,8 +125,13 @@ class VoidLayer:
 
     # ---- memory
 
-    def rows_changed(self) -> None:
-        """The rows of some neurons are about to change: read them anew."""
+    def rows_changed(self, ids: IdArray) -> None:
+        """The rows of ``ids`` are about to change: read them anew. What lies in ``near`` of them is let go later."""
+        found = np.empty(len(ids), dtype=np.int32)
+        kernel.find_many(self._voids, ids, found)
+        self._voids.offset[found[found >= 0]] = -1
+
+    def _let_rows_go(self) -> None:
         self._voids.offset[: self._n] = -1
         self._near_end = 0
 
@@ -155,7 +160,7 @@ class VoidLayer:
     def _compact(self) -> None:
         """Keep those who are active, or marked in the tick that is planned; write back the others. No row stays."""
         voids, n = self._voids, self._n
-        self.rows_changed()
+        self._let_rows_go()
         kept = (voids.active[:n] | voids.mark[:n]) != 0
         if kept.all():
             return

@@ -61,8 +61,8 @@ class Keeper(Protocol):
     def take(self) -> Callable[[], list[StoredRecords]]:
         """A copy of what the store does not know yet, which counts as written; called, it gives records."""
 
-    def rows_changed(self) -> None:
-        """The rows of some of its neurons are about to change."""
+    def rows_changed(self, ids: IdArray) -> None:
+        """The rows of ``ids``, of any layers, are about to change."""
 
     def present_fields(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[np.float32]]]:
         """Which of ``ids``, of its layer, are newer here than in the store, and their fields."""
@@ -90,6 +90,7 @@ class WorkingSet:
         self.flight_bytes = 0
         self.stimuli_bytes = 0
         self.learning_bytes = 0
+        self.growth_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.keepers: list[Keeper] = []
@@ -167,6 +168,7 @@ class WorkingSet:
             + self.flight_bytes
             + self.stimuli_bytes
             + self.learning_bytes
+            + self.growth_bytes
             + (0 if self.traces is None else self.traces.nbytes)
             + self.kept_bytes
         )
@@ -219,6 +221,7 @@ class WorkingSet:
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
             "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
+            "growth_bytes": self.growth_bytes,
             "kept_bytes": self.kept_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
@@ -561,7 +564,7 @@ class WorkingSet:
         self.settle()
         self.write_back()
         for keeper in self.keepers:
-            keeper.rows_changed()
+            keeper.rows_changed(ids)
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
         record = np.unique(record[record >= 0])

@@ -36,6 +36,12 @@ VOID_NOISE = np.uint64(48)  # noise of void neurons in a tick
 RECEPTIVE_PLACE = np.uint64(49)  # where a sparse receptive vector has weights
 RECEPTIVE_ROUNDING = np.uint64(50)  # which way a learned int8 weight is rounded
 RECEPTIVE_WEIGHT = np.uint64(51)  # receptive weights drawn when neurons are activated
+INBOUND = np.uint64(64)  # pairs of an older neuron and one of a new bundle
+PROMOTED = np.uint64(65)  # candidates for synapses in hot neighbourhoods
+SENTINEL = np.uint64(66)  # neurons from which a way out is looked for
+BRIDGED = np.uint64(67)  # ends of bridges
+AWAKENED = np.uint64(68)  # neurons of a new bundle that are stimulated
+SAMPLED = np.uint64(69)  # who of equally driven neurons is in a sample
 
 
 @njit(borrows=True, cache=True, nogil=True)
