@@ -72,7 +72,8 @@ def _coming(engram: Engram, view: View, drive: Drive, at: Progress, tick: int) -
     """Synapses that are promoted, and bridges; and of which kind each is."""
     s, spec, bundles = at.settings, engram.spec, engram._bundles
     layer, seed = spec.layer(s.layer), spec.seed
-    promoted = structure.promoted(view, layer, drive, min(s.promotions, at.owed), seed, tick, spec)
+    least = s.below if layer.model == "void" else 0.0  # what would be weak at once is not worth it
+    promoted = structure.promoted(view, layer, drive, min(s.promotions, at.owed), least, seed, tick, spec)
     suspects = np.array(at.suspects, dtype=np.uint64)
     from_whom = structure.sentinels(suspects, bundles, layer, seed, tick, s.searches)
     found = [structure.island_of(view, layer, neuron, s.island) for neuron in from_whom.tolist()]

@@ -28,7 +28,7 @@ class Settings:
     - ``every``: ticks between two steps, in which readings are taken and synapses looked at.
     - ``window``: readings that must be flat: ``flat_w``, ``flat_clusters`` and ``flat_b1`` are the most by which mean W
       (of who is active; spikes a tick where there is no W), the number of clusters and B1 may drift from the earlier
-      half of the window to the later, as a part of their size. ``patience``: ticks after which it goes on though it is not stable.
+      half of the window to the later, as a part of their size. ``patience``: ticks after which it goes on anyway.
     - ``optimize``: ticks of the phase in which synapses are pruned, promoted and bridged.
     - ``below``: what is weaker is weak: mV, or in a void layer affinity. ``persist``: ticks after which it is pruned.
     - ``rows``, ``prunes``, ``promotions``, ``searches``: what a step may look at, prune, promote, and from how many

@@ -80,11 +80,13 @@ def pruned(weak: Weak, gone: npt.NDArray[np.bool_]) -> Pairs:
     return Pairs(chosen.pre, chosen.post, weak.strength[gone], chosen.since, np.zeros(len(chosen), np.float32))
 
 
-def promoted(view: View, layer: Layer, drive: Drive, owed: int, seed: int, tick: int, spec: Spec) -> Pairs:
+def promoted(
+    view: View, layer: Layer, drive: Drive, owed: int, least: float, seed: int, tick: int, spec: Spec
+) -> Pairs:
     """Up to ``owed`` synapses that are not there yet, from hot neurons to the neighbours of their neighbours.
 
     The sources are drawn by their drive, with the alias method; who is reached over a random neighbour is taken where
-    the affinity is positive. Of a pair drawn twice the first counts.
+    the affinity is more than ``least``. Of a pair drawn twice the first counts.
     """
     if owed <= 0 or not drive.weight.any():
         return Pairs.none()
@@ -105,7 +107,7 @@ def promoted(view: View, layer: Layer, drive: Drive, owed: int, seed: int, tick:
     order = np.sort(first)
     pre, post = pre[order], post[order]
     strength = affinity(drive, pre, post)
-    chosen = np.flatnonzero(strength > 0)[:owed]
+    chosen = np.flatnonzero(strength > np.float32(least))[:owed]
     pre, post = pre[chosen], post[chosen]
     return Pairs(pre, post, strength[chosen], np.zeros(len(pre), np.int64), fresh_weights(view, layer, pre, spec))
 
