@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,8 @@ class _Plan:
 
 class VoidLayer:
     """The void neurons of ``layer``, which stands at ``position`` among the layers."""
+
+    tells_apart: ClassVar[bool] = True
 
     def __init__(self, spec: Spec, layer: Layer, position: int, working_set: WorkingSet, workers: Workers) -> None:
         self.layer, self._spec, self._position = layer, spec, position
@@ -140,9 +142,18 @@ class VoidLayer:
         if not self._planning:
             self._compact()
 
-    def take(self) -> Callable[[], list[Records]]:
-        """A copy of the fields that the store does not know yet, which count as written; called, it gives records."""
-        changed = np.flatnonzero(self._dirty[: self._n])
+    def take(self, ids: IdArray | None = None) -> Callable[[], list[Records]]:
+        """A copy of the fields that the store does not know yet, which count as written; called, it gives records.
+
+        ``ids``: only of these.
+        """
+        if ids is None:
+            changed = np.flatnonzero(self._dirty[: self._n])
+        else:
+            found = np.empty(len(ids), dtype=np.int32)
+            kernel.find_many(self._voids, ids, found)
+            found = found[found >= 0]
+            changed = found[self._dirty[found]].astype(np.int64)
         if not len(changed):
             return list
         entries = self._voids.entry[changed]

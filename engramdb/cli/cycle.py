@@ -227,14 +227,15 @@ def events(
     with engramdb.open(context.obj, at=commit_at(at)) as engram:
         found = engram.cycle.events(None if kind is None else kind.value, since=since, limit=limit)
         totals = _changed(engram.cycle.status())
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"tick": one.tick, "kind": one.kind, "pre": format_id(one.pre), "post": format_id(one.post), "why": one.why}
         for one in found.listed()
     ]
+    told = output.counted(totals) or "none"
     document = {"path": str(context.obj), "totals": totals, "events": listed}
     rows = [[output.count(one["tick"]), *(str(one[name]) for name in list(one)[1:])] for one in listed]
     table = output.columns(["tick", "", "pre", "post", "why"], rows, right=["tick"])
-    output.show(document, as_json, lambda: [table, output.line("in all", output.counted(totals) or "none")])
+    output.show(document, as_json, lambda: [table, output.line("in all", told)])
 
 
 def _show(engram: Engram, status: Status, as_json: bool, what: str) -> None:
