@@ -82,6 +82,40 @@ def synapse_change(
     return changed
 
 
+def synapse_removal(
+    pre: IdArray, post: IdArray, store: Store, wiring: Callable[[], Wiring]
+) -> list[tuple[Records, Records]]:
+    """``(rows before, rows after)``, whole and of one layer each: without synapses of the pairs ``pre[i] -> post[i]``.
+
+    Pairs may come in any order; those that have no synapse change nothing.
+    """
+    changed = []
+    order = np.argsort(pre, kind="stable")
+    pre, post = pre[order], post[order]
+    for _, where in by_layer(pre):
+        rows = whole_rows(np.unique(pre[where]), store, wiring)
+        changed.append((rows, _without(rows, pre[where], post[where])))
+    return changed
+
+
+def _without(rows: Records, pre: IdArray, post: IdArray) -> Records:
+    """``rows`` without the synapses of the pairs ``pre[i] -> post[i]``, whose sources they are."""
+    source = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+    targets = np.unique(np.concatenate([rows.target, post]))
+    # row and target of a pair as one number: the places of both are small, their ids are not
+    own = source * len(targets) + np.searchsorted(targets, rows.target)
+    gone = np.searchsorted(rows.ids, pre) * len(targets) + np.searchsorted(targets, post)
+    return kept_synapses(rows, ~np.isin(own, gone))
+
+
+def kept_synapses(rows: Records, kept: npt.NDArray[np.bool_]) -> Records:
+    """``rows`` with only those synapses that are ``kept``, bool (nnz,)."""
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])[rows.indptr]
+    delay = chosen(rows.delay, kept)
+    columns = rows.projection[kept], rows.target[kept], rows.weight[kept]
+    return Records(rows.ids, rows.state, rows.row_kind, indptr, *columns, delay=delay)
+
+
 def parameter_change(
     ids: IdArray, values: Mapping[str, npt.NDArray[np.float64]], spec: Spec, store: Store
 ) -> list[Records]:

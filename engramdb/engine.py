@@ -19,6 +19,7 @@ from engramdb.bursts import Burst, Bursts
 from engramdb.errors import BudgetExceeded, EngramError
 from engramdb.flight import Flight, Int32Array, Stretches
 from engramdb.growth.bundle import Bundles
+from engramdb.growth.standing import SPIKES, Standing
 from engramdb.keptfields import Sie
 from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
@@ -56,6 +57,8 @@ class Engine:
     def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
         self.tick = 0
         self.events = 0
+        self.spikes = 0  # in all ticks since a growth cycle has been there to ask
+        self.spec = spec
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
         self.working_set.in_flight = self._in_flight
         self.stimuli = Stimuli(self.working_set)
@@ -75,6 +78,7 @@ class Engine:
         self.fired_ids: IdArray = np.empty(0, dtype=np.uint64)
         self.last_fired = NOBODY
         self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
+        self._cycle: Standing | None = None
         self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
         self._ahead_from = 0
@@ -91,6 +95,16 @@ class Engine:
         self._last_fired = fired
         if self.receptive:  # who learns is asked between ticks, when slots may have been freed
             self.fired_ids = np.sort(self.working_set.slots.id[fired])
+
+    @property
+    def cycle(self) -> Standing | None:
+        """Where the growth cycle stands, which lives as long as what is in flight."""
+        return self._cycle
+
+    @cycle.setter
+    def cycle(self, standing: Standing | None) -> None:
+        self._cycle = standing
+        self.working_set.growth_bytes = 0 if standing is None else standing.nbytes
 
     def close(self) -> None:
         self.working_set.prefetch.close()
@@ -168,6 +182,7 @@ class Engine:
         self.tick += ticks
         self.flight.let_go(self.tick)
         self.events += burst.events
+        self.spikes += int(burst.ends[ticks] - burst.ends[0])
         self.working_set.counts["hits"] += burst.arrived
         self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
         self.stimuli.settle(self.tick)
@@ -236,6 +251,7 @@ class Engine:
         """The rest of a tick in which ``fired`` have fired."""
         self.flight.emit(tick, fired)
         self.last_fired = fired
+        self.spikes += len(fired)
         self._fire(fired, tick)
         if self.learning is not None:
             self.learning.fire(tick, fired, {name: layer.sie(tick).reward for name, layer in self.voids.items()})
@@ -528,9 +544,11 @@ class Engine:
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
         learned = dict if self.learning is None else self.learning.freeze()
         of_models = self._of_models()
+        cycle, spike_count = self._cycle, self.spikes
 
         def state() -> State:
             return {
+                **({} if cycle is None else cycle.arrays(spike_count)),
                 **charged_state(ids, fields),
                 **flight.state_of(spikes),
                 **input_to_come(),
@@ -547,6 +565,8 @@ class Engine:
             self.learning.load_state(tick, state)
         if not state:
             return
+        self.cycle = Standing.of(state)
+        self.spikes = int(state[SPIKES][0]) if SPIKES in state else 0
         self.working_set.charge(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
         self.stimuli.load_state(tick, state)

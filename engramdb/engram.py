@@ -33,6 +33,7 @@ from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST
 if TYPE_CHECKING:
     from engramdb.difference import Diff
     from engramdb.engine import Engine
+    from engramdb.growth.cycle import Cycle
     from engramdb.layerhandle import LayerHandle
     from engramdb.store import Report
     from engramdb.store.compaction import Compacted
@@ -69,6 +70,7 @@ class Engram(Questions, Memories):
         self._seconds_since_checkpoint = 0.0
         self._past: dict[int, View] = {}
         self._tracker: Tracker | None = None
+        self._cycle: Cycle | None = None
         store.cache_bytes = self._budget // 8
         store.query_cache_bytes = self._budget // 6
         self._reload()
@@ -168,6 +170,10 @@ class Engram(Questions, Memories):
                 self._forget(frame.arrays["id"])
             elif frame.kind == "grow":
                 self._grow(**frame.meta)
+            elif frame.kind == "prune":
+                self._prune(**frame.meta)
+            elif frame.kind == "cycle":
+                self.cycle.replay(frame.meta, frame.arrays)
             elif frame.kind in ("forward", "backward"):
                 from engramdb.layerhandle import replay
 
@@ -237,6 +243,15 @@ class Engram(Questions, Memories):
         from engramdb.layerhandle import LayerHandle
 
         return LayerHandle(self, self.spec.layer(name_or_index))
+
+    @property
+    def cycle(self) -> Cycle:
+        """The growth cycle: grow, stabilize, optimize, and again; see :class:`engramdb.growth.cycle.Cycle`."""
+        from engramdb.growth.cycle import Cycle
+
+        if self._cycle is None:
+            self._cycle = Cycle(self)
+        return self._cycle
 
     # ---- driving
 
@@ -519,6 +534,39 @@ class Engram(Questions, Memories):
                 self._store.write(records, retargeted=create)
         self._live.flight.reschedule(self._live.tick)  # a synapse that is new may be the next to deliver
 
+    def _remove_synapses(self, pre: IdArray, post: IdArray) -> None:
+        """Take away all synapses of the pairs ``pre[i] -> post[i]``; what is left of each row is stored."""
+        from engramdb.change import synapse_removal
+
+        live = self._live
+        live.settle_learning()
+        live.working_set.forget(np.unique(pre))
+        for before, after in synapse_removal(pre, post, self._store, self._wiring):
+            if (traces := live.working_set.traces) is not None:
+                traces.follow(before, after)
+            self._store.write(after, retargeted=False)
+        live.flight.reschedule(live.tick)
+
+    def prune(self, below: float, layer: str | int | None = None) -> int:
+        """Take away all synapses weaker than ``below`` mV in size, of stored rows; returns how many.
+
+        Of one ``layer``, by default of all but void ones, where weights mean nothing. Rows that only a wiring rule
+        knows stay as they are: they have never changed. Each leaf is read once; a growth cycle prunes bit by bit.
+        """
+        self._check_writable()
+        if not is_number(below) or not 0 <= below <= LARGEST_WEIGHT:
+            raise InvalidInput(f"below={below!r}: give a weight in mV, 0..{LARGEST_WEIGHT:g}")
+        index = None if layer is None else self.spec.layer(layer).index
+        if index is not None and self.spec.layer(index).model == "void":
+            raise InvalidInput(f'layer "{self.spec.layer(index).name}" is void: weights mean nothing there')
+        with self._journaled("prune", {"below": float(below), "layer": index}, {}):
+            return self._prune(float(below), index)
+
+    def _prune(self, below: float, layer: int | None) -> int:
+        from engramdb.growth.pruning import prune_rows
+
+        return prune_rows(self._live, self._store, self.spec, below, layer)
+
     def set_parameters(self, ids: Ids, **values: Any) -> int:
         """Give neurons parameters of their own; returns how many.
 
@@ -633,25 +681,33 @@ class Engram(Questions, Memories):
         k: int | None = None,
         *,
         materialize: bool = False,
+        inbound: int = 0,
         progress: Growing | None = None,
     ) -> Bundle:
         """Add ``neurons`` to the last segment of ``layer``, wired by its rule with out-degree ``k``; see the result.
 
-        No existing row changes. ``materialize`` writes the rows of the new neurons out, within the memory budget, and
-        commits every million neurons or so; if that is cut short, the next opening to write goes on with it.
+        No existing row changes, but for ``inbound`` synapses, at most 2^20, from random older neurons of the layer to
+        random new ones: they belong to the rows of the older ones, which are stored then. ``materialize`` writes the
+        rows of the new neurons out, within the memory budget, and commits every million neurons or so; if that is cut
+        short, the next opening to write goes on with it.
         ``progress(done, neurons)`` is called meanwhile.
         """
+        from engramdb.growth.inbound import check_inbound
+
         live = self._live
+        check_inbound(inbound, self.spec.layer(layer), self.spec)
         # neurons of such a layer may not rest, and only a record can say so
         materialize = materialize or self.spec.layer(layer).materialize
         self._bundles.grow(self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize)
         meta: dict[str, Any] = {"layer": layer, "neurons": int(neurons), "k": k, "materialize": bool(materialize)}
+        if inbound:
+            meta["inbound"] = inbound
         with self._journaled("grow", meta, {}):
             bundle = self._grow(**meta)
             self._write_out(progress)
         return self._bundles.bundles[bundle.number]
 
-    def _grow(self, layer: str, neurons: int, k: int | None, materialize: bool) -> Bundle:
+    def _grow(self, layer: str, neurons: int, k: int | None, materialize: bool, inbound: int = 0) -> Bundle:
         live = self._live
         self._bundles, bundle = self._bundles.grow(
             self.spec, layer, neurons, k=k, tick=live.tick, materialized=materialize
@@ -660,6 +716,11 @@ class Engram(Questions, Memories):
         live.write_back()
         state, tick = live.state(), live.tick
         self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
+        if inbound:
+            from engramdb.growth.inbound import inbound_synapses
+
+            pre, post, weight = inbound_synapses(self._bundles, bundle, inbound, self.spec)
+            self._change_synapses(pre, post, weight, create=True, journaled=True)
         return bundle
 
     def _write_out(self, progress: Growing | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,8 @@ class _Resident:
 class Receptive:
     """The receptive vectors of ``layer``. Where ids are taken, they are sorted, distinct and of that layer."""
 
+    tells_apart: ClassVar[bool] = False
+
     def __init__(self, spec: Spec, layer: Layer, working_set: WorkingSet, workers: Workers) -> None:
         values = parameters_of_layer(layer, spec).values(np.empty(0, dtype=np.uint64))
         self.layer = layer
@@ -134,7 +136,7 @@ class Receptive:
     def layer_index(self) -> int:
         return self.layer.index
 
-    def rows_changed(self) -> None:
+    def rows_changed(self, ids: IdArray) -> None:
         """Synapses are none of its business."""
 
     def sie(self, tick: int) -> Sie | None:
@@ -301,7 +303,7 @@ class Receptive:
 
     # ---- to and from the store
 
-    def take(self) -> Callable[[], list[Records]]:
+    def take(self, ids: IdArray | None = None) -> Callable[[], list[Records]]:
         """A copy of what the store does not know yet, which counts as written; called, it gives records.
 
         What is too much to copy is written here and now.

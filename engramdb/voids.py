@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,8 @@ def rates_at(spec: Spec, values: Mapping[str, Any], tick: int) -> kernel.Rates:
 
 class VoidLayer:
     """The void neurons of ``layer``, which stands at ``position`` among the layers."""
+
+    tells_apart: ClassVar[bool] = True
 
     def __init__(self, spec: Spec, layer: Layer, position: int, working_set: WorkingSet, workers: Workers) -> None:
         self.layer, self._spec, self._position = layer, spec, position
@@ -132,8 +134,13 @@ class VoidLayer:
 
     # ---- memory
 
-    def rows_changed(self) -> None:
-        """The rows of some neurons are about to change: read them anew."""
+    def rows_changed(self, ids: IdArray) -> None:
+        """The rows of ``ids`` are about to change: read them anew. What lies in ``near`` of them is let go later."""
+        found = np.empty(len(ids), dtype=np.int32)
+        kernel.find_many(self._voids, ids, found)
+        self._voids.offset[found[found >= 0]] = -1
+
+    def _let_rows_go(self) -> None:
         self._voids.offset[: self._n] = -1
         self._near_end = 0
 
@@ -142,9 +149,18 @@ class VoidLayer:
         if not self._planning:
             self._compact()
 
-    def take(self) -> Callable[[], list[Records]]:
-        """A copy of the fields that the store does not know yet, which count as written; called, it gives records."""
-        changed = np.flatnonzero(self._dirty[: self._n])
+    def take(self, ids: IdArray | None = None) -> Callable[[], list[Records]]:
+        """A copy of the fields that the store does not know yet, which count as written; called, it gives records.
+
+        ``ids``: only of these.
+        """
+        if ids is None:
+            changed = np.flatnonzero(self._dirty[: self._n])
+        else:
+            found = np.empty(len(ids), dtype=np.int32)
+            kernel.find_many(self._voids, ids, found)
+            found = found[found >= 0]
+            changed = found[self._dirty[found]].astype(np.int64)
         if not len(changed):
             return list
         entries = self._voids.entry[changed]
@@ -162,7 +178,7 @@ class VoidLayer:
     def _compact(self) -> None:
         """Keep those who are active, or marked in the tick that is planned; write back the others. No row stays."""
         voids, n = self._voids, self._n
-        self.rows_changed()
+        self._let_rows_go()
         kept = (voids.active[:n] | voids.mark[:n]) != 0
         if kept.all():
             return

@@ -9,7 +9,7 @@ are written back and slots at rest are freed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,9 @@ _COUNTED = (
 class Keeper(Protocol):
     """Who holds what the records of a layer keep while it is in use: receptive vectors, void neurons."""
 
+    tells_apart: ClassVar[bool]
+    """Whether :meth:`take` can give what concerns some neurons without the others."""
+
     @property
     def layer_index(self) -> int: ...
     @property
@@ -58,11 +61,14 @@ class Keeper(Protocol):
     def give_way(self) -> None:
         """Let go of what can be had again."""
 
-    def take(self) -> Callable[[], list[StoredRecords]]:
-        """A copy of what the store does not know yet, which counts as written; called, it gives records."""
+    def take(self, ids: IdArray | None = None) -> Callable[[], list[StoredRecords]]:
+        """A copy of what the store does not know yet, which counts as written; called, it gives records.
 
-    def rows_changed(self) -> None:
-        """The rows of some of its neurons are about to change."""
+        ``ids``: it will do if those of these are in it.
+        """
+
+    def rows_changed(self, ids: IdArray) -> None:
+        """The rows of ``ids``, of any layers, are about to change."""
 
     def present_fields(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], dict[str, npt.NDArray[np.float32]]]:
         """Which of ``ids``, of its layer, are newer here than in the store, and their fields."""
@@ -90,6 +96,7 @@ class WorkingSet:
         self.flight_bytes = 0
         self.stimuli_bytes = 0
         self.learning_bytes = 0
+        self.growth_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
         self.layers = LayerTable.of(spec)
         self.keepers: list[Keeper] = []
@@ -167,6 +174,7 @@ class WorkingSet:
             + self.flight_bytes
             + self.stimuli_bytes
             + self.learning_bytes
+            + self.growth_bytes
             + (0 if self.traces is None else self.traces.nbytes)
             + self.kept_bytes
         )
@@ -219,6 +227,7 @@ class WorkingSet:
             "flight_bytes": self.flight_bytes,
             "stimuli_bytes": self.stimuli_bytes,
             "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
+            "growth_bytes": self.growth_bytes,
             "kept_bytes": self.kept_bytes,
             "used_bytes": self.used_bytes,
             "budget_bytes": self.budget_bytes,
@@ -557,14 +566,25 @@ class WorkingSet:
         self._record_memory.trim(int(self.slots.counters[slots.N_RECORDS]))
 
     def forget(self, ids: IdArray) -> None:
-        """Take away the records and rows of ``ids`` after writing them back: the store is about to change them."""
+        """Take away the records and rows of ``ids`` after writing them back: the store is about to change them.
+
+        Nothing else is written back, where it can be told apart: the cost follows ``ids``.
+        """
         self.settle()
-        self.write_back()
-        for keeper in self.keepers:
-            keeper.rows_changed()
+        apart = all(keeper.tells_apart for keeper in self.keepers)
+        if not apart:
+            self.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
         record = np.unique(record[record >= 0])
+        dirty = record[self.records["flags"][record] & (rows.DIRTY | rows.LEARNED) != 0]
+        for start in range(0, len(dirty), _ROWS_AT_ONCE):
+            self._hand_over(dirty[start : start + _ROWS_AT_ONCE])
+        with self.prefetch.paused():
+            for keeper in self.keepers:
+                for records in keeper.take(ids)() if apart else ():
+                    self.store.write(records, retargeted=False)
+                keeper.rows_changed(ids)
         if self.traces is not None:
             self._put_aside(record)
         rows.detach(self.slots, self.records, record)

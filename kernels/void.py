@@ -123,6 +123,14 @@ def _decay(w, rates):
 
 
 @njit(cache=True, nogil=True)
+def terms(w, ids, rates, da, do):
+    """Fill ``da`` and ``do`` with growth and decay of neurons ``ids`` (uint64) with ``w``; all others float32, (n,)."""
+    for i in range(w.shape[0]):
+        da[i] = _growth(w[i], ids[i], rates)
+        do[i] = _decay(w[i], rates)
+
+
+@njit(cache=True, nogil=True)
 def drive(voids, members, rates, gate, first, last, new_w, change):
     """Growth, decay and the new W of ``members[first:last]`` (int32); W itself is left for those who spread.
 

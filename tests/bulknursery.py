@@ -1,8 +1,8 @@
 """``python -m tests.bulknursery``: a process whose children write in bulk, in small parts, and are killed meanwhile.
 
 It loads the kernels once; each child is forked from it. A line of JSON on stdin starts one: ``kind`` (create, import,
-open or grow), ``path``, and what that takes. On stdout come ``pid N``, ``step`` after every write of a leaf, ``done``,
-and ``dead STATUS`` when the child is no more.
+open, grow or cycle), ``path``, and what that takes. On stdout come ``pid N``, ``step`` after every write of a leaf or
+step of a cycle, ``done``, and ``dead STATUS`` when the child is no more. The argument "cycle" loads what cycles need.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import engramdb
-from engramdb import Bernoulli, FixedIndegree, Layer, Projection, SmallWorld, Spec, bulk
+from engramdb import STDP, Bernoulli, FixedIndegree, Layer, Projection, SmallWorld, Spec, bulk
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,8 +38,35 @@ BUILT = Spec(
     projections=[Projection("b", "a", FixedIndegree(k=2), weight=0.1), Projection("b", "c", Bernoulli(p=1e-4))],
 )
 
+_GROWING: dict[str, Any] = {
+    "every": 10, "window": 3, "patience": 60, "optimize": 40, "persist": 20, "rows": 200, "growth": "adaptive",
+    "flat_w": 0.2, "flat_b1": 0.3,
+}  # fmt: skip
+CYCLE: dict[str, dict[str, Any]] = {
+    "spiking": {"layer": "a", "bundle": 120, "below": 1.5, "materialize": True, **_GROWING},
+    "learning": {"layer": "a", "bundle": 100, "below": 2.0, "inbound": 30, **_GROWING},
+    "void": {"layer": "v", "bundle": 150, "below": 2e-3, "awaken": 20, "prunes": 30, **_GROWING},
+}
 
-def work(kind: str, path: str, source: str = "", memory: str = "64MiB") -> None:
+
+def cycling(path: Path, kind: str) -> None:
+    """A network of 400 neurons, driven, whose growth cycle has been started."""
+    rule = SmallWorld(k=8, long_fraction=0.2, span=12, weight=(0.5, 5.0))
+    learned = [STDP(6.0, 0.0, 0.2, 0.25, 8.0, 8.0)]
+    layer = {
+        "spiking": Layer("a", segments=[400], wiring=rule, materialize=True),
+        "learning": Layer("a", segments=[400], wiring=rule, delay_ms=(1.0, 6.0), plasticity=learned),
+        "void": Layer("v", model="void", segments=[400], wiring=rule, params={"k_active": 150, "w_init": (0.02, 0.98)}),
+    }[kind]
+    with engramdb.create(path, Spec(seed=11, layers=[layer])) as e:
+        if kind == "void":
+            e.stimulate(range(40), 1.0, duration=3)
+        else:
+            e.poisson(range(0, 400, 4), rate_hz=150.0, amplitude=20.0)
+        e.cycle.start(**CYCLE[kind])
+
+
+def work(kind: str, path: str, source: str = "", memory: str = "64MiB", until: int = 0) -> None:
     """Do what is asked for, in parts of one leaf."""
     bulk.PART_LEAVES = 1
 
@@ -52,7 +79,9 @@ def work(kind: str, path: str, source: str = "", memory: str = "64MiB") -> None:
         engramdb.import_edges(source, path, progress=lambda stage, *_: stage == "write" and say("step"))
     else:
         with engramdb.open(path, "r+", memory=memory, progress=step) as e:
-            if kind == "grow":
+            if kind == "cycle":
+                e.cycle.run(ticks=until - e.tick, progress=step, rows=step)
+            elif kind == "grow":
                 e.grow("a", GROWN, materialize=True, progress=step)
 
 
@@ -66,6 +95,11 @@ def warm_up() -> None:
         for name, spec in (("net", NETWORK), ("built", BUILT)):
             with engramdb.create(Path(folder) / name, spec) as e:
                 e.grow("a", 10, materialize=True)
+        if "cycle" in sys.argv:
+            for kind in CYCLE:
+                cycling(Path(folder) / kind, kind)
+                with engramdb.open(Path(folder) / kind, "r+") as e:
+                    e.cycle.run(ticks=100)
         source = Path(folder) / "edges.csv"
         source.write_text("pre,post,weight\na,b,1\n")
         engramdb.import_edges(source, Path(folder) / "imported")
@@ -93,10 +127,11 @@ def main() -> None:
 class Nursery:
     """The process, from the side of a test."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
+        """``more``: "cycle" where children run growth cycles."""
         self._errors = (folder / "nursery.err").open("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bulknursery"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tests.bulknursery", *more], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._errors, text=True,
         )  # fmt: skip
         self._expect("ready")

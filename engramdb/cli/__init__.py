@@ -21,6 +21,7 @@ from engramdb.cli import (
     collecting,
     compacting,
     create,
+    cycle,
     demo,
     differences,
     export,
@@ -39,7 +40,7 @@ from engramdb.cli import (
 from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
-    "demo", "create", "import", "grow", "run", "query", "topology", "imprint", "traces",
+    "demo", "create", "import", "grow", "run", "cycle", "prune", "query", "topology", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
     "export", "publish", "open", "bench",
@@ -68,6 +69,8 @@ app.command()(create.create)
 app.add_typer(imports.app, name="import")
 app.command()(grow.grow)
 app.command()(run.run)
+app.add_typer(cycle.app, name="cycle")
+app.command()(cycle.prune)
 app.add_typer(query.app, name="query")
 app.command()(topology.topology)
 app.command()(traces.imprint)

@@ -26,11 +26,14 @@ def grow(
         bool,
         typer.Option("--materialize", help="Write their rows out, instead of computing them when they are needed."),
     ] = False,
+    inbound: Annotated[
+        int, typer.Option("--inbound", min=0, metavar="N", help="Synapses from older neurons onto them.")
+    ] = 0,
     branch: OnBranch = MAIN,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Hard limit, such as 512MiB.")] = "4GiB",
     as_json: output.AsJson = False,
 ) -> None:
-    """Add neurons to the end of a layer, wired by its rule; no row that exists changes.
+    """Add neurons to the end of a layer, wired by its rule; no row that exists changes but by --inbound.
 
     It costs milliseconds at any size. With --materialize rows are written in parts, each committed; should that be cut
     short, the next command that writes to the engram goes on with it.
@@ -41,7 +44,7 @@ def grow(
     """
     began = time.perf_counter()
     with writing() as advance, engramdb.open(path, "r+", branch=branch, memory=memory, progress=advance) as engram:
-        bundle = engram.grow(layer, neurons, k, materialize=materialize, progress=advance)
+        bundle = engram.grow(layer, neurons, k, materialize=materialize, inbound=inbound, progress=advance)
         first = pack(bundle.layer, bundle.segment, bundle.lo)
         document: dict[str, Any] = {
             "path": str(path),

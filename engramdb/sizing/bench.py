@@ -64,6 +64,7 @@ WORKLOADS = (
     Workload("lookup", "S6", "one row from a cold engram in a new process", "engramdb.sizing.workload_lookup"),
     Workload("history", "S7", "snapshot and restore of a clean state", "engramdb.sizing.workload_history"),
     Workload("build", "S8", "a layer grows, and its rows are written out", "engramdb.sizing.workload_build"),
+    Workload("growth", "S8", "bundles, and growth cycles in networks of any size", "engramdb.sizing.workload_growth"),
     Workload("catalog", "S6", "a million leaves, 10,000 snapshots, 1,000 restores", "engramdb.sizing.workload_catalog"),
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
     Workload("queries", "Q1-3", "lookups, surroundings, the reverse index, scans", "engramdb.sizing.workload_queries"),

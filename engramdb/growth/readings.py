@@ -1,0 +1,76 @@
+"""What the gates of a growth cycle read: how mean W moves, clusters, and loops (B1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engramdb.address import IdArray
+from engramdb.growth.drive import Drive
+from engramdb.growth.progress import Shape
+from engramdb.kernels import rng
+from engramdb.kernels import structure as kernel
+from engramdb.query.view import View
+
+if TYPE_CHECKING:
+    from engramdb.engine import Engine
+    from engramdb.layer import Layer
+
+_SEEDS = 16
+_MOST_ROWS = 1 << 10  # that a sample reads
+
+
+Gauge = Callable[[View, "Layer", Drive, int, int], Shape]
+"""Called with (view, layer, drive, seed, tick): a function of the state at that tick, and of nothing else."""
+
+
+def level_of(live: Engine, layer: Layer, spikes_before: int, ticks: int) -> float | None:
+    """Mean W of who is active in a void ``layer``; elsewhere spikes a tick since the last reading, ``ticks`` ago.
+
+    None where there is nothing to read: nobody is active, or no tick has passed.
+    """
+    if layer.name in live.voids:
+        sie = live.sie()[layer.name]
+        return sie.W if sie.active else None
+    return (live.spikes - spikes_before) / ticks if ticks else None
+
+
+def probe(view: View, layer: Layer, drive: Drive, seed: int, _tick: int) -> Shape:
+    """Two-hop surroundings of who is driven most: components, and E - V + C, the loops of the graph that was seen.
+
+    Synapses count without direction, and pairs once. Of neurons driven alike those with the smallest hash are taken.
+    """
+    nodes, a, b = _surroundings(view, layer, hottest(drive, seed, _SEEDS))
+    components = int(kernel.components(len(nodes), a, b))
+    return Shape(float(components), float(len(a) - len(nodes) + components))
+
+
+def hottest(drive: Drive, seed: int, most: int) -> IdArray:
+    """The ``most`` neurons of the largest drive, sorted by id."""
+    hashed = np.empty(len(drive.hot), dtype=np.uint64)
+    rng.fill_hashes(np.uint64(seed), drive.hot, np.uint64(0), rng.SAMPLED, hashed)
+    return np.sort(drive.hot[np.lexsort((hashed, -drive.weight))[:most]])
+
+
+def _surroundings(
+    view: View, layer: Layer, seeds: IdArray
+) -> tuple[IdArray, np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """``(nodes, a, b)``: uint64 sorted, and the ends of each edge as places in it, int64, a < b, each once."""
+    known, ring = seeds, seeds
+    sources, targets = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    for _ in range(2):
+        ring = ring[:_MOST_ROWS]
+        if not len(ring):
+            break
+        rows = view.rows(ring)
+        own = rows.target >> np.uint64(48) == np.uint64(layer.index)
+        sources.append(np.repeat(ring, np.diff(rows.indptr))[own])
+        targets.append(rows.target[own])
+        ring = np.setdiff1d(targets[-1], known)
+        known = np.union1d(known, ring)
+    ends = np.stack([np.searchsorted(known, np.concatenate(part)) for part in (sources, targets)])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    edges = np.unique(np.stack([low, high])[:, low < high], axis=1).astype(np.int64)
+    return known, np.ascontiguousarray(edges[0]), np.ascontiguousarray(edges[1])
