@@ -23,6 +23,7 @@ from engramdb.cli import (
     create,
     demo,
     differences,
+    estimate,
     export,
     grow,
     history,
@@ -41,7 +42,7 @@ ORDER = (
     "demo", "create", "import", "grow", "run", "query", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
-    "export", "publish", "open", "bench",
+    "export", "publish", "open", "estimate", "scaling", "synth", "bench",
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)
 app.command(name="open")(publish.open_)
+app.command()(estimate.estimate)
 app.command()(bench.bench)
 
 
