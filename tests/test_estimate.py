@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_every_part_grows_with_what_makes_it_grow() -> None:
     assert estimate(Network(neurons=10**6, learning="stdp"), constants).tick_s > found.tick_s
 
 
-def test_constants_measured_here_are_kept_and_used(capsys: pytest.CaptureFixture[str], settings: Path) -> None:
+@pytest.mark.slow
+def test_constants_can_be_measured(settings: Path) -> None:
     constants = calibrate(quick=True, folder=settings)
     for name, value in constants.as_dict().items():
         numbers = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
@@ -73,6 +75,10 @@ def test_constants_measured_here_are_kept_and_used(capsys: pytest.CaptureFixture
     # what it takes on disk is the same everywhere
     assert constants.weight_bytes == pytest.approx(shipped().weight_bytes, rel=0.01)
     assert constants.target_factor == pytest.approx(shipped().target_factor, rel=0.01)
+
+
+def test_constants_measured_here_are_kept_and_used(capsys: pytest.CaptureFixture[str], settings: Path) -> None:
+    constants = replace(shipped(), process_bytes=1.0)
     assert load()[1].startswith("as shipped")
     constants.save(kept_at())
     found, whose = load()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import statistics
 import time
@@ -141,7 +140,6 @@ class _Specimen:
         if network.model == "void":
             params |= {"k_active": max(1, network.active_neurons), "theta": 0.0}
         self._path, self._network = path, replace(network, params=params)
-        gc.collect()
         self._before = resident_bytes()
         spec = self._network.spec()
         self._e = engramdb.create(path, spec, memory=memory, threads=network.threads, durability="checkpoint")
@@ -164,7 +162,6 @@ class _Specimen:
 
     def close(self) -> Measured:
         stats, ticks = self._e.stats(), self._each * len(self._seconds)
-        gc.collect()
         grown = resident_bytes() - self._before
         self._e.stop_stimuli()
         self._e.checkpoint()

@@ -59,10 +59,13 @@ def compared(name: str, measured: Measured, constants: Any, own: Any) -> list[Fi
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     """Measured against estimated: the ratio is how far off the estimate is, and 0.83 to 1.2 are the goal."""
-    (folder / "calibrate").mkdir()
-    own = calibrate(quick=quick, folder=folder / "calibrate")
+    own = shipped()
+    if not quick:
+        (folder / "calibrate").mkdir()
+        own = calibrate(folder=folder / "calibrate")
+    wanted = list(networks(2_000 if quick else 200_000).items())
     figures: list[Figure] = []
-    for number, (name, network) in enumerate(networks(2_000 if quick else 200_000).items()):
+    for number, (name, network) in enumerate(wanted[::5] if quick else wanted):
         part = folder / str(number)
         part.mkdir()
         figures += compared(name, measure(part, network), shipped(), own)
