@@ -8,9 +8,9 @@ from typing import Any
 from engramdb.errors import InvalidInput
 
 
-def extra(module: str, name: str) -> Any:
+def extra(module: str, name: str, group: str = "graph") -> Any:
     """The module of such a library; InvalidInput says how to get it."""
     try:
         return import_module(module)
     except ImportError:
-        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[graph]', or pip install {name}") from None
+        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[{group}]', or pip install {name}") from None

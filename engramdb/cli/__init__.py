@@ -34,6 +34,8 @@ from engramdb.cli import (
     publish,
     query,
     run,
+    scaling,
+    synth,
     traces,
 )
 from engramdb.errors import BudgetExceeded, EngramError
@@ -89,6 +91,8 @@ app.add_typer(export.app, name="export")
 app.command()(publish.publish)
 app.command(name="open")(publish.open_)
 app.command()(estimate.estimate)
+app.command()(scaling.scaling)
+app.command()(synth.synth)
 app.command()(bench.bench)
 
 

@@ -89,6 +89,11 @@ def version_bytes(path: Path) -> int:
     return bytes_on_disk(path) - packs + leaves + (0 if state is None else state.length)
 
 
+def spike_amplitude(model: str) -> float:
+    """Input of which one event makes a neuron of the model fire."""
+    return _AMPLITUDE.get(model, _ENOUGH_MV)
+
+
 def active_ids(network: Network) -> IdArray:
     """Who is active: spread evenly where wiring has no places, in one region where it has."""
     n = network.active_neurons
@@ -192,7 +197,7 @@ def _plain(e: engramdb.Engram) -> Ticks:
 
 def _spiking(e: engramdb.Engram, network: Network) -> Ticks:
     ids = active_ids(network)
-    amplitude = _AMPLITUDE.get(network.model, _ENOUGH_MV)
+    amplitude = spike_amplitude(network.model)
     if not network.firing:
         e.stimulate(ids, 0.5, duration=None)  # awake, and no more than that
         e.run(_WARM_UP_TICKS)
