@@ -48,6 +48,13 @@ _COUNTED = (
 )  # fmt: skip
 
 
+def slot_bytes(layers: LayerTable, stride: int, threads: int) -> int:
+    """Bytes of one slot; ``stride``: words of its history, 0 where nothing is learned."""
+    planes = threads * (2 if layers.apart else 1)
+    own = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * layers.aux_fields + 4 * layers.own_constants
+    return own + 8 * stride + (4 * RECENT if stride else 0)
+
+
 class Keeper(Protocol):
     """Who holds what the records of a layer keep while it is in use: receptive vectors, void neurons."""
 
@@ -112,9 +119,8 @@ class WorkingSet:
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
         planes = threads * (2 if self.layers.apart else 1)
-        self._slot_bytes = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * n_aux + 4 * n_param
         stride = 0 if self.tables is None else self.tables.stride
-        self._slot_bytes += 8 * stride + (4 * RECENT if stride else 0)
+        self._slot_bytes = slot_bytes(self.layers, stride, threads)
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)

@@ -24,6 +24,7 @@ from engramdb.cli import (
     cycle,
     demo,
     differences,
+    estimate,
     export,
     grow,
     history,
@@ -34,6 +35,8 @@ from engramdb.cli import (
     publish,
     query,
     run,
+    scaling,
+    synth,
     topology,
     traces,
 )
@@ -43,7 +46,7 @@ ORDER = (
     "demo", "create", "import", "grow", "run", "cycle", "prune", "query", "topology", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
-    "export", "publish", "open", "bench",
+    "export", "publish", "open", "estimate", "scaling", "synth", "bench",
 )  # fmt: skip
 
 
@@ -92,6 +95,9 @@ app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)
 app.command(name="open")(publish.open_)
+app.command()(estimate.estimate)
+app.command()(scaling.scaling)
+app.command()(synth.synth)
 app.command()(bench.bench)
 
 

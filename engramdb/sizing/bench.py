@@ -69,6 +69,7 @@ WORKLOADS = (
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
     Workload("queries", "Q1-3", "lookups, surroundings, the reverse index, scans", "engramdb.sizing.workload_queries"),
     Workload("interchange", "S9", "other formats, out and in; inspect", "engramdb.sizing.workload_interchange"),
+    Workload("estimate", "-", "networks as estimated and as measured", "engramdb.sizing.workload_estimate"),
 )
 
 
