@@ -4,7 +4,10 @@ import uPlot from "./vendor/uPlot.esm.js";
 import { count, real } from "./units.js";
 
 export const GUTTER = 58; // pixels at the left for the numbers of the axis; the raster has as many
-export const RIGHT = 10;
+export const RIGHT = 20;
+export const TICK_SPACE = 66; // pixels from one numbered tick to the next, at least
+
+const STEPS = Array.from({ length: 36 }, (_, place) => [1, 2, 5][place % 3] * 10 ** Math.floor(place / 3));
 
 /** A colour of the style sheet, as it is now. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -84,10 +87,10 @@ export class Line extends Plot {
       ...this.common(),
       scales: {
         x: { time: false, range: (_, least, most) => this.range ?? [least, most] },
-        y: { range: (_, least, most) => [Math.min(0, least ?? 0), Math.max(most ?? 0, 1e-9) * 1.05] },
+        y: { range: (_, least, most) => [Math.min(0, least ?? 0), Math.max(most ?? 0, 1) * 1.08] },
       },
       axes: [
-        this.axis({ size: 24, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? count(tick) : "")) }),
+        this.axis({ size: 24, space: TICK_SPACE, incrs: STEPS, values: (_, ticks) => ticks.map(count) }),
         this.axis({ size: GUTTER, values: (_, values) => values.map(real), space: 24 }),
       ],
       series: [{}, { stroke: colour("accent"), width: 1.25, points: { show: false } }],
@@ -95,19 +98,25 @@ export class Line extends Plot {
   }
 }
 
-/** Counts by bin; `set([lower edges and the last upper one, counts and a null])`. */
+/**
+ * Counts by bin. Heights are square roots of counts: a bin of one neuron is seen beside one of thousands, and an empty
+ * one is empty.
+ */
 export class Bars extends Plot {
+  count(edges, counts) {
+    this.set([edges, [...counts.map(Math.sqrt), null]]);
+  }
+
   options() {
     return {
       ...this.common(),
       scales: {
         x: { time: false },
-        // the square root shows a bin of one neuron beside one of thousands, and zero where it is
-        y: { distr: 100, fwd: Math.sqrt, bwd: (root) => root * root, range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.08] },
+        y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.04] },
       },
       axes: [
         this.axis({ size: 24, values: (_, values) => values.map(real), grid: { show: false } }),
-        this.axis({ size: 46, splits: (_, __, ___, most) => roots(most), values: (_, values) => values.map(short), space: 20 }),
+        this.axis({ size: 46, splits: (_, __, ___, most) => roots(most), values: (_, values) => values.map((root) => short(root * root)) }),
       ],
       series: [
         {},
@@ -123,12 +132,13 @@ export class Bars extends Plot {
   }
 }
 
-/** Round numbers at even distances of their roots, up to `most`. */
+/** Roots of round counts, about evenly apart, up to `most`. */
 function roots(most) {
   const found = new Set([0]);
-  for (const part of [1 / 9, 4 / 9, 1]) {
-    const power = 10 ** Math.floor(Math.log10(Math.max(most * part, 1)));
-    found.add(Math.floor((most * part) / power) * power);
+  for (const part of [1 / 3, 2 / 3, 1]) {
+    const count = Math.max(1, (most * part) ** 2);
+    const power = 10 ** Math.floor(Math.log10(count));
+    found.add(Math.sqrt(Math.floor(count / power) * power));
   }
   return [...found].sort((a, b) => a - b);
 }

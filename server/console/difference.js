@@ -9,8 +9,11 @@ const ROWS = [
   ["neurons that changed", "changed"],
   ["rows that changed", "row_changed"],
   ["neurons born", "born"],
+  ["neurons not born yet", "unborn"],
+  ["neurons rewired", "rewired"],
   ["synapses new", "synapses_added"],
   ["synapses gone", "synapses_removed"],
+  ["synapses of another weight", "synapses_reweighted"],
 ];
 
 export class Difference {
@@ -34,21 +37,21 @@ export class Difference {
       fill(byId("difference-body"), el("p", { class: "error" }, error.message));
       return;
     }
-    const ticks = found.from?.tick === undefined ? "" : `tick ${count(found.from.tick)} to ${count(found.to.tick)}`;
-    const layers = found.layers ?? Object.values(found.by_layer ?? {});
-    const same = layers.every((layer) => layer.same ?? ROWS.every(([, name]) => !layer[name]));
     fill(
       byId("difference-body"),
-      el("p", { class: "note" }, ticks),
-      same ? el("p", {}, "Neurons and synapses are the same.") : layers.map((layer) => part(layer)),
+      el("p", { class: "note" }, `tick ${count(found.from.tick)} to ${count(found.to.tick)}; what is not listed is the same`),
+      found.same ? el("p", {}, "Nothing differs.") : [found.layers.map(part), inFlight(found.in_flight)],
     );
   }
 }
 
+const row = (name, value, unit = "", id = null) =>
+  el("div", {}, el("dt", {}, name), el("dd", { id }, value), el("dd", { class: "unit" }, unit));
+
 function part(layer) {
-  const weights = layer.weights ?? {};
-  const row = (name, value, unit = "", id = null) =>
-    el("div", {}, el("dt", {}, name), el("dd", { id }, value), el("dd", { class: "unit" }, unit));
+  const { weights } = layer;
+  const differing = ROWS.filter(([, name]) => layer[name]);
+  if (!differing.length) return null;
   return el(
     "div",
     {},
@@ -56,8 +59,7 @@ function part(layer) {
     el(
       "dl",
       { class: "fields" },
-      ROWS.map(([title, name]) => (layer[name] === undefined ? null : row(title, count(layer[name]), "", `diff-${name}`))),
-      row("synapses of another weight", count(weights.count ?? 0), "", "diff-reweighted"),
+      differing.map(([title, name]) => row(title, count(layer[name]), "", `diff-${name}`)),
       weights.count
         ? [
             row("mean change", signed(weights.mean), "mV"),
@@ -67,5 +69,18 @@ function part(layer) {
           ]
         : null,
     ),
+  );
+}
+
+/** What was going on, before and after. */
+function inFlight({ charged, spikes, stimuli }) {
+  const pairs = [["neurons not at rest", charged], ["spikes under way", spikes], ["stimuli to come", stimuli]];
+  const differing = pairs.filter(([, [before, after]]) => before !== after);
+  if (!differing.length) return null;
+  return el(
+    "div",
+    {},
+    el("h3", {}, "In flight"),
+    el("dl", { class: "fields" }, differing.map(([title, [before, after]]) => row(title, `${count(before)} → ${count(after)}`))),
   );
 }

@@ -10,11 +10,12 @@ const KINDS = [
   { of: "v", title: "Membrane potential v", unit: "mV" },
   { of: "weight", title: "Weights", unit: "mV" },
   { of: "spike_count", title: "Spikes of a neuron", unit: "spikes" },
-  { of: "W", title: "W", unit: "" },
+  { of: "W", title: "W of void neurons", unit: "1", model: "void" },
 ];
 
 export class Distributions {
   #name = null;
+  #models = new Map(); // of the layers, by name
   #parts;
 
   constructor(service) {
@@ -25,7 +26,7 @@ export class Distributions {
       const none = el("p", { class: "nothing", hidden: true });
       const part = el("div", {}, el("h3", {}, `${kind.title} `, unit), plot, none);
       byId("distributions").append(part);
-      return { ...kind, place: unit, plot, none, bars: new Bars(plot) };
+      return { ...kind, part, place: unit, plot, none, bars: new Bars(plot) };
     });
     byId("distributions-again").addEventListener("click", () => this.count());
     byId("distributions-layer").addEventListener("change", () => this.count());
@@ -39,6 +40,7 @@ export class Distributions {
 
   open(said) {
     this.#name = said.name;
+    this.#models = new Map(said.layers.map((layer) => [layer.name, layer.model]));
     fill(
       byId("distributions-layer"),
       el("option", { value: "" }, "all"),
@@ -52,7 +54,12 @@ export class Distributions {
     const layer = byId("distributions-layer").value;
     if (name === null) return;
     say(byId("distributions-note"), "counting…");
-    const sampled = await Promise.all(this.#parts.map((part) => this.#one(part, name, layer)));
+    const models = layer ? [this.#models.get(layer)] : [...this.#models.values()];
+    const had = this.#parts.filter((part) => {
+      part.part.hidden = part.model !== undefined && !models.includes(part.model);
+      return !part.part.hidden;
+    });
+    const sampled = await Promise.all(had.map((part) => this.#one(part, name, layer)));
     if (name !== this.#name) return;
     const how = sampled.includes(true) ? ", of a sample of the neurons" : "";
     say(byId("distributions-note"), `as of ${moment(new Date())}${how}; heights are square roots of counts`);
@@ -78,7 +85,7 @@ export class Distributions {
     part.none.hidden = true;
     part.plot.hidden = false;
     say(part.place, `${found.unit ?? part.unit} · n = ${count(total)}`);
-    part.bars.set([found.edges, [...found.counts, null]]);
+    part.bars.count(found.edges, found.counts);
     part.plot.setAttribute("role", "img");
     const [least, most] = [found.edges[0], found.edges.at(-1)];
     part.plot.setAttribute("aria-label", `${part.title}: ${count(total)} values from ${least} to ${most} ${part.unit}`);

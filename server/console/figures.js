@@ -45,7 +45,7 @@ export class Figures {
       `branch ${said.branch}`,
       `commit ${said.commit}${said.uncommitted ? " and later changes" : ""}`,
       `${said.dt_ms} ms a tick`,
-      said.running ? "running" : "at rest",
+      said.running ? "running" : "idle",
     ].join(" · "));
     say(byId("figure-neurons"), compact(said.neurons));
     byId("figure-neurons").title = count(said.neurons);
@@ -54,17 +54,17 @@ export class Figures {
     if (!byId("figure-fired").textContent) say(byId("figure-fired"), "shown while it runs");
     this.#drawMemory(said.memory?.used ?? said.stats?.used_bytes, said.memory?.budget ?? said.stats?.budget_bytes);
     say(byId("figure-disk"), bytes(said.bytes));
-    say(byId("figure-synapses"), `${plural(said.synapses, "synapse")}${said.neurons ? "" : ""}`);
+    say(byId("figure-synapses"), `${plural(said.synapses, "synapse")}`);
     const { prefetch_hits: used = 0, prefetched: read = 0 } = said.stats ?? {};
     say(byId("figure-prefetch"), read ? percent(used / read) : UNKNOWN);
-    say(byId("figure-prefetch-of"), read ? `of ${compact(read)} rows read ahead` : "no row was read ahead");
+    say(byId("figure-prefetch-of"), read ? `of ${compact(read)} rows` : "no row read ahead");
   }
 
   /** An event of the stream. */
   tick(data) {
     this.#drawTick(data.tick);
     say(byId("figure-rate"), hertz(data.rate_hz));
-    say(byId("figure-fired"), `${plural(data.fired, "spike")} in the last tick`);
+    say(byId("figure-fired"), `${plural(data.fired, "spike")} last tick`);
   }
 
   #drawTick(tick) {

@@ -114,7 +114,7 @@ export class History {
     const current = head && name === this.#said.branch;
     return el(
       "span",
-      { class: current ? "name branch head" : "name branch" },
+      { class: current ? "name branch current" : "name branch" },
       name,
       el("small", {}, current ? "here" : "branch"),
       current ? null : button("checkout", () => this.#checkout(name), { class: "link", "aria-label": `Check out branch ${name}` }),

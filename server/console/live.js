@@ -5,7 +5,9 @@ import { byId, say } from "./dom.js";
 import { Raster } from "./raster.js";
 import { count, plural } from "./units.js";
 
-const SPIKES = 400; // of each event, sampled by the service where there are more
+const SPIKES = 2000; // of each event, sampled by the service where there are more
+const PACES = [1, 10, 100, 1000]; // ticks for one event: the service sends no more than it thinks a reader can take
+const SLOW_MS = 400; // between two events: then there is time for more of them
 const KEPT = 12_000; // events for the plots: the longest window, and some
 const CALM_MS = 1000; // between two drawings, for those who want little motion
 
@@ -19,6 +21,10 @@ export class Live {
   #due = false;
   #drawnAt = 0;
   #lost = 0;
+  #pace = 0; // place in PACES
+  #late = 0; // events in a row that came with losses
+  #cameAt = 0;
+  #follow = () => {};
 
   constructor(service) {
     this.service = service;
@@ -36,6 +42,7 @@ export class Live {
     this.#events = [];
     this.#waiting = [];
     this.#lost = 0;
+    this.#pace = 0;
     this.rate.clear();
     this.complexity.clear();
     byId("complexity-part").hidden = true;
@@ -48,11 +55,45 @@ export class Live {
     this.raster.open(said.layers, said.tick);
     this.#note();
     this.#draw();
-    const where = `/v1/engrams/${encodeURIComponent(said.name)}/stream?spikes=${SPIKES}&every=1`;
-    this.service.listen(where, (event, data) => {
-      if (event === "tick") this.#tick(data);
-      heard(event, data);
-    }, signal, (state, error) => this.#connection(state, error));
+    let open = null;
+    this.#follow = () => {
+      open?.abort();
+      open = new AbortController();
+      this.#late = 0;
+      this.#cameAt = 0;
+      const mine = open.signal;
+      const where = `/v1/engrams/${encodeURIComponent(said.name)}/stream?spikes=${SPIKES}&every=${PACES[this.#pace]}`;
+      this.service.listen(where, (event, data) => {
+        if (mine.aborted) return;
+        if (event === "tick") this.#tick(data);
+        heard(event, data);
+      }, mine, (state, error) => this.#connection(state, error));
+    };
+    signal.addEventListener("abort", () => {
+      open?.abort();
+      this.#follow = () => {};
+    });
+    this.#follow();
+  }
+
+  /** Ask for an event for more ticks where ticks are lost in between, and for fewer where events are rare. */
+  #keepPace(data) {
+    const now = performance.now();
+    this.#late = data.dropped ? this.#late + 1 : 0;
+    const slow = this.#cameAt && now - this.#cameAt > SLOW_MS && this.#pace > 0;
+    const fast = this.#late > 4 && this.#pace < PACES.length - 1;
+    this.#cameAt = now;
+    if (!slow && !fast) return;
+    this.#pace += fast ? 1 : -1;
+    this.#follow();
+  }
+
+  /** The engram stands at `tick`: that is before what is drawn where it was restored. */
+  stands(tick) {
+    if (tick >= this.raster.last) return;
+    this.#events = this.#events.filter((one) => one.tick <= tick);
+    this.raster.add(tick, []);
+    this.#soon();
   }
 
   /** Whether the view is on the page; plots take their size from it. */
@@ -69,6 +110,7 @@ export class Live {
   }
 
   #tick(data) {
+    this.#keepPace(data);
     if (this.#held) this.#waiting.push(data);
     else this.#take(data);
   }

@@ -64,14 +64,18 @@ async function show() {
     say(byId("name"), shown.name);
     say(byId("where"), "");
     figures.clear();
+    byId("engram").classList.add("unknown");
     for (const part of [live, drive, distributions, neurons, history]) part.clear();
+    select(shown.view);
     await refresh();
-    if (description) {
-      live.open(description, over.signal, heard);
-      distributions.open(description);
-    }
+    return;
   }
   select(shown.view);
+  view();
+}
+
+/** Fill the view that is in front. */
+function view() {
   if (!description) return;
   if (shown.view === "neurons") neurons.show(description, shown.neuron);
   if (shown.view === "history") history.show(description);
@@ -97,12 +101,21 @@ async function refresh() {
   try {
     const said = await service.get(`/v1/engrams/${encodeURIComponent(name)}`, signal);
     if (signal.aborted) return;
+    const first = description === null;
     description = said;
-    byId("engram").classList.remove("old");
+    byId("engram").classList.remove("old", "unknown");
     byId("engram-error").hidden = true;
     figures.show(description);
     drive.show(description);
     jobs.soon(description.running?.job);
+    if (first) {
+      live.open(description, signal, heard);
+      distributions.open(description);
+      select(shown.view);
+      view();
+    }
+    live.stands(description.tick);
+    if (shown.view === "neurons") neurons.again(description.tick);
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("engram").classList.add("old");
@@ -123,6 +136,7 @@ function heard(event, data) {
 
 /** Something was done that changes what is shown. */
 async function changed() {
+  engrams.follow();
   await refresh();
   jobs.refresh();
   if (shown.view === "history" && description) history.show(description, true);

@@ -12,6 +12,7 @@ const SUGGESTED = 6;
 export class Neurons {
   id = "";
   #base = null;
+  #tick = null; // at which the fields were read
   #over = new AbortController();
   #names = new Map(); // id -> {label, state} of those seen
   #rows = { out: null, in: null }; // {synapses, cursor} by direction
@@ -46,12 +47,22 @@ export class Neurons {
   /** The view comes to the front, with a neuron or none. */
   show(said, id) {
     this.#base = `/v1/engrams/${encodeURIComponent(said.name)}`;
+    this.#tick = said.tick;
     byId("neuron").hidden = !id;
     byId("no-neuron").hidden = Boolean(id);
     if (!id) {
       this.id = "";
       this.#suggest();
     } else if (id !== this.id) this.#load(id);
+  }
+
+  /** The engram stands at `tick`: the fields of the neuron may be others. */
+  async again(tick) {
+    if (!this.id || tick === this.#tick) return;
+    this.#tick = tick;
+    const id = this.id;
+    const [neuron] = await this.#batch([id]).catch(() => [null]);
+    if (neuron && id === this.id) this.#drawNeuron(neuron);
   }
 
   async #batch(ids) {

@@ -1,6 +1,6 @@
 /** Spikes as marks: ticks to the right, neurons downwards, layer under layer. */
 
-import { GUTTER, RIGHT, colour, onColours } from "./charts.js";
+import { GUTTER, RIGHT, TICK_SPACE, colour, onColours } from "./charts.js";
 import { parts } from "./ids.js";
 import { compact, count } from "./units.js";
 
@@ -125,7 +125,7 @@ export class Raster {
   }
 
   #drawTicks(on, x, first, last, height) {
-    const step = niceStep((last - first) / 5);
+    const step = niceStep(((last - first) * TICK_SPACE) / (x(last) - x(first)));
     on.textAlign = "center";
     on.textBaseline = "alphabetic";
     for (let tick = Math.ceil(first / step) * step; tick <= last; tick += step) {
