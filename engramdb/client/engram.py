@@ -139,7 +139,7 @@ class RemoteEngram(Questions, History):
     # ---- growing, and whole files
 
     def grow(self, layer: str, neurons: int, k: int | None = None, *, materialize: bool = False) -> dict[str, Any]:
-        """Add ``neurons`` to the last segment of ``layer``; waits until their rows are written. What the service says."""
+        """Add ``neurons`` to the last segment of ``layer``; waits until their rows are written."""
         body = {"layer": layer, "neurons": int(neurons), "materialize": materialize, **({} if k is None else {"k": k})}
         return self._through(self.transport.post(f"{self._path}/growth", body))
 

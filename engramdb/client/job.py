@@ -74,7 +74,9 @@ class Job:
         pause, job = _FIRST_LOOK, self
         while not job.over:
             if until is not None and time.monotonic() > until:
-                raise Unreachable(f"job {job.id} ({job.kind} of {job.engram}) is not over after {timeout:g} s; it goes on")
+                raise Unreachable(
+                    f"job {job.id} ({job.kind} of {job.engram}) is not over after {timeout:g} s; it goes on"
+                )
             time.sleep(pause)
             pause = min(2 * pause, _LAST_LOOK)
             job = job.refresh()

@@ -41,7 +41,9 @@ class Questions:
     def neurons(self, ids: Ids, *, at: At = None) -> Neurons:
         """Many neurons at once, in the order of ``ids``."""
         wanted = named(ids)
-        found = [one for start in range(0, len(wanted), _BATCH) for one in self._batch(wanted[start : start + _BATCH], at)]
+        found = [
+            one for start in range(0, len(wanted), _BATCH) for one in self._batch(wanted[start : start + _BATCH], at)
+        ]
         return shapes.neurons_of(found, self._models)
 
     def resolve(self, ids: Ids) -> Any:
@@ -109,7 +111,9 @@ class Questions:
         tables = []
         while True:
             body = {**asked, "limit": _PAGE if limit is None else limit, "cursor": cursor, "at": at, "query": "select"}
-            table, headers = self.transport.arrow(f"{self._path}/query", {k: v for k, v in body.items() if v is not None})
+            table, headers = self.transport.arrow(
+                f"{self._path}/query", {k: v for k, v in body.items() if v is not None}
+            )
             tables.append(table)
             cursor = headers.get("X-Next-Cursor")
             if cursor is None or limit is not None:
