@@ -173,6 +173,12 @@ service.addEventListener("connection", ({ detail: up }) => {
   else changed();
 });
 
+// the address says what is shown, so this link must not change it
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("main").focus();
+});
+
 byId("forget-key").addEventListener("click", () => {
   service.key = null;
   location.reload();

@@ -1,6 +1,7 @@
 /** The HTTP service as the console sees it: requests, errors, the key, and streams of events. */
 
 const KEY = "engramdb-key";
+const ROOT = new URL("..", import.meta.url); // also where a proxy has it under a path of its own
 const SILENCE_MS = 40_000; // the service says something every 15 s, if only that it is there
 const LONGEST_WAIT_MS = 15_000;
 
@@ -117,7 +118,7 @@ export class Service extends EventTarget {
       const headers = used === null ? options.headers : { ...options.headers, Authorization: `Bearer ${used}` };
       let response;
       try {
-        response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
+        response = await fetch(new URL(path.slice(1), ROOT), { ...options, headers, cache: "no-store", redirect: "error" });
       } catch (error) {
         if (error.name === "AbortError") throw error;
         this.#connection(false);

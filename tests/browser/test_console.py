@@ -81,7 +81,7 @@ def test_a_neuron_is_looked_up_by_its_label_and_its_neighbours_are_walked_to(
     visit: Visit, service: Serving, worm: Path
 ) -> None:
     page = visit(f"{service.url}/#/celegans/neurons").page
-    page.get_by_label("Neuron", exact=False).first.fill("AVAL")
+    page.get_by_role("search").get_by_label("Neuron").fill("AVAL")
     page.keyboard.press("Enter")
     expect(page.locator("#neuron-title")).to_have_text("AVAL")
     with engramdb.open(worm) as engram:
@@ -94,7 +94,7 @@ def test_a_neuron_is_looked_up_by_its_label_and_its_neighbours_are_walked_to(
     expect(page.locator("#neuron-title")).to_have_text(str(strongest))
     page.go_back()
     expect(page.locator("#neuron-title")).to_have_text("AVAL")
-    page.get_by_label("Neuron", exact=False).first.fill("nobody")
+    page.get_by_role("search").get_by_label("Neuron").fill("nobody")
     watched_said = page.locator("#lookup .said")
     page.get_by_role("button", name="Look up").click()
     expect(watched_said).to_contain_text("nobody")
@@ -104,7 +104,7 @@ def test_neighbours_are_walked_to_by_keyboard_alone(visit: Visit, service: Servi
     page = visit(f"{service.url}/#/celegans/neurons/53").page
     expect(page.locator('[data-at="in-1"]')).to_be_visible()
     expect(page.locator('[data-at="out-1"]')).to_be_visible()
-    page.get_by_label("Neuron", exact=False).first.focus()
+    page.get_by_role("search").get_by_label("Neuron").focus()
     for _ in range(6):  # the button, the choice of how many, then the drawing
         page.keyboard.press("Tab")
         if page.locator(".node:focus").count():
@@ -215,7 +215,7 @@ def test_labels_are_shown_as_text_and_never_run(visit: Visit, tmp_path: Path) ->
     engramdb.import_edges(tmp_path / "edges.csv", tmp_path / "root" / "strange.engram")
     with serving(tmp_path / "root") as served:
         page = visit(f"{served.url}/#/strange/neurons").page
-        page.get_by_label("Neuron", exact=False).first.fill("b")
+        page.get_by_role("search").get_by_label("Neuron").fill("b")
         page.get_by_role("button", name="Look up").click()
         expect(page.locator('[data-at="in-0"]')).to_have_attribute("aria-label", re.compile(re.escape(hostile)))
         page.locator('[data-at="in-0"]').click()
