@@ -24,7 +24,7 @@ from engramdb.memories import Memories
 from engramdb.naming import Ids
 from engramdb.query.view import View
 from engramdb.questions import Questions
-from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
+from engramdb.run import MOST_TICKS, Boundary, Run, interruptible, run_ticks
 from engramdb.stimuli import command
 from engramdb.stimuli.command import COMMANDS, Command, Stimulus
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
@@ -93,6 +93,26 @@ class Engram(Questions, Memories):
     def tick(self) -> int:
         """The last tick completed; 0 at birth."""
         return self._engine.tick if self._engine is not None else self._store.commit.tick
+
+    @property
+    def commit(self) -> Commit:
+        """The commit that this handle stands at: opened to write, the last that it made."""
+        return self._store.commit
+
+    @property
+    def branch_name(self) -> str:
+        """The branch that was opened."""
+        return self._store.branch_name
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether anything was acknowledged that no commit has yet."""
+        return self._changed
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by :meth:`close` or by a command that failed half-way; then open it again."""
+        return self._closed
 
     @property
     def sizes(self) -> dict[tuple[int, int], int]:
@@ -358,6 +378,7 @@ class Engram(Questions, Memories):
         record_ids: Ids | None = None,
         every: int = 1,
         pace_hz: float | None = None,
+        between: Callable[[Boundary], bool] | None = None,
     ) -> Run:
         """Run ``ticks`` ticks.
 
@@ -366,8 +387,9 @@ class Engram(Questions, Memories):
         streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
         records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
-        time; ``run.stats`` says how well that went. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the
-        part that was run in its ``run``.
+        time; ``run.stats`` says how well that went. ``between(boundary)`` is called at ends of ticks, a few milliseconds
+        apart where ticks are that short: it may ask the engram questions but change nothing, and True ends the run
+        there. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder
@@ -388,7 +410,7 @@ class Engram(Questions, Memories):
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace)
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace, between)
 
     def _ran(
         self, kind: str, since: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], seconds: float

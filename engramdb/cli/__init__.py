@@ -33,6 +33,7 @@ from engramdb.cli import (
     publish,
     query,
     run,
+    serve,
     traces,
 )
 from engramdb.errors import BudgetExceeded, EngramError
@@ -41,7 +42,7 @@ ORDER = (
     "demo", "create", "import", "grow", "run", "query", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
-    "export", "publish", "open", "bench",
+    "export", "publish", "open", "serve", "keys", "bench",
 )  # fmt: skip
 
 
@@ -87,6 +88,8 @@ app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)
 app.command(name="open")(publish.open_)
+app.command()(serve.serve)
+app.add_typer(serve.keys, name="keys")
 app.command()(bench.bench)
 
 
