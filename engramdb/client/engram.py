@@ -31,6 +31,7 @@ class RemoteEngram(Questions, History):
         self.transport, self.name = transport, name
         self._path = f"/v1/engrams/{quote(name, safe='')}"
         self.dt_ms = float(description["dt_ms"])
+        self._projections: dict[str, int] = {one["name"]: i for i, one in enumerate(description["projections"])}
         self._models: dict[str, str] = {layer["name"]: layer["model"] for layer in description["layers"]}
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ class History:
     transport: Transport
     name: str
     _path: str
+    describe: Callable[[], dict[str, Any]]
 
     def checkpoint(self, message: str = "") -> int:
         """Commit the present; returns the number of the commit."""
@@ -57,14 +59,18 @@ class History:
         self.transport.post(f"{self._path}/branches/{quote(name, safe='')}/checkout")
 
     def log(self) -> list[Commit]:
-        """Commits, newest first."""
-        found: list[Commit] = []
+        """Commits, newest first, along the line of history that the service stands on."""
+        found: dict[int, Commit] = {}
         cursor: str | None = None
         while True:
             page = self.transport.get(f"{self._path}/log", limit=_PAGE, cursor=cursor)
-            found += [_commit(one) for one in page["commits"]]
+            found |= {int(one["id"]): _commit(one) for one in page["commits"]}
             if (cursor := page.get("cursor")) is None:
-                return found
+                break
+        line = [found[int(self.describe()["commit"])]]
+        while (parent := line[-1].parent) in found:
+            line.append(found[parent])
+        return line
 
     def diff(self, a: str | int, b: str | int | None = None) -> Diff:
         """What differs from ``a`` to ``b``, or to the present; see :func:`engramdb.diff`."""

@@ -31,6 +31,7 @@ class Questions:
     dt_ms: float
     _path: str
     _models: dict[str, str]
+    _projections: dict[str, int]
 
     # ---- neurons
 
@@ -86,12 +87,10 @@ class Questions:
         self, neuron_id: Ids, hops: int = 2, limit: int = 10_000, direction: Direction = "out", *, at: At = None
     ) -> Ego:
         """The neurons within ``hops`` synapses of one, and the synapses on the way."""
-        found = self._ask("ego", at, neuron_id=self._one(neuron_id), hops=hops, limit=limit, direction=direction)
-        return shapes.ego_of(found, direction, hops, self.dt_ms)
+        found = self._ask("ego", at, id=self._one(neuron_id), hops=hops, limit=limit, direction=direction)
+        return shapes.ego_of(found, direction, hops, self.dt_ms, self._projections)
 
-    def path(
-        self, a: Ids, b: Ids, by: By = "hops", *, full: float = 15.0, limit: int = 1_000_000, at: At = None
-    ) -> Path:
+    def path(self, a: Ids, b: Ids, by: By = "hops", *, full: float = 15.0, limit: int = 100_000, at: At = None) -> Path:
         """A way from ``a`` to ``b`` along synapses; NotFound where there is none."""
         return shapes.path_of(self._ask("path", at, a=self._one(a), b=self._one(b), by=by, full=full, limit=limit))
 

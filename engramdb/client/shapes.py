@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from engramdb.query.neurons import Neuron, Neurons
 from engramdb.query.synapses import Synapses
 from engramdb.query.walk import Direction, Ego, Path
 from engramdb.run import Run
+
+if TYPE_CHECKING:
+    from engramdb.difference import Diff, LayerDiff, Place
 
 Document = Mapping[str, Any]
 
@@ -39,9 +43,13 @@ def numbers(value: Any) -> Any:
 
 
 def neuron_of(document: Document) -> Neuron:
-    """One neuron."""
+    """One neuron. Its fields are float32 there, so the shortest number that stands for one is made that one again."""
+    fields = {
+        name: float(np.float32(value)) if isinstance(value, float) else value
+        for name, value in document["fields"].items()
+    }
     return Neuron(
-        id=int(document["id"]), label=document.get("label"), state=document["state"], fields=dict(document["fields"]),
+        id=int(document["id"]), label=document.get("label"), state=document["state"], fields=fields,
         out_degree=int(document["out_degree"]),
     )  # fmt: skip
 
@@ -77,16 +85,16 @@ def synapses_of(neuron_id: int, direction: str, rows: Sequence[Document], dt_ms:
     )  # fmt: skip
 
 
-def ego_of(document: Document, center: int, direction: Direction, hops: int, dt_ms: float) -> Ego:
-    """The surroundings of a neuron."""
+def ego_of(document: Document, direction: Direction, hops: int, dt_ms: float, projections: Mapping[str, int]) -> Ego:
+    """The surroundings of a neuron. ``projections``: their numbers in the spec, by name."""
     neurons, synapses = document["neurons"], document["synapses"]
     return Ego(
-        center=center, direction=direction, hops=hops, ids=ids_of([one["id"] for one in neurons]),
+        center=int(document["center"]), direction=direction, hops=hops, ids=ids_of([one["id"] for one in neurons]),
         hop=np.array([one["hops"] for one in neurons], dtype=np.int64),
         pre=ids_of([one["pre"] for one in synapses]), post=ids_of([one["post"] for one in synapses]),
         weight=np.array([one["weight"] for one in synapses], dtype=np.float32),
         delay=np.array([round(one["delay_ms"] / dt_ms) for one in synapses], dtype=np.int64),
-        projection=np.array([one["projection"] for one in synapses], dtype=np.int64),
+        projection=np.array([projections[one["projection"]] for one in synapses], dtype=np.int64),
         truncated=bool(document["truncated"]),
     )  # fmt: skip
 
@@ -110,3 +118,41 @@ def run_of(document: Document, dt_ms: float) -> Run:
         elapsed=float(document["elapsed_s"]), interrupted=False,
         population={name: np.array(column, dtype=np.int64) for name, column in (document.get("rates") or {}).items()},
     )  # fmt: skip
+
+
+def column_of(column: Any) -> npt.NDArray[Any]:
+    """A column of Arrow as NumPy; what is missing is not a number."""
+    found: npt.NDArray[Any] = column.to_numpy()
+    return found.astype(str) if found.dtype == object else found
+
+
+def diff_of(document: Document, path: pathlib.Path) -> Diff:
+    """What differs between two commits."""
+    from engramdb.difference import Diff, InFlight, TracesDiff
+
+    traces = {name: tuple(document["traces"][name]) for name in ("added", "removed", "changed")}
+    flight: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["in_flight"].items()}
+    return Diff(
+        path, _place(document["from"]), _place(document["to"]),
+        {one["name"]: _layer_diff(one) for one in document["layers"]}, InFlight(**flight), TracesDiff(**traces),
+    )  # fmt: skip
+
+
+def _place(one: Document) -> Place:
+    from engramdb.difference import Place
+
+    return Place(str(one["name"]), int(one["commit"]), int(one["line"]), int(one["tick"]))
+
+
+def _layer_diff(one: Document) -> LayerDiff:
+    from engramdb.difference import LayerDiff, WeightChange
+    from engramdb.inspect.histogram import Histogram
+
+    given = one["weights"]
+    weights = WeightChange(
+        given["count"], given["mean"], given["std"], given["minimum"], given["maximum"],
+        {float(fraction): value for fraction, value in given["quantiles"].items()},
+        Histogram(tuple(given["histogram"]["edges"]), tuple(given["histogram"]["counts"])),
+    )  # fmt: skip
+    derived = ("weights", "synapses_reweighted")
+    return LayerDiff(**{name: value for name, value in one.items() if name not in derived}, weights=weights)

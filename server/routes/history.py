@@ -129,7 +129,7 @@ async def branch(request: Request, name: EngramName, body: NewBranch) -> Respons
 
     def work(engram: Engram) -> dict[str, Any]:
         made = engram.branch(body.name, at)
-        return {"name": made.name, "commit": str(made.head), "head": made.name == engram.branch_name}
+        return {"name": made.name, "line": made.line, "commit": str(made.head), "head": made.name == engram.branch_name}
 
     service = service_of(request)
     found = await service.shelf.write(name, work)
@@ -144,7 +144,7 @@ async def branches(request: Request, name: EngramName) -> Response:
     here = service_of(request).shelf.branch(name)
 
     def work(store: Store) -> list[dict[str, Any]]:
-        return [{"name": b.name, "commit": str(b.head), "head": b.name == here} for b in store.branches()]
+        return [{"name": b.name, "line": b.line, "commit": str(b.head), "head": b.name == here} for b in store.branches()]
 
     return await reply(request, {"branches": await _ask(request, name, work)})
 
@@ -197,6 +197,7 @@ async def log(
                 "id": str(c.number), "parents": [] if c.parent is None else [str(c.parent)], "line": c.line, "tick": c.tick,
                 "created": c.created, "message": c.message, "branch": heads.get(c.line), "branches": tips.get(c.number, []),
                 "snapshots": names.get(c.number, []), "neurons": c.neurons, "synapses": c.synapses,
+                "sequence": c.sequence,
             }
             for c in commits[:limit]
         ]  # fmt: skip
