@@ -46,7 +46,10 @@ def test_a_made_engram_is_there_and_a_dropped_one_is_in_the_trash(api: httpx.Cli
 @pytest.mark.parametrize(
     ("spec", "pointer"),
     [
-        ({"layers": [{"name": "a", "segments": [10], "wiring": {"rule": "SmallWorld", "k": 20}}]}, "/spec/layers/0/wiring/k"),
+        (
+            {"layers": [{"name": "a", "segments": [9], "wiring": {"rule": "SmallWorld", "k": 20}}]},
+            "/spec/layers/0/wiring/k",
+        ),
         ({"layers": [{"name": "a", "segments": [10], "colour": 1}]}, "/spec/layers/0/colour"),
         ({"layers": []}, "/spec/layers"),
         ({"layers": 7}, "/spec/layers"),
