@@ -387,9 +387,9 @@ class Engram(Questions, Memories):
         streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
         records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
-        time; ``run.stats`` says how well that went. ``between(boundary)`` is called at ends of ticks, a few milliseconds
-        apart where ticks are that short: it may ask the engram questions but change nothing, and True ends the run
-        there. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
+        time; ``run.stats`` says how well that went. ``between(boundary)`` is called at ends of ticks, some
+        milliseconds apart where ticks are that short: it may ask the engram questions but change nothing; True ends the
+        run there. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder

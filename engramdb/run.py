@@ -70,8 +70,8 @@ class Run:
 class Boundary:
     """The end of a tick within a run: ``tick``, and what happened since the boundary that was told before.
 
-    ``counts``: int64 (n,), spikes in each of the last n ticks. ``spikes()``: their (tick int64, id uint64), sorted; only
-    while this boundary lasts.
+    ``counts``: int64 (n,), spikes in each of the last n ticks. ``spikes()``: their (tick int64, id uint64), sorted;
+    only while this boundary lasts.
     """
 
     tick: int

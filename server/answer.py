@@ -19,6 +19,7 @@ from starlette.responses import Response
 from engramdb.server.problems import Problem
 
 JSON, NDJSON, ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
+_ACCEPTED = {"*/*": JSON, "application/*": JSON, JSON: JSON, NDJSON: NDJSON, "application/ndjson": NDJSON, ARROW: ARROW}
 _LARGE = 500  # rows from which writing them is left to a thread
 _WORTH_BYTES = 1400
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
@@ -83,8 +84,7 @@ def chosen(request: Request) -> str:
                     q = float(value)
                 except ValueError:
                     q = 0.0
-        given = {"*/*": JSON, "application/*": JSON, "application/json": JSON, NDJSON: NDJSON, "application/ndjson": NDJSON,
-                 ARROW: ARROW}.get(kind)  # fmt: skip
+        given = _ACCEPTED.get(kind)
         if given is not None and q > weight:
             best, weight = given, q
     if not best:

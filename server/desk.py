@@ -164,12 +164,11 @@ class Desk:
 
     def _step(self) -> float | None:
         work = self._works[0]
+        failed: BaseException | None = None
         try:
             wait = work.step(self._opened(), self._let_in)
         except BaseException as error:  # noqa: BLE001 - it goes to whoever wants the result
             wait, failed = None, error
-        else:
-            failed = None
         if wait is not None:
             return time.monotonic() + wait if wait > 0 else None
         self._works.popleft()
@@ -206,15 +205,13 @@ class Desk:
     def _serve(self, *, until_write: bool) -> None:
         visits = self._visits
         while visits:
-            if isinstance(visits[0], Lookup):
-                together = []
-                while visits and isinstance(visits[0], Lookup):
-                    together.append(visits.popleft())
-                self._look_up(together)
+            visit = visits[0]
+            if isinstance(visit, Lookup):
+                self._look_up(self._lookups())
                 continue
-            if until_write and not visits[0].reads:
+            if until_write and not visit.reads:
                 break
-            visit = visits.popleft()
+            visits.popleft()
             if visit.future.cancelled() and visit.reads:  # who asked has gone
                 continue
             try:
@@ -226,9 +223,17 @@ class Desk:
                 self._flush()
         self._flush()
 
-    def _look_up(self, lookups: list[Any]) -> None:
+    def _lookups(self) -> list[Lookup]:
+        """All that wait at the head."""
+        together = []
+        while self._visits and isinstance(first := self._visits[0], Lookup):
+            together.append(first)
+            self._visits.popleft()
+        return together
+
+    def _look_up(self, lookups: list[Lookup]) -> None:
         try:
-            answers = look_up(self._opened(), [lookup.neuron for lookup in lookups])
+            answers: list[Any] = look_up(self._opened(), [lookup.neuron for lookup in lookups])
         except BaseException as error:  # noqa: BLE001 - it is the answer
             answers = [error] * len(lookups)
         for lookup, answer in zip(lookups, answers, strict=True):
@@ -261,7 +266,8 @@ class Desk:
         self._done += [(visit.future, None, reason) for visit in self._visits]
         self._visits.clear()
         self._flush()
-        self._loop.call_soon_threadsafe(_resolve, [(self._over, None, None)])
+        self._done.append((self._over, None, None))
+        self._flush()
 
 
 def _resolve(done: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:

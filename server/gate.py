@@ -1,7 +1,7 @@
 """The gate: what every request passes before it is answered, and every answer before it is sent.
 
-Pure ASGI, since it is in the way of all: it gives the request an id, looks at its host, origin and key, bounds its body,
-answers point lookups itself, turns errors into problems, and logs and counts what happened.
+Pure ASGI, since it is in the way of all: it gives the request an id, looks at its host, origin and key, bounds its
+body, answers point lookups itself, turns errors into problems, and logs and counts what happened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engramdb.server import keys
+from engramdb.server.hosts import PREFLIGHT
 from engramdb.server.problems import MEDIA_TYPE, Problem, problem_of
 from engramdb.server.service import Service
 
@@ -67,6 +68,8 @@ class Gate:
         headers = {name.lower(): value for name, value in scope["headers"]}
         scope["state"] = {**scope.get("state", {}), "request": request_id, "owner": ""}
         answer = _Answer(send, request_id, api=scope["path"].startswith(("/v1", "/metrics")))
+        if b"origin" in headers:
+            answer.add(self._service.hosts.shared(headers))
         self._working += 1
         try:
             await self._pass(scope, receive, answer, headers)
@@ -88,6 +91,9 @@ class Gate:
             raise Problem(400, "bad-request", "the path has a NUL in it")
         if path not in _PROBES:
             service.hosts.check(headers)
+            if method == "OPTIONS" and service.hosts.shared(headers):
+                await answer.whole(204, b"", headers=PREFLIGHT)
+                return
             self._check_key(scope, headers, method, path)
         if method == "GET" and not scope["query_string"] and (found := _POINT.fullmatch(path)):
             name, neuron = found.groups()
@@ -166,7 +172,7 @@ class Gate:
             return  # what has begun to be sent cannot be taken back: the connection ends where it is
         await answer.whole(
             problem.status, problem.body(answer.request_id), MEDIA_TYPE.encode(),
-            [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()],
+            [(name.lower().encode(), value.encode()) for name, value in (problem.headers or {}).items()],
         )  # fmt: skip
 
     def _note(self, scope: Scope, answer: _Answer, began: float) -> None:
@@ -196,12 +202,16 @@ class _Answer:
         self.sent = 0
         self._own = [(b"x-request-id", request_id.encode()), *SECURITY, *([_NO_STORE] if api else [])]
 
+    def add(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """More headers of its own."""
+        self._own += headers
+
     async def send(self, message: Message) -> None:
         """In place of the server's."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = {name for name, _ in message.get("headers", [])}
-            more = [header for header in self._own if header[0] not in given]
+            more = [header for header in self._own if header[0] not in given or header[0] == b"vary"]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))

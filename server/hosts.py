@@ -48,6 +48,24 @@ class Hosts:
         elif headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") != b"navigate":
             raise Problem(403, "cross-site", "pages of other sites may not use this service")
 
+    def shared(self, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """What lets a page of an allowed site read the answer (CORS); nothing for others."""
+        origin = headers.get(b"origin", b"")
+        if origin.decode("latin-1").rstrip("/").lower() not in self.origins:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", b"location, x-request-id, x-next-cursor"),
+            (b"vary", b"origin"),
+        ]
+
+
+PREFLIGHT = [
+    (b"access-control-allow-methods", b"GET, POST, DELETE"),
+    (b"access-control-allow-headers", b"authorization, api-key, content-type, idempotency-key, prefer, accept"),
+    (b"access-control-max-age", b"600"),
+]
+
 
 def _name(host: str) -> str:
     """The Host header without its port."""

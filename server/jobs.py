@@ -106,7 +106,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="job")
         self._keeping = threading.Lock()
-        self.closing = False
+        self.closing = threading.Event()
 
     # ---- looking
 
@@ -181,7 +181,7 @@ class Jobs:
         """Do ``work`` in one of the threads; it returns the result."""
 
         def run() -> None:
-            if self.closing:
+            if self.closing.is_set():
                 return  # it stays queued, and the next start does it
             result: Any = None
             failed: BaseException | None = None
@@ -191,8 +191,8 @@ class Jobs:
                 self.began(job)
                 result = work(job)
             except BaseException as error:  # noqa: BLE001 - it is what the job came to
-                failed = CancelledError() if self.closing and isinstance(error, Cancelled) else error
-            if self.closing and isinstance(failed, CancelledError) and job.goes_on:
+                failed = CancelledError() if self.closing.is_set() and isinstance(error, Cancelled) else error
+            if self.closing.is_set() and isinstance(failed, CancelledError) and job.goes_on:
                 return  # the file says that it is running: the next start begins it again
             self.ended(job, result, failed)
 
@@ -268,7 +268,7 @@ class Jobs:
 
     def close(self) -> None:
         """Stop what goes on; what can be begun again will be. Waits for the threads."""
-        self.closing = True
+        self.closing.set()
         for job in self._jobs.values():
             if job.state not in OVER and job.kind not in ("ticks", "growth"):
                 job.cancel_asked.set()

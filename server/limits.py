@@ -14,8 +14,8 @@ class Limits:
     - ``body_bytes``: of a request's body; ``upload_bytes``: of one that is imported.
     - ``ids``: in one request. ``page``: rows in one answer. ``walk``: neurons that a walk may look at.
     - ``spikes``: that a run keeps in memory for its answer; more go to a file with ``to``.
-    - ``requests``: at work at once; ``streams``: open at once; ``readers``: threads for snapshots; ``waiting``: requests
-      that may wait for one of them, and for the writer of one engram.
+    - ``requests``: at work at once; ``streams``: open at once; ``readers``: threads for snapshots; ``waiting``: how
+      many may wait for these, and for the writer of one engram.
     - ``query_seconds``: for an answer about a snapshot. ``patience_seconds``: until a run becomes a job.
     - ``idle_seconds``: until an engram that nobody asks for is closed.
     - ``header_bytes``: of all headers, ``path_bytes``: of a path with its query.

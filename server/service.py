@@ -102,7 +102,7 @@ class Service:
     def leave(self) -> None:
         """Streams end now, and nothing long begins: the service is about to stop."""
         self.ready = False
-        self.jobs.closing = True
+        self.jobs.closing.set()
         self.closing.set()
 
     async def stop(self) -> None:
@@ -116,8 +116,12 @@ class Service:
         await self.shelf.close_all()
         await asyncio.to_thread(self.jobs.close)
         await asyncio.to_thread(self.readers.close)
-        self._lock.close()
+        self.unlock()
         _log.info("stopped")
+
+    def unlock(self) -> None:
+        """Another service may run over the folder."""
+        self._lock.close()
 
     # ---- requests that are done once
 

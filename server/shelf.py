@@ -89,7 +89,7 @@ class Shelf:
             if not idle:
                 raise Problem(
                     503, "too-many-requests",
-                    f"{len(self._desks)} engrams are at work, which is what --memory and --engram-memory leave room for",
+                    f"{len(self._desks)} engrams are at work, for which --memory and --engram-memory leave room",
                     headers={"Retry-After": "5"},
                 )  # fmt: skip
             await self.close(min(idle, key=lambda desk: desk.used_at).name)
@@ -127,8 +127,7 @@ class Shelf:
     async def write(self, name: str, work: Callable[[Engram], T]) -> T:
         """What ``work`` returns, in its turn; listeners are told of what it changed."""
         desk = await self.desk(name)
-        result = await desk.write(work)
-        return result
+        return await desk.write(work)
 
     async def tell(self, name: str) -> None:
         """Tell listeners how the engram stands, where there are any."""

@@ -119,7 +119,7 @@ def description(engram: Engram, stats: dict[str, Any]) -> dict[str, Any]:
     active = min(total, int(stats.get("active", 0)))
     charged = min(total - active, int(stats.get("charged", 0)))
     dormant = max(0, min(total - active - charged, engram.commit.neurons - active))
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "name": layer.name,
             "index": layer.index,
@@ -145,7 +145,9 @@ def description(engram: Engram, stats: dict[str, Any]) -> dict[str, Any]:
             for p in spec.all_projections
         ],
         "plasticity": [
-            {"projection": p.name, **{"rule": rule.rule, **vars(rule)}} for p in spec.all_projections for rule in p.plasticity
+            {"projection": p.name, "rule": rule.rule, **vars(rule)}
+            for p in spec.all_projections
+            for rule in p.plasticity
         ],
         "states": {
             "virtual": total - active - charged - dormant, "charged": charged, "active": active, "dormant": dormant,

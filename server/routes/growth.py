@@ -37,7 +37,7 @@ class Growing:
         """The id of its job."""
         return self._job.id
 
-    def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> None:  # noqa: ARG002 - nothing comes in
+    def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> None:
         """See :class:`~engramdb.server.desk.Work`."""
         if self._job.cancel_asked.is_set():
             raise Cancelled
@@ -61,7 +61,11 @@ class Growing:
         """See :class:`~engramdb.server.desk.Work`."""
         self.failed = error
         self._jobs.ended(self._job, self._result, error)
-        self._loop.call_soon_threadsafe(lambda: self.over.done() or self.over.set_result(None))
+        self._loop.call_soon_threadsafe(self._set_over)
+
+    def _set_over(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 @router.post("/growth", responses={202: {"description": "A job, whose address is in Location."}})

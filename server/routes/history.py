@@ -194,13 +194,21 @@ async def log(
             tips.setdefault(b.head, []).append(b.name)
         shown = [
             {
-                "id": str(c.number), "parents": [] if c.parent is None else [str(c.parent)], "line": c.line, "tick": c.tick,
-                "created": c.created, "message": c.message, "branch": heads.get(c.line), "branches": tips.get(c.number, []),
-                "snapshots": names.get(c.number, []), "neurons": c.neurons, "synapses": c.synapses,
+                "id": str(c.number),
+                "parents": [] if c.parent is None else [str(c.parent)],
+                "line": c.line,
+                "tick": c.tick,
+                "created": c.created,
+                "message": c.message,
+                "branch": heads.get(c.line),
+                "branches": tips.get(c.number, []),
+                "snapshots": names.get(c.number, []),
+                "neurons": c.neurons,
+                "synapses": c.synapses,
                 "sequence": c.sequence,
             }
             for c in commits[:limit]
-        ]  # fmt: skip
+        ]
         more = len(commits) > limit
         return {
             "commits": shown,
@@ -218,7 +226,7 @@ async def diff(
     end: Annotated[str, Query(alias="to", max_length=200)],
     layer: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    """What differs from one commit to another; ``to=live``: to the present, which is checkpointed first if it changed."""
+    """What differs from one commit to another; ``to=live``: to the present, which is checkpointed first."""
     service = service_of(request)
     path = await asyncio.to_thread(service.root.existing, name)
     last: str | int = end

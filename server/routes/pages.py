@@ -12,8 +12,8 @@ from engramdb.server.problems import Problem
 
 router = APIRouter(include_in_schema=False)
 _HERE = Path(__file__).resolve().parent.parent
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8",
-          ".svg": "image/svg+xml", ".woff2": "font/woff2", ".json": "application/json"}  # fmt: skip
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+          ".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".woff2": "font/woff2"}  # fmt: skip
 
 
 def _read(folder: str) -> dict[str, tuple[bytes, str]]:

@@ -92,8 +92,8 @@ async def _ego(request: Request, name: str, body: api.Ego) -> Response:
             {"id": str(neuron), "text": format_id(neuron), "hops": hop, **({"label": labels[i]} if labels else {})}
             for i, (neuron, hop) in enumerate(zip(found.ids.tolist(), found.hop.tolist(), strict=True))
         ]
-        edges = zip(found.pre.tolist(), found.post.tolist(), found.weight, found.delay.tolist(), found.projection.tolist(),
-                    strict=True)  # fmt: skip
+        edges = zip(found.pre.tolist(), found.post.tolist(), found.weight, found.delay.tolist(),
+                    found.projection.tolist(), strict=True)  # fmt: skip
         synapses = [
             {"pre": str(a), "post": str(b), "weight": w, "delay_ms": d * engram.spec.dt_ms, "projection": names[p]}
             for a, b, w, d, p in edges
