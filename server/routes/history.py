@@ -144,7 +144,9 @@ async def branches(request: Request, name: EngramName) -> Response:
     here = service_of(request).shelf.branch(name)
 
     def work(store: Store) -> list[dict[str, Any]]:
-        return [{"name": b.name, "line": b.line, "commit": str(b.head), "head": b.name == here} for b in store.branches()]
+        return [
+            {"name": b.name, "line": b.line, "commit": str(b.head), "head": b.name == here} for b in store.branches()
+        ]
 
     return await reply(request, {"branches": await _ask(request, name, work)})
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from starlette.responses import StreamingResponse
 
@@ -77,13 +79,18 @@ def _event(kind: str, content: dict[str, Any], number: int | None = None) -> byt
 
 
 class _Shown:
-    """Which ticks become events: of every so many the last, and no more in a second than a reader gets."""
+    """Which ticks become events: of every so many the last, and no more in a second than a reader gets.
+
+    An event stands for all ticks since the one before: its rate is their mean, its spikes are some of theirs all.
+    """
 
     def __init__(self, every: int, spikes: int, neuron_seconds: float) -> None:
         self._every, self._spikes, self.neuron_seconds = every, spikes, neuron_seconds
         self._room = float(_A_SECOND)
         self._at = time.monotonic()
         self._dropped = 0
+        self._fired = self._ticks = 0  # since the last event
+        self._waiting = (np.empty(0, np.int64), np.empty(0, np.uint64))  # spikes since then
 
     def events(self, told: list[Told], lost: int) -> list[bytes]:
         """The events of some stretches of ticks."""
@@ -92,27 +99,50 @@ class _Shown:
         self._at = now
         self._dropped += lost
         due = [
-            (stretch, tick)
+            tick
             for stretch in told
             for tick in range(_first(stretch, self._every), stretch.tick + 1, self._every)
-        ]
-        if not due:
-            return []
+        ]  # fmt: skip
         chosen = due
         if len(due) > self._room:  # evenly, and the newest among them
             keep = max(1, int(self._room))
             chosen = [due[len(due) - 1 - (place * len(due)) // keep] for place in reversed(range(keep))]
         self._dropped += (len(due) - len(chosen)) * self._every
         self._room -= len(chosen)
-        return [self._tick(stretch, tick) for stretch, tick in chosen]
+        events, place = [], 0
+        for stretch in told:
+            begin = stretch.tick - len(stretch.counts) + 1
+            counted = begin
+            self._wait(stretch)
+            while place < len(chosen) and chosen[place] <= stretch.tick:
+                tick = chosen[place]
+                self._count(stretch.counts[counted - begin : tick - begin + 1])
+                events.append(self._tick(stretch, tick))
+                counted, place = tick + 1, place + 1
+            self._count(stretch.counts[counted - begin :])
+        return events
+
+    def _wait(self, stretch: Told) -> None:
+        """Keep the spikes of a stretch for the next event: some, where they are too many for one."""
+        if not self._spikes or stretch.spikes is None or not len(stretch.spikes[0]):
+            return
+        ticks, ids = (np.concatenate(pair) for pair in zip(self._waiting, stretch.spikes, strict=True))
+        if len(ids) > 2 * self._spikes:
+            some = np.linspace(0, len(ids) - 1, self._spikes).astype(np.int64)
+            ticks, ids = ticks[some], ids[some]
+        self._waiting = ticks, ids
+
+    def _count(self, counts: npt.NDArray[np.int64]) -> None:
+        self._fired += int(counts.sum())
+        self._ticks += len(counts)
 
     def _tick(self, stretch: Told, tick: int) -> bytes:
         stats = stretch.stats
-        fired = int(stretch.counts[tick - stretch.tick - 1])
+        seconds = self.neuron_seconds * self._ticks
         content: dict[str, Any] = {
             "tick": tick,
-            "fired": fired,
-            "rate_hz": fired / self.neuron_seconds if self.neuron_seconds else 0.0,
+            "fired": int(stretch.counts[tick - stretch.tick - 1]),
+            "rate_hz": self._fired / seconds if seconds else 0.0,
             "active": stats.get("active"),
             "charged": stats.get("charged"),
             "resident": stats.get("resident"),
@@ -123,19 +153,20 @@ class _Shown:
         if "void" in stats:
             content["void"] = stats["void"]
         if self._spikes:
-            content["spikes"] = self._some(stretch, tick)
-        self._dropped = 0
+            content["spikes"] = self._some(tick)
+        self._dropped = self._fired = self._ticks = 0
         return _event("tick", content, tick)
 
-    def _some(self, stretch: Told, tick: int) -> list[list[Any]]:
-        if stretch.spikes is None:
-            return []
-        ticks, ids = stretch.spikes
-        chosen = (ticks > tick - self._every) & (ticks <= tick)
-        return [
-            [int(t), str(i)]
-            for t, i in zip(ticks[chosen][: self._spikes], ids[chosen][: self._spikes].tolist(), strict=True)
-        ]
+    def _some(self, tick: int) -> list[list[Any]]:
+        """Up to so many of the spikes that wait, evenly taken of those up to ``tick``."""
+        ticks, ids = self._waiting
+        n = int(np.searchsorted(ticks, tick, side="right"))
+        self._waiting = ticks[n:], ids[n:]
+        ticks, ids = ticks[:n], ids[:n]
+        if n > self._spikes:
+            some = np.linspace(0, n - 1, self._spikes).astype(np.int64)
+            ticks, ids = ticks[some], ids[some]
+        return [[int(t), str(i)] for t, i in zip(ticks.tolist(), ids.tolist(), strict=True)]
 
 
 def _first(stretch: Told, every: int) -> int:

@@ -222,6 +222,19 @@ def test_every_so_many_ticks(api: httpx.Client, path: str) -> None:
     assert ticks == [5, 10, 15, 20]
 
 
+def test_an_event_for_many_ticks_has_the_spikes_of_all_of_them(api: httpx.Client, path: str) -> None:
+    with streamed(api, path + "/stream?every=10&spikes=1000") as events:
+        next(events)
+        api.post(path + "/stimuli", json={"ids": list(range(50)), "amplitude": 20.0, "duration": 2})
+        found = ran(api, api.post(path + "/ticks", json={"ticks": 20, "record": ["spikes", "counts"], "hz": 400.0}))
+        ticks = [next(event for event in events if event[0] == "tick")[1] for _ in range(2)]
+    spikes = [(tick, neuron) for data in ticks for tick, neuron in data["spikes"]]
+    assert spikes == list(zip(found["spikes"]["tick"], found["spikes"]["id"], strict=True))
+    assert len(spikes) > 0
+    halves = np.array(found["counts"]).reshape(2, 10).mean(axis=1) / (1000 * 0.001)
+    np.testing.assert_allclose([data["rate_hz"] for data in ticks], halves)
+
+
 def test_a_stream_says_goodbye_when_its_engram_is_dropped(api: httpx.Client, path: str) -> None:
     with streamed(api, path + "/stream") as events:
         next(events)
