@@ -3,11 +3,9 @@
 import { Line } from "./charts.js";
 import { byId, say } from "./dom.js";
 import { Raster } from "./raster.js";
-import { count, plural } from "./units.js";
+import { count } from "./units.js";
 
 const SPIKES = 2000; // of each event, sampled by the service where there are more
-const PACES = [1, 10, 100, 1000]; // ticks for one event: the service sends no more than it thinks a reader can take
-const SLOW_MS = 400; // between two events: then there is time for more of them
 const KEPT = 12_000; // events for the plots: the longest window, and some
 const CALM_MS = 1000; // between two drawings, for those who want little motion
 
@@ -20,11 +18,7 @@ export class Live {
   #shown = true;
   #due = false;
   #drawnAt = 0;
-  #lost = 0;
-  #pace = 0; // place in PACES
-  #late = 0; // events in a row that came with losses
-  #cameAt = 0;
-  #follow = () => {};
+  #thinned = false; // whether an event had more spikes than it may bring
 
   constructor(service) {
     this.service = service;
@@ -41,8 +35,7 @@ export class Live {
   clear() {
     this.#events = [];
     this.#waiting = [];
-    this.#lost = 0;
-    this.#pace = 0;
+    this.#thinned = false;
     this.rate.clear();
     this.complexity.clear();
     byId("complexity-part").hidden = true;
@@ -55,37 +48,11 @@ export class Live {
     this.raster.open(said.layers, said.tick);
     this.#note();
     this.#draw();
-    let open = null;
-    this.#follow = () => {
-      open?.abort();
-      open = new AbortController();
-      this.#late = 0;
-      this.#cameAt = 0;
-      const mine = open.signal;
-      const where = `/v1/engrams/${encodeURIComponent(said.name)}/stream?spikes=${SPIKES}&every=${PACES[this.#pace]}`;
-      this.service.listen(where, (event, data) => {
-        if (mine.aborted) return;
-        if (event === "tick") this.#tick(data);
-        heard(event, data);
-      }, mine, (state, error) => this.#connection(state, error));
-    };
-    signal.addEventListener("abort", () => {
-      open?.abort();
-      this.#follow = () => {};
-    });
-    this.#follow();
-  }
-
-  /** Ask for an event for more ticks where ticks are lost in between, and for fewer where events are rare. */
-  #keepPace(data) {
-    const now = performance.now();
-    this.#late = data.dropped ? this.#late + 1 : 0;
-    const slow = this.#cameAt && now - this.#cameAt > SLOW_MS && this.#pace > 0;
-    const fast = this.#late > 4 && this.#pace < PACES.length - 1;
-    this.#cameAt = now;
-    if (!slow && !fast) return;
-    this.#pace += fast ? 1 : -1;
-    this.#follow();
+    const where = `/v1/engrams/${encodeURIComponent(said.name)}/stream?spikes=${SPIKES}`;
+    this.service.listen(where, (event, data) => {
+      if (event === "tick") this.#tick(data);
+      heard(event, data);
+    }, signal, (state, error) => this.#connection(state, error));
   }
 
   /** The engram stands at `tick`: that is before what is drawn where it was restored. */
@@ -110,7 +77,6 @@ export class Live {
   }
 
   #tick(data) {
-    this.#keepPace(data);
     if (this.#held) this.#waiting.push(data);
     else this.#take(data);
   }
@@ -120,7 +86,7 @@ export class Live {
     if (last && data.tick <= last.tick) this.#events = this.#events.filter((one) => one.tick < data.tick);
     this.#events.push({ tick: data.tick, rate: data.rate_hz, complexity: data.complexity ?? null });
     if (this.#events.length > 1.25 * KEPT) this.#events.splice(0, this.#events.length - KEPT);
-    this.#lost += data.dropped ?? 0;
+    if ((data.spikes?.length ?? 0) >= SPIKES) this.#thinned = true;
     this.raster.add(data.tick, data.spikes ?? []);
     this.#soon();
   }
@@ -161,8 +127,8 @@ export class Live {
 
   #note() {
     const held = this.#held ? "Held still; it goes on behind the picture. " : "";
-    const lost = this.#lost ? `${plural(this.#lost, "tick")} without detail: the service was faster than this page. ` : "";
+    const some = this.#thinned ? "Some of the spikes: there are more than a page can take. " : "";
     const none = this.#events.length ? "" : `Nothing has run since this page was opened, at tick ${count(this.raster.last)}.`;
-    say(byId("live-note"), held + lost + none);
+    say(byId("live-note"), held + some + none);
   }
 }

@@ -12,7 +12,7 @@ import pytest
 
 from engramdb.demo import Demo
 from tests.browser.watched import Watched
-from tests.serving import Serving, serving
+from tests.service.served import served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # As root a sandbox of its own is not to be had; the rest keeps the browser from asking its maker for anything.
@@ -44,12 +44,18 @@ def worm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(worm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A service with that engram, called ``celegans``."""
-    root = tmp_path_factory.mktemp("root")
-    shutil.copytree(worm, root / "celegans.engram")
-    with serving(root) as served:
-        yield served
+def root(worm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with that engram, called ``celegans``."""
+    folder = tmp_path_factory.mktemp("service") / "root"
+    shutil.copytree(worm, folder / "celegans.engram")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(root: Path) -> Iterator[str]:
+    """Where a service over that folder is."""
+    with served(root) as client:
+        yield str(client.base_url).rstrip("/")
 
 
 @pytest.fixture

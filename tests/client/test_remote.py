@@ -18,7 +18,8 @@ from engramdb.client import Forbidden, Job, RemoteEngram, Service, ServiceError,
 from engramdb.client.problems import error_of
 from engramdb.client.stream import read
 from engramdb.engram import Engram
-from tests.serving import Serving, new_key, serving
+from engramdb.server.keys import KeyFile
+from tests.service.served import served
 
 SPEC = engramdb.Spec(
     seed=5,
@@ -56,22 +57,23 @@ def same(one: Any, other: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    with serving(tmp_path_factory.mktemp("root")) as service:
-        yield service
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a service over an empty folder is."""
+    with served(tmp_path_factory.mktemp("root")) as client:
+        yield str(client.base_url)
 
 
 @pytest.fixture
-def service(served: Serving) -> Iterator[Service]:
-    with engramdb.connect(served.url) as connected:
+def service(url: str) -> Iterator[Service]:
+    with engramdb.connect(url) as connected:
         yield connected
 
 
 @pytest.fixture(scope="module")
-def pair(served: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RemoteEngram, Engram]]:
+def pair(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RemoteEngram, Engram]]:
     """The same engram there and here, after the same commands."""
     folder = tmp_path_factory.mktemp("local")
-    with engramdb.connect(served.url) as connected, engramdb.create(folder / "pair.engram", SPEC) as local:
+    with engramdb.connect(url) as connected, engramdb.create(folder / "pair.engram", SPEC) as local:
         remote = connected.create("pair", SPEC)
         for engram in (remote, local):
             assert engram.stimulate(np.arange(40), 20.0, duration=3) == 0
@@ -204,11 +206,12 @@ def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(
 
 
 def test_a_service_with_keys_refuses_those_without(tmp_path: Path) -> None:
-    key = new_key(tmp_path, "reader", "read")
-    with serving(tmp_path) as served:
-        with engramdb.connect(served.url) as nobody, pytest.raises(Forbidden):
+    key = KeyFile(tmp_path).add("reader", "read")
+    with served(tmp_path) as client:
+        url = str(client.base_url)
+        with engramdb.connect(url) as nobody, pytest.raises(Forbidden):
             nobody.engrams()
-        with engramdb.connect(served.url, key) as service:
+        with engramdb.connect(url, key) as service:
             assert service.engrams() == []
             with pytest.raises(Forbidden, match="scope"):
                 service.create("a", SPEC)
