@@ -74,7 +74,9 @@ class History:
 
     def diff(self, a: str | int, b: str | int | None = None) -> Diff:
         """What differs from ``a`` to ``b``, or to the present; see :func:`engramdb.diff`."""
-        return shapes.diff_of(self.transport.get(f"{self._path}/diff", **{"from": a, "to": b}), Path(self.name))
+        return shapes.diff_of(
+            self.transport.get(f"{self._path}/diff", **{"from": a, "to": "live" if b is None else b}), Path(self.name)
+        )
 
 
 def _snapshot(one: dict[str, Any]) -> Snapshot:

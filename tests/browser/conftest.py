@@ -67,7 +67,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Watched]]:
         context = browser.new_context(**{"viewport": {"width": 1366, "height": 768}, **options})
         context.set_default_timeout(20_000)
         page = context.new_page()
-        watched = Watched(page, url.split("/#")[0].rstrip("/"))
+        watched = Watched(page, url.split("#")[0].rstrip("/"))
         page.on("console", lambda said: said.type in ("error", "warning") and watched.faults.append(said.text))
         page.on("pageerror", lambda error: watched.faults.append(str(error)))
         page.on("request", lambda asked: asked.url.startswith(watched.origin + "/") or watched.faults.append(asked.url))

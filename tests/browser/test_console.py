@@ -251,6 +251,7 @@ def test_a_service_with_keys_asks_for_one(visit: Visit, worm: Path, tmp_path: Pa
         page.context.close()
 
 
+@pytest.mark.slow  # two services in processes of their own
 def test_a_service_that_is_gone_is_said_and_found_again(visit: Visit, worm: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(worm, root / "celegans.engram")

@@ -17,4 +17,5 @@ class Watched:
 
     def check(self) -> None:
         """No error in the console, nothing that the policy forbids, no request to anybody else."""
-        assert [fault for fault in self.faults if not any(part in fault for part in self.expected)] == []
+        unexpected = [fault for fault in self.faults if not any(part in fault for part in self.expected)]
+        assert not unexpected, unexpected
