@@ -84,7 +84,8 @@ export class Distributions {
     }
     part.none.hidden = true;
     part.plot.hidden = false;
-    say(part.place, `${found.unit ?? part.unit} · n = ${count(total)}`);
+    const unit = found.unit === "1" ? part.unit : found.unit; // a count has a better name than 1
+    say(part.place, `${unit} · n = ${count(total)}`);
     part.bars.count(found.edges, found.counts);
     part.plot.setAttribute("role", "img");
     const [least, most] = [found.edges[0], found.edges.at(-1)];

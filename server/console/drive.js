@@ -7,6 +7,7 @@ import { count, plural, real } from "./units.js";
 export class Drive {
   #base = null;
   #job = null;
+  #stimuli = []; // that are still to come
 
   /** `changed()` is called when something was done. */
   constructor(service, changed) {
@@ -28,6 +29,7 @@ export class Drive {
 
   clear() {
     this.#base = null;
+    this.#stimuli = [];
     for (const name of ["run", "stimulate", "reward"]) say(byId(name).querySelector(".said"), "");
     byId("stimuli").hidden = true;
   }
@@ -47,7 +49,7 @@ export class Drive {
     const hz = number(fields, "hz");
     const run = await this.service.post(`${this.#base}/ticks`, { ticks, ...(hz === undefined ? {} : { hz }) });
     this.changed();
-    if (run.id !== undefined) return `Runs as job ${run.id}; see Jobs.`;
+    if (run.id !== undefined) return "It runs as a job; see Jobs.";
     return `${plural(run.ticks, "tick")} in ${real(run.elapsed_s)} s, up to tick ${count(run.tick)}.`;
   }
 
@@ -81,7 +83,20 @@ export class Drive {
       return; // the description says what is wrong
     }
     if (base !== this.#base) return;
-    const stimuli = found.stimuli ?? found;
+    this.#stimuli = found.stimuli;
+    this.#draw(base);
+  }
+
+  /** The engram has come to `tick`: what was to come until then is over. */
+  tick(tick) {
+    const left = this.#stimuli.filter((one) => one.stop === null || one.stop > tick);
+    if (left.length === this.#stimuli.length) return;
+    this.#stimuli = left;
+    this.#draw(this.#base);
+  }
+
+  #draw(base) {
+    const stimuli = this.#stimuli;
     byId("stimuli").hidden = !stimuli.length;
     fill(
       byId("stimuli").querySelector("tbody"),

@@ -66,7 +66,8 @@ export class Jobs {
 
   #one(job) {
     const going = UNDER_WAY.includes(job.state);
-    const told = job.error?.detail ?? job.error?.title ?? job.message ?? "";
+    const said = job.error?.detail ?? job.error?.title ?? job.message ?? "";
+    const told = said === job.state ? "" : said;
     const bar = going ? el("progress", { max: 100, "aria-label": `${job.kind} of ${job.engram}` }) : null;
     if (bar && job.state === "running" && job.percent !== null) bar.value = job.percent;
     return el(

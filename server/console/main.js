@@ -130,7 +130,10 @@ async function refresh() {
 
 /** What the stream says between two descriptions. */
 function heard(event, data) {
-  if (event === "tick") figures.tick(data);
+  if (event === "tick") {
+    figures.tick(data);
+    drive.tick(data.tick);
+  }
   if (event === "state") changed();
 }
 

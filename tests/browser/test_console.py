@@ -167,7 +167,7 @@ def test_a_long_run_is_a_job_and_can_be_cancelled(visit: Visit, url: str) -> Non
     page = visit(f"{url}/#/celegans").page
     expect(page.locator("#connection-text")).to_have_text("live")
     run(page, 1_000_000, "50")
-    expect(page.locator("#run .said")).to_contain_text("Runs as job")
+    expect(page.locator("#run .said")).to_contain_text("It runs as a job")
     expect(page.locator("#jobs progress")).to_be_visible()
     page.get_by_role("button", name="Cancel ticks of celegans").click()
     expect(page.locator("#jobs li").first).to_contain_text("cancelled")
