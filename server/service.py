@@ -104,6 +104,7 @@ class Service:
         self.ready = False
         self.jobs.closing.set()
         self.closing.set()
+        self.shelf.leave()
 
     async def stop(self) -> None:
         """End runs at a tick, checkpoint, and let go of everything."""
