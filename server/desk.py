@@ -86,8 +86,9 @@ class Desk:
         return self._works[0] if self._works else None
 
     @property
-    def over(self) -> bool:
-        return self._over.done()
+    def open(self) -> bool:
+        """Whether it takes visits."""
+        return not self._closing
 
     async def read(self, work: Callable[[Engram], T]) -> T:
         """What ``work`` returns, at the next end of a tick. It must change nothing."""

@@ -104,8 +104,7 @@ class Service:
         self.ready = False
         self.jobs.closing.set()
         self.closing.set()
-        for desk in self.shelf.desks.values():
-            desk.hub.close()  # who listens to an engram at rest would not wake up by itself
+        self.shelf.leave()
 
     async def stop(self) -> None:
         """End runs at a tick, checkpoint, and let go of everything."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ class Shelf:
         self._threads, self._durability = threads, durability
         self._desks: dict[str, Desk] = {}
         self._turns: dict[str, asyncio.Lock] = {}
+        self.leaving = False
         self._heads_file = root.own / "branches.json"
         self._heads: dict[str, str] = {}
         if self._heads_file.is_file():
@@ -57,15 +57,17 @@ class Shelf:
     async def desk(self, name: str) -> Desk:
         """The desk of an engram, which is opened if it is not. Raises what opening does."""
         desk = self._desks.get(name)
-        if desk is not None and not desk.over:
+        if desk is not None and desk.open:
             return desk
         async with self.turn(name):
             return await self._open(name)
 
     async def _open(self, name: str) -> Desk:
         desk = self._desks.get(name)
-        if desk is not None and not desk.over:
+        if desk is not None and desk.open:
             return desk
+        if self.leaving:
+            raise Problem(503, "closing", "the service is stopping", headers={"Retry-After": "1"})
         path = await asyncio.to_thread(self.root.existing, name)
         await self._make_room()
         desk = Desk(
@@ -104,6 +106,12 @@ class Shelf:
                 del self._desks[name]
             _log.info("closed", extra={"engram": name})
 
+    def leave(self) -> None:
+        """Open nothing any more, and let streams end."""
+        self.leaving = True
+        for desk in self._desks.values():
+            desk.hub.close()
+
     async def close_all(self) -> None:
         """Close all; each run ends at a tick."""
         await asyncio.gather(*(self.close(name) for name in list(self._desks)))
@@ -113,10 +121,13 @@ class Shelf:
         while True:
             await asyncio.sleep(min(5.0, self.limits.idle_seconds / 4))
             for name, desk in self.desks.items():
-                if not desk.busy and time.monotonic() - desk.used_at > self.limits.idle_seconds:
-                    with contextlib.suppress(Problem):
-                        async with self.turn(name):
+                if self._idle(desk):
+                    async with self.turn(name):
+                        if self._idle(desk):  # nobody has come meanwhile
                             await self.close(name)
+
+    def _idle(self, desk: Desk) -> bool:
+        return not desk.busy and time.monotonic() - desk.used_at > self.limits.idle_seconds
 
     # ---- what is asked
 

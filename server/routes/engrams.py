@@ -36,7 +36,7 @@ async def engrams(request: Request) -> Response:
     listed = await service.readers.do(look)
     for entry in listed:
         desk = service.shelf.desks.get(entry["name"])
-        if desk is not None and not desk.over:
+        if desk is not None and desk.open:
             entry |= await desk.read(lambda e: {"tick": e.tick, "neurons": len(e), "commit": str(e.commit.number),
                                                 "synapses": e.commit.synapses})  # fmt: skip
     return await reply(request, {"engrams": listed})
