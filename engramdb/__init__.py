@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOME = {
     "address": "engramdb.address",
     "Bernoulli": "engramdb.rules",
+    "connect": "engramdb.client",
     "create": "engramdb.opening",
     "diff": "engramdb.difference",
     "download": "engramdb.store.remote.download",
@@ -85,6 +86,7 @@ __all__ = [
     "ZarrStore",
     "__version__",
     "address",
+    "connect",
     "create",
     "diff",
     "download",
@@ -111,6 +113,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from engramdb import address, errors, topology
+    from engramdb.client import connect
     from engramdb.difference import diff
     from engramdb.distribution import LogNormal, Normal, Uniform
     from engramdb.engram import Engram

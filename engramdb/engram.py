@@ -24,7 +24,7 @@ from engramdb.memories import Memories
 from engramdb.naming import Ids
 from engramdb.query.view import View
 from engramdb.questions import Questions
-from engramdb.run import MOST_TICKS, Run, interruptible, run_ticks
+from engramdb.run import MOST_TICKS, Boundary, Run, interruptible, run_ticks
 from engramdb.stimuli import command
 from engramdb.stimuli.command import COMMANDS, Command, Stimulus
 from engramdb.store import FORGOTTEN, Branch, Commit, Records, Snapshot, Store
@@ -97,6 +97,26 @@ class Engram(Questions, Memories):
     def tick(self) -> int:
         """The last tick completed; 0 at birth."""
         return self._engine.tick if self._engine is not None else self._store.commit.tick
+
+    @property
+    def commit(self) -> Commit:
+        """The commit that this handle stands at: opened to write, the last that it made."""
+        return self._store.commit
+
+    @property
+    def branch_name(self) -> str:
+        """The branch that was opened."""
+        return self._store.branch_name
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether anything was acknowledged that no commit has yet."""
+        return self._changed
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by :meth:`close` or by a command that failed half-way; then open it again."""
+        return self._closed
 
     @property
     def sizes(self) -> dict[tuple[int, int], int]:
@@ -376,6 +396,7 @@ class Engram(Questions, Memories):
         every: int = 1,
         pace_hz: float | None = None,
         topology: int | Tracker | None = None,
+        between: Callable[[Boundary], bool] | None = None,
     ) -> Run:
         """Run ``ticks`` ticks.
 
@@ -386,8 +407,9 @@ class Engram(Questions, Memories):
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
         time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how
         many ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds
-        nothing else unless ``record`` says so. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part
-        that was run in its ``run``.
+        nothing else unless ``record`` says so. ``between(boundary)`` is called at ends of ticks, some milliseconds apart
+        where ticks are that short: it may ask the engram questions but change nothing; True ends the run there. Ctrl-C
+        ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder
@@ -417,7 +439,7 @@ class Engram(Questions, Memories):
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace, watch)
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace, watch, between)
 
     def _followed(self, topology: int | Tracker) -> Tracker:
         """The tracker of a run; this handle keeps its own from run to run, so that their number does not matter."""

@@ -18,7 +18,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
-from engramdb.query.view import View
+from engramdb.query.view import Rows, View
 from engramdb.spec import Layer, Spec
 from engramdb.store import Store
 
@@ -91,6 +91,11 @@ class Questions:
         if len(ids) != 1:
             raise InvalidId(f"expected one neuron, got {len(ids)}; use neurons() for many")
         return int(ids[0])
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any neuron was given a label when the engram was imported."""
+        return self._store.has_labels
 
     def labels(self, ids: Ids) -> list[str | None]:
         """Imported labels of ``ids``; None where there is none."""
@@ -173,6 +178,11 @@ class Questions:
         ask = outgoing if direction == "out" else incoming
         view = self._view(at, rows=True)
         return ask(self._one(neuron_id, view), view.spec, view.store, view.wiring)
+
+    def rows(self, ids: Ids, *, at: At = None) -> Rows:
+        """The rows of many neurons, sorted and distinct, end to end: all that they send; see the result."""
+        view = self._view(at, rows=True)
+        return view.rows(np.unique(self._resolved(ids, view)))
 
     # ---- walks
 

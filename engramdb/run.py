@@ -31,6 +31,8 @@ Int64Array = npt.NDArray[np.int64]
 MOST_TICKS = 1 << 40  # of one run: their counts still fit into the address space
 _SPARSE_FROM_BYTES = 1 << 24
 _SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
+_SECONDS_BETWEEN = 0.003  # about, from one boundary that is told to the next
+_TICKS_BETWEEN = 1 << 16  # at the most: their counts are told too
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,19 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The end of a tick within a run: ``tick``, and what happened since the boundary that was told before.
+
+    ``counts``: int64 (n,), spikes in each of the last n ticks. ``spikes()``: their (tick int64, id uint64), sorted;
+    only while this boundary lasts.
+    """
+
+    tick: int
+    counts: Int64Array
+    spikes: Callable[[], tuple[Int64Array, IdArray]]
 
 
 class SpikeCounts:
@@ -125,6 +140,17 @@ def _by_tick(engine: Engine, stretch: Stretch) -> tuple[Int64Array, IdArray]:
     return ticks[order], ids[order]
 
 
+def _boundary(engine: Engine, stretch: Stretch) -> Boundary:
+    counts = np.zeros(stretch.ticks, dtype=np.int64) if stretch.counts is None else stretch.counts
+    return Boundary(engine.tick, counts, lambda: _by_tick(engine, stretch))
+
+
+def _next(ticks: int, seconds: float) -> int:
+    """How many ticks to run in one go, when so many took so long."""
+    fitting = ticks * _SECONDS_BETWEEN / max(seconds, 1e-9)
+    return max(1, min(2 * ticks, int(fitting), _TICKS_BETWEEN))
+
+
 def run_ticks(
     engine: Engine,
     ticks: int,
@@ -135,6 +161,7 @@ def run_ticks(
     done: Callable[[float], None],
     pace: Pace | None = None,
     watch: Watch | None = None,
+    between: Callable[[Boundary], bool] | None = None,
 ) -> Run:
     """Run up to ``ticks`` ticks; see :meth:`engramdb.engram.Engram.run`.
 
@@ -145,6 +172,7 @@ def run_ticks(
     counts = SpikeCounts()
     exceeded: BudgetExceeded | None = None
     over = False
+    at_once = 1  # ticks, where somebody waits for boundaries
     began = acknowledged = shown = time.perf_counter()
     with interruptible() as caught, recorder if recorder is not None else nullcontext():
         try:
@@ -156,6 +184,9 @@ def run_ticks(
                     most = min(most, recorder.most_ticks(engine.tick))
                 if watch is not None:
                     most = min(most, watch.most_ticks(engine.tick))
+                if between is not None:
+                    most = min(most, at_once)
+                started = time.perf_counter()
                 stretch = engine.advance(most)
                 exceeded = stretch.exceeded
                 counts.add(stretch)
@@ -175,6 +206,9 @@ def run_ticks(
                 if pace is not None:
                     pace.wait(lambda: bool(caught))
                 now = time.perf_counter()
+                if between is not None and stretch.ticks:
+                    at_once = _next(at_once, now - started)
+                    over |= between(_boundary(engine, stretch))
                 if progress is not None and now - shown > 0.1:
                     shown = now
                     progress(counts.ticks, ticks, {**engine.stats(), **(watch.stats() if watch is not None else {})})

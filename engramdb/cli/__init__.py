@@ -36,6 +36,7 @@ from engramdb.cli import (
     query,
     run,
     scaling,
+    serve,
     synth,
     topology,
     traces,
@@ -46,7 +47,7 @@ ORDER = (
     "demo", "create", "import", "grow", "run", "cycle", "prune", "query", "topology", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
-    "export", "publish", "open", "estimate", "scaling", "synth", "bench",
+    "export", "publish", "open", "serve", "keys", "estimate", "scaling", "synth", "bench",
 )  # fmt: skip
 
 
@@ -95,6 +96,8 @@ app.command()(inspection.verify)
 app.add_typer(export.app, name="export")
 app.command()(publish.publish)
 app.command(name="open")(publish.open_)
+app.command()(serve.serve)
+app.add_typer(serve.keys, name="keys")
 app.command()(estimate.estimate)
 app.command()(scaling.scaling)
 app.command()(synth.synth)

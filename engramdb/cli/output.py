@@ -63,6 +63,11 @@ def show(document: Mapping[str, Any], as_json: bool, people: Callable[[], Iterab
     print("\n".join(text.rstrip() for text in captured.get().splitlines()))
 
 
+def flush() -> None:
+    """Let readers of stdout have what was shown, of a command that goes on."""
+    sys.stdout.flush()
+
+
 def plain(value: Any) -> Any:
     """``value`` with NumPy scalars and arrays as plain numbers and lists; NaN and infinities as None.
 

@@ -1,0 +1,190 @@
+"""The bodies of requests to the HTTP service: keys, types and bounds; what they mean is judged by the engram."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Neuron = Annotated[str | int, Field(description="an id (42, 0/0/42, 0x2A) or a label")]
+Neurons = Annotated[list[Neuron], Field(max_length=100_000)]
+At = Annotated[
+    str | int,
+    Field(description="live: the present, at the end of a tick; or a snapshot, a branch, or the number of a commit"),
+]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Numbers = Annotated[list[float], Field(max_length=100_000)]
+
+
+class Body(BaseModel):
+    """A body has no keys but these."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class NewEngram(Body):
+    """``spec``: the spec document, as in TOML; see ``schemas/spec.schema.json``."""
+
+    name: Name
+    spec: dict[str, Any]
+
+
+class ManyNeurons(Body):
+    """Which neurons, and which of their fields; all by default."""
+
+    ids: Neurons
+    fields: Annotated[list[str], Field(max_length=100)] | None = None
+    at: At = "live"
+
+
+class Select(Body):
+    """A page of the neurons for which a condition is true."""
+
+    query: Literal["select"]
+    layer: str | int | None = None
+    where: Annotated[str, Field(max_length=10_000)] | None = None
+    columns: Annotated[list[str], Field(max_length=100)] | None = None
+    order: str | None = None
+    limit: Annotated[int, Field(ge=1)] = 1000
+    cursor: Annotated[str, Field(max_length=4096)] | None = None
+    at: At = "live"
+
+
+class Count(Body):
+    """How many neurons satisfy a condition."""
+
+    query: Literal["count"]
+    layer: str | int | None = None
+    where: Annotated[str, Field(max_length=10_000)] | None = None
+    at: At = "live"
+
+
+class Top(Body):
+    """The neurons with the largest value of a field."""
+
+    query: Literal["top"]
+    field: str
+    n: Annotated[int, Field(ge=1)] = 50
+    layer: str | int | None = None
+    where: Annotated[str, Field(max_length=10_000)] | None = None
+    smallest: bool = False
+    at: At = "live"
+
+
+class Ego(Body):
+    """The neurons around one, and the synapses between."""
+
+    query: Literal["ego"]
+    id: Neuron
+    hops: Annotated[int, Field(ge=0, le=65_536)] = 2
+    limit: Annotated[int, Field(ge=1)] = 1000
+    direction: Literal["out", "in"] = "out"
+    at: At = "live"
+
+
+class Path(Body):
+    """A way from ``a`` to ``b`` along synapses."""
+
+    query: Literal["path"]
+    a: Neuron
+    b: Neuron
+    by: Literal["hops", "strength"] = "hops"
+    full: Annotated[float, Field(gt=0)] = 15.0
+    limit: Annotated[int, Field(ge=1)] = 100_000
+    at: At = "live"
+
+
+class Recall(Body):
+    """Present a cue in a network of its own; ``keep`` does it for real, and needs a key that may write."""
+
+    query: Literal["recall"]
+    cue: Neurons
+    ticks: Annotated[int, Field(ge=1, le=100_000)] = 50
+    amplitude: float = 20.0
+    duration: Annotated[int, Field(ge=1)] = 1
+    least_spikes: Annotated[int, Field(ge=1)] = 1
+    present: bool = False
+    keep: bool = False
+    at: At = "live"
+
+
+Query = Annotated[Select | Count | Top | Ego | Path | Recall, Field(discriminator="query")]
+
+
+class Stimulus(Body):
+    """Input: a pulse, a Poisson train of each neuron's own, or spikes that are given. ``at``: its first tick.
+
+    ``duration``: ticks; null until it is stopped. ``ticks``: of ``play``, one for each id.
+    """
+
+    ids: Neurons
+    kind: Literal["pulse", "poisson", "play"] = "pulse"
+    amplitude: float | Numbers
+    at: Annotated[int, Field(ge=1, lt=1 << 62)] | None = None
+    duration: Annotated[int, Field(ge=1, lt=1 << 62)] | None = 1
+    rate_hz: float | Numbers | None = None
+    ticks: Annotated[list[Annotated[int, Field(ge=1, lt=1 << 62)]], Field(max_length=100_000)] | None = None
+
+
+class Reward(Body):
+    """Positive strengthens what is eligible, negative weakens it."""
+
+    value: float
+
+
+class Ticks(Body):
+    """``record``: what the answer has; ``to``: a name, for spikes in a file; ``hz``: ticks a second of wall time."""
+
+    ticks: Annotated[int, Field(ge=0, le=1 << 40)]
+    record: Annotated[list[Literal["spikes", "counts", "rates"]], Field(max_length=3)] = []
+    to: Annotated[str, Field(max_length=64)] | None = None
+    hz: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
+class Growth(Body):
+    """More neurons at the end of a layer; ``materialize`` writes their rows out."""
+
+    layer: str
+    neurons: Annotated[int, Field(ge=1, le=1 << 32)]
+    k: Annotated[int, Field(ge=0, le=1 << 32)] | None = None
+    materialize: bool = False
+
+
+class NewSynapses(Body):
+    """Synapses ``pre[i] -> post[i]``, made or given this weight (mV); ``create`` false: only those that are there."""
+
+    pre: Neurons
+    post: Neurons
+    weight: float | Numbers
+    delay_ms: float | Numbers | None = None
+    create: bool = True
+
+
+class NewSnapshot(Body):
+    """A name for the present; ``message``: of the commit that is made for it."""
+
+    name: Name
+    message: Annotated[str, Field(max_length=1000)] = ""
+
+
+class NewBranch(Body):
+    """A branch at a snapshot or commit, or at the present. ``from`` is its key in JSON."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    name: Name
+    start: Annotated[str | int | None, Field(alias="from")] = None
+
+
+class NewTrace(Body):
+    """A name for a set of neurons."""
+
+    name: Name
+    ids: Neurons
+    replace: bool = False
+
+
+class Checkpoint(Body):
+    """``message``: what the log says of it."""
+
+    message: Annotated[str, Field(max_length=1000)] = ""

@@ -1,0 +1,159 @@
+"""The application: routes behind a gate, and what happens when it starts and stops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+import engramdb
+from engramdb.errors import EngramError
+from engramdb.server.gate import Gate
+from engramdb.server.problems import MEDIA_TYPE, Problem, escaped, problem_of
+from engramdb.server.routes import (
+    engrams,
+    exchange,
+    growth,
+    health,
+    histograms,
+    history,
+    jobs,
+    neurons,
+    pages,
+    query,
+    stimuli,
+    stream,
+    ticks,
+    traces,
+)
+from engramdb.server.routes.common import PROBLEMS
+from engramdb.server.service import Service
+
+_QUESTIONS = ("select", "count", "top", "ego", "path", "recall")
+_log = logging.getLogger("engramdb.server.requests")
+_ROUTERS = (
+    health,
+    engrams,
+    neurons,
+    query,
+    histograms,
+    stimuli,
+    ticks,
+    stream,
+    growth,
+    history,
+    traces,
+    exchange,
+    jobs,
+    pages,
+)
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457). ``type`` is stable; ``pointer`` is a JSON pointer to the field of the body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    pointer: str | None = None
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The application of a service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="EngramDB", version=engramdb.__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        responses=PROBLEMS, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_exception_handler(RequestValidationError, _wrong_field)
+    app.add_exception_handler(HTTPException, _no_route)
+    for kind in (EngramError, OSError, MemoryError, Exception):
+        app.add_exception_handler(kind, _problem)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Gate(app, service)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title="EngramDB", version=engramdb.__version__, routes=app.routes,
+            description="Engrams: spiking networks that are stored, run and asked. docs/http.md is the guide.",
+        )  # fmt: skip
+        parts = schema.setdefault("components", {})
+        parts.setdefault("schemas", {})["Problem"] = ProblemDocument.model_json_schema()
+        for unused in ("HTTPValidationError", "ValidationError"):
+            parts["schemas"].pop(unused, None)
+        parts["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "apiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
+        }
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """Any error, as it is sent."""
+    service: Service = request.app.state.service
+    problem = problem_of(error, str(service.root.path))
+    if problem.slug == "internal":
+        _log.error("failed", exc_info=error, extra={"request": request.state.request, "path": request.url.path})
+    return Response(problem.body(request.state.request), problem.status, problem.headers, MEDIA_TYPE)
+
+
+async def _wrong_field(request: Request, error: Exception) -> Response:
+    """The first field that is wrong, where it is and why."""
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    first = error.errors()[0]
+    where = [str(step) for step in first["loc"]]
+    if first["type"] == "json_invalid":
+        why = first.get("ctx", {}).get("error", first["msg"])
+        return await _problem(request, Problem(400, "bad-request", f"the body is no JSON: {why}"))
+    # the name of a question, by which its model was found, is no part of the document
+    steps = where[1:] if where[1:2] not in ([name] for name in _QUESTIONS) else where[2:]
+    pointer = "/" + "/".join(escaped(step) for step in steps) if where[0] == "body" else None
+    kind = "" if where[0] == "body" else f"{where[0]} "
+    named = ".".join(steps) or "the body"
+    return await _problem(request, Problem(422, "invalid-request", f"{kind}{named}: {first['msg']}", pointer=pointer))
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Of the router itself: no such path, or not by this method."""
+    assert isinstance(error, HTTPException), "it is registered for these"
+    path = request.url.path[:200]
+    if isinstance(error, Problem):
+        problem = error
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        problem = Problem(
+            405,
+            "method-not-allowed",
+            f"{request.method} is not for {path}; allowed: {allowed}",
+            headers={"Allow": allowed},
+        )
+    elif error.status_code == 404:
+        problem = Problem(404, "no-such-route", f"there is nothing at {path}; see /docs")
+    else:
+        problem = Problem(error.status_code, "bad-request", str(error.detail))
+    return await _problem(request, problem)

@@ -1,0 +1,1 @@
+"""The routes of the service: each file translates between HTTP and what an engram can do."""

@@ -1,0 +1,21 @@
+"""Jobs that an earlier service did not get done: each is put back to where it is worked on."""
+
+from __future__ import annotations
+
+from engramdb.server.jobs import Job
+from engramdb.server.routes import exchange, growth, ticks
+from engramdb.server.service import Service
+
+
+async def resume(service: Service, job: Job) -> None:
+    """Go on with a job. Raises what opening its engram does."""
+    if job.kind == "ticks":
+        await ticks.begin(service, job)
+    elif job.kind == "growth":
+        await growth.begin(service, job)
+    elif job.kind == "import":
+        exchange.begin_import(service, job)
+    elif job.kind == "export":
+        exchange.begin_export(service, job)
+    else:
+        exchange.begin_verify(service, job)
