@@ -407,9 +407,9 @@ class Engram(Questions, Memories):
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
         time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how
         many ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds
-        nothing else unless ``record`` says so. ``between(boundary)`` is called at ends of ticks, some milliseconds apart
-        where ticks are that short: it may ask the engram questions but change nothing; True ends the run there. Ctrl-C
-        ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
+        nothing else unless ``record`` says so. ``between(boundary)`` is called at ends of ticks, some milliseconds
+        apart where ticks are that short: it may ask the engram questions but change nothing; True ends the run there.
+        Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder
