@@ -138,7 +138,7 @@ class Present:
         return fields_of(ids, stored, layer, self._spec), active, np.zeros(len(ids), dtype=bool)
 
     def fields_kept(self, ids: IdArray, layer: Layer, store: Store) -> dict[str, npt.NDArray[np.float32]]:
-        """What records keep of ``ids`` (sorted, distinct, of one ``layer``), by name; no row of those in RAM is read."""
+        """What records keep of ``ids`` (sorted, distinct, of one ``layer``), by name; those in RAM cost no read."""
         for keeper in () if self._live is None else self._live.keepers:
             if keeper.layer_index == layer.index:
                 return fields_now(ids, keeper, store, layer, self._spec)
