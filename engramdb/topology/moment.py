@@ -87,12 +87,21 @@ class Moment:
         rng.fill_hashes(self.seed, ids, np.uint64(0), rng.TOPOLOGY_CHOICE, out)
         return out
 
+    def strengths(self, pre: IdArray, post: IdArray, weight: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+        """How strong synapses are, float64: |weight|, between void neurons the product of their W."""
+        strength = np.abs(weight).astype(np.float64)
+        if any(layer.model == "void" for layer in self.view.spec.layers):
+            ids, place = np.unique(np.concatenate([pre, post]), return_inverse=True)
+            w = self.w(ids).astype(np.float64)[place]
+            product = w[: len(pre)] * w[len(pre) :]
+            strength = np.where(np.isnan(product), strength, product)
+        return strength
+
     def w(self, ids: IdArray) -> npt.NDArray[np.float32]:
         """W of ``ids`` (sorted, distinct), float32; not a number where they are not void."""
         out = np.full(len(ids), np.nan, dtype=np.float32)
         for index, part in by_layer(ids):
             layer = self.view.spec.layer(index)
             if layer.model == "void":
-                stored = self.view.store.find(ids[part], query=True)
-                out[part] = self.view.present.kept(ids[part], stored, layer, self.view.store)[0]["W"]
+                out[part] = self.view.present.fields_kept(ids[part], layer, self.view.store)["W"]
         return out

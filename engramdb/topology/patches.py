@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ class Patch:
     energy: float
     shape: Shape
     b1: int
-    bars: npt.NDArray[np.float64] | None = None
+    bars: npt.NDArray[np.float64] | None = field(default=None, compare=False)  # b1 and shape tell patches apart
 
     @property
     def holes_per_edge(self) -> float:

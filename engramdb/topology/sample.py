@@ -66,9 +66,8 @@ class _Synapses:
         return np.unique(np.concatenate(targets))
 
     def graph(self, ids: IdArray) -> Graph:
-        """Of ``ids`` and what was read. An edge is as strong as |weight|, between void neurons as the product of W."""
+        """Of ``ids`` and what was read."""
         pre, post = np.concatenate(self._pre), np.concatenate(self._post)
         graph = Graph.of(ids, pre, post, np.abs(np.concatenate(self._weight)))
-        w = self._moment.w(ids).astype(np.float64)
-        product = w[graph.u] * w[graph.v]
-        return Graph(ids, graph.u, graph.v, np.where(np.isnan(product), graph.strength, product))
+        strength = self._moment.strengths(ids[graph.u], ids[graph.v], graph.strength)
+        return Graph(ids, graph.u, graph.v, strength)

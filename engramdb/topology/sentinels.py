@@ -83,7 +83,8 @@ class _Near:
         rows = self._moment.rows(ids)
         indptr, target = rows.indptr, rows.target
         if self._least > 0:
-            kept = np.abs(rows.weight) >= self._least
+            pre = np.repeat(ids, np.diff(indptr))
+            kept = self._moment.strengths(pre, target, rows.weight) >= self._least
             target = target[kept]
             indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])[indptr]
         for place, neuron in enumerate(ids.tolist()):

@@ -46,6 +46,7 @@ class Settings:
     persistence: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", tuple(self.weights))
         for name, (low, high) in _LIMITS.items():
             value: object = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:

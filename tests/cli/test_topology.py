@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
+import pytest
+
 import engramdb
 from engramdb.topology import Settings
 from tests.cli.terminal import Cli, refused
@@ -33,6 +36,16 @@ def test_topology_of_a_snapshot(cli: Cli, brain: Path) -> None:
     assert cli("topology", brain, *FEW, "--json").document["tick"] == 30
     then = cli("topology", brain, *FEW, "--at", "ten", "--json").document
     assert then | {"at": None, "elapsed_s": 0} == before | {"elapsed_s": 0}
+
+
+def test_a_run_takes_readings_and_records_them(cli: Cli, brain: Path, tmp_path: Path) -> None:
+    pytest.importorskip("networkit", reason="needs the extra topology")
+    said = cli("run", brain, "--ticks", 25, "--topology", 10, "--record", tmp_path / "told", "--json").document
+    assert said["stats"]["topology"]["tick"] == 30
+    table = pq.read_table(tmp_path / "told" / "topology.parquet").to_pydict()
+    assert table["tick"] == [20, 30]
+    assert table["complexity"][-1] == said["stats"]["topology"]["complexity"]
+    assert "complexity" in cli("run", brain, "--ticks", 10, "--topology", 10).out
 
 
 def test_topology_refuses_what_is_not_there(cli: Cli, brain: Path) -> None:
