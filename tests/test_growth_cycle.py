@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import engramdb
 from engramdb import Explicit, FixedOutdegree, Layer, Projection, Spec
 from engramdb.errors import InvalidInput, NotFound, ReadOnly
 from engramdb.growth.progress import Shape
+from tests.benchmarks.growth_curve import by_cycle, grown, plot
 from tests.bulknursery import CYCLE, Nursery, cycling
 from tests.networks import ids_of
 from tests.sameness import assert_same_engram
@@ -239,3 +241,18 @@ def test_pruned_synapses_are_gone_and_each_has_one_in_its_place(tmp_path: Path) 
         came = set(zip(back.pre.tolist(), back.post.tolist(), strict=True))
         for pre, post in list(zip(gone.pre.tolist(), gone.post.tolist(), strict=True))[:50]:
             assert (pre, post) in came or post not in e.synapses(pre).targets
+
+
+def test_the_growth_that_is_plotted_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    """From 2,000 to 10,000 neurons."""
+    steps = grown(tmp_path / "one.engram", 2000, 3000, 10_000, active=200, awaken=50)
+    again = grown(tmp_path / "two.engram", 2000, 3000, 10_000, active=200, awaken=50)
+    timeless = [replace(step, a_tick=0.0, step=0.0, ram_bytes=0, disk_bytes=0) for step in steps]
+    assert timeless == [replace(step, a_tick=0.0, step=0.0, ram_bytes=0, disk_bytes=0) for step in again]
+    assert steps[-1].neurons >= 10_000
+    assert {step.phase for step in steps} == {"grow", "stabilize", "optimize"}
+    assert steps[-1].promoted > 0
+    assert len(by_cycle(steps)) == 1 + steps[-1].cycle
+    assert_same_engram(tmp_path / "one.engram", tmp_path / "two.engram")
+    plot(steps, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text().count("<path") > 20
