@@ -56,6 +56,7 @@ _HOME = {
     "STDP": "engramdb.learning",
     "sonata_ids": "engramdb.interchange.sonata",
     "Spec": "engramdb.spec",
+    "topology": "engramdb.topology",
     "Uniform": "engramdb.distribution",
     "verify": "engramdb.store.upkeep.verify",
     "ZarrStore": "engramdb.store.zarrview.view",
@@ -104,11 +105,12 @@ __all__ = [
     "publish",
     "repair",
     "sonata_ids",
+    "topology",
     "verify",
 ]
 
 if TYPE_CHECKING:
-    from engramdb import address, errors
+    from engramdb import address, errors, topology
     from engramdb.difference import diff
     from engramdb.distribution import LogNormal, Normal, Uniform
     from engramdb.engram import Engram

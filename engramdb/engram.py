@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engramdb.store.compaction import Compacted
     from engramdb.store.upkeep.gc import Collected
     from engramdb.store.zarrview.view import ZarrStore
+    from engramdb.topology import Tracker
     from engramdb.wiring import Wiring
 
 LARGEST_WEIGHT = 16384.0  # mV; 131,072 of them may arrive in one tick before the sum of inputs overflows
@@ -68,6 +69,7 @@ class Engram(Questions, Memories):
         self._pid = os.getpid()
         self._seconds_since_checkpoint = 0.0
         self._past: dict[int, View] = {}
+        self._tracker: Tracker | None = None
         self._cycle: Cycle | None = None
         store.cache_bytes = self._budget // 8
         store.query_cache_bytes = self._budget // 6
@@ -373,6 +375,7 @@ class Engram(Questions, Memories):
         record_ids: Ids | None = None,
         every: int = 1,
         pace_hz: float | None = None,
+        topology: int | Tracker | None = None,
     ) -> Run:
         """Run ``ticks`` ticks.
 
@@ -381,8 +384,10 @@ class Engram(Questions, Memories):
         streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
         records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
         ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
-        time; ``run.stats`` says how well that went. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the
-        part that was run in its ``run``.
+        time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how
+        many ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds
+        nothing else unless ``record`` says so. Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part
+        that was run in its ``run``.
         """
         from engramdb.pace import Pace
         from engramdb.recording.recorder import Recorder
@@ -392,10 +397,19 @@ class Engram(Questions, Memories):
             raise InvalidInput(f"ticks={ticks}: give 0 or more, and at most {MOST_TICKS:,} in one run")
         what = (record,) if isinstance(record, str) else tuple(record)
         recorder, pace = None, None if pace_hz is None else Pace(pace_hz)
+        watch = None
+        if topology is not None:
+            from engramdb.topology.watch import Watch
+
+            watch = Watch(self._followed(topology), self.moment, keep=to is None)
+            what = what or (() if record_ids is None else ("spikes",))
         if what or to is not None or record_ids is not None:
             ids = None if record_ids is None else self.resolve(record_ids)
             where = None if to is None else Path(to)
-            recorder = Recorder(self.spec, what or ("spikes",), ids, int(every), where, self._budget // 16)
+            recorder = Recorder(
+                self.spec, what or (() if watch else ("spikes",)), ids, int(every), where, self._budget // 16,
+                topology=watch is not None and where is not None,
+            )  # fmt: skip
 
         def done(seconds: float) -> None:
             self._journal("ran", {}, {})
@@ -403,7 +417,17 @@ class Engram(Questions, Memories):
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace)
+        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace, watch)
+
+    def _followed(self, topology: int | Tracker) -> Tracker:
+        """The tracker of a run; this handle keeps its own from run to run, so that their number does not matter."""
+        from engramdb.topology import Tracker
+
+        if isinstance(topology, Tracker):
+            return topology
+        if self._tracker is None or self._tracker.every != topology:
+            self._tracker = Tracker(every=topology)
+        return self._tracker
 
     def _ran(
         self, kind: str, since: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], seconds: float

@@ -8,9 +8,10 @@ from typing import Any
 from engramdb.errors import InvalidInput
 
 
-def extra(module: str, name: str) -> Any:
-    """The module of such a library; InvalidInput says how to get it."""
+def extra(module: str, name: str, of: str = "graph", without: str = "") -> Any:
+    """The module of such a library; InvalidInput says how to get it, by the extra ``of``, or do ``without``."""
     try:
         return import_module(module)
     except ImportError:
-        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[graph]', or pip install {name}") from None
+        way = f"pip install 'engramdb[{of}]', or pip install {name}"
+        raise InvalidInput(f"{name} is not installed: {way}{without and f', or {without}'}") from None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from engramdb.query.select import Ranking, Selection
     from engramdb.query.walk import By, Direction, Ego
     from engramdb.query.walk import Path as Way
+    from engramdb.topology import Reading, Settings
+    from engramdb.topology.moment import Moment
     from engramdb.wiring import Wiring
 
 At = str | int | None
@@ -243,6 +245,28 @@ class Questions:
 
         view = self._view(at)
         return rank(view, Question.read(view, layer, where, field if smallest else f"-{field}"), int(n))
+
+    # ---- topology
+
+    def topology(self, settings: Settings | None = None, *, at: At = None) -> Reading:
+        """Measure the topology, without a pass over the whole: holes, clusters, complexity; see the result.
+
+        It is a function of the state, of the seed and of ``settings`` alone. A :class:`engramdb.topology.Tracker`
+        follows an engram through time, and ``run(topology=...)`` does while it runs. Needs the extra ``topology``,
+        unless ``settings`` say ``clusters="components"``.
+        """
+        from engramdb.topology import Tracker
+
+        return Tracker(settings).read(self.moment(at))
+
+    def moment(self, at: At = None) -> Moment:
+        """What a measurement of the topology is taken of."""
+        from engramdb.topology.moment import Moment
+
+        view = self._view(at, rows=True)
+        if view.store is self._store and self._engine is not None:
+            return Moment.running(view, self._engine)
+        return Moment.stored(view, view.present.commit_state, view.store.commit.tick)
 
     # ---- the reverse index
 

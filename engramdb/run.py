@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engramdb.engine import Engine
     from engramdb.pace import Pace
     from engramdb.recording.recorder import Recorder, Traces
+    from engramdb.topology import Reading
+    from engramdb.topology.watch import Watch
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -38,8 +40,8 @@ class Run:
     ``counts``: int64 (ticks,), spikes in each. ``spikes``: (tick int64, id uint64) arrays sorted by tick and id, if
     they were recorded to memory, else empty. ``population``: spikes in each tick by layer, int64 (ticks,), and
     ``traces``: state variables, both where they were recorded to memory. ``sie``: of each void layer, by name,
-    "active", "W", "reward" and "valence", (ticks,), if recorded to memory. ``interrupted``: stopped at a tick boundary
-    by ctrl-C.
+    "active", "W", "reward" and "valence", (ticks,), if recorded to memory. ``topology``: readings, unless they went
+    into a file. ``interrupted``: stopped at a tick boundary by ctrl-C.
     """
 
     first_tick: int
@@ -53,6 +55,7 @@ class Run:
     population: dict[str, Int64Array] = field(default_factory=dict)
     traces: Traces | None = None
     sie: dict[str, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    topology: tuple[Reading, ...] = ()
 
     def rates(self) -> dict[int, float]:
         """Mean rate in Hz of every neuron that spiked, by id; needs ``record=("spikes",)``."""
@@ -131,6 +134,7 @@ def run_ticks(
     progress: Callable[[int, int, dict[str, Any]], None] | None,
     done: Callable[[float], None],
     pace: Pace | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Run up to ``ticks`` ticks; see :meth:`engramdb.engram.Engram.run`.
 
@@ -150,6 +154,8 @@ def run_ticks(
                     most = 1
                 elif recorder is not None:
                     most = min(most, recorder.most_ticks(engine.tick))
+                if watch is not None:
+                    most = min(most, watch.most_ticks(engine.tick))
                 stretch = engine.advance(most)
                 exceeded = stretch.exceeded
                 counts.add(stretch)
@@ -160,12 +166,18 @@ def run_ticks(
                         engine.working_set.recording_bytes = recorder.nbytes
                     if until is not None and stretch.ticks:
                         over = until(engine.tick, ids)
+                if watch is not None and stretch.ticks and watch.due(engine.tick):
+                    engine.settle()  # reading ahead, for the store is about to be asked
+                    reading = watch.take()
+                    if recorder is not None:
+                        recorder.add_reading(reading)
+                    engine.working_set.recording_bytes = (recorder.nbytes if recorder else 0) + watch.nbytes
                 if pace is not None:
                     pace.wait(lambda: bool(caught))
                 now = time.perf_counter()
                 if progress is not None and now - shown > 0.1:
                     shown = now
-                    progress(counts.ticks, ticks, engine.stats())
+                    progress(counts.ticks, ticks, {**engine.stats(), **(watch.stats() if watch is not None else {})})
                 if now - acknowledged > _SECONDS_AT_STAKE:
                     done(now - acknowledged)
                     acknowledged = time.perf_counter()
@@ -180,12 +192,15 @@ def run_ticks(
         "synaptic_events": engine.events - events,
         **engine.stats(),
         **(pace.stats() if pace is not None else {}),
+        **(watch.stats() if watch is not None else {}),
     }
     spikes = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64))
     run = Run(first, counts.ticks, dt_ms, counts.array(), spikes, elapsed, bool(caught), stats)
     if recorder is not None:
         recorded = recorder.population(), recorder.traces(), recorder.sie()
         run = replace(run, spikes=recorder.spikes(), population=recorded[0], traces=recorded[1], sie=recorded[2])
+    if watch is not None:
+        run = replace(run, topology=tuple(watch.readings))
     if exceeded is not None:
         exceeded.run = run
         raise exceeded

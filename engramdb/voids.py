@@ -7,7 +7,7 @@ ever changed them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,14 @@ class _Plan:
     farthest: np.float32
 
 
+def rates_at(spec: Spec, values: Mapping[str, Any], tick: int) -> kernel.Rates:
+    """What ``tick`` of a void layer with the parameters ``values`` is worked out with."""
+    modulation = np.float32(1.0 + float(values["phase"]) * sine_of_turns(float(values["frequency"]) * tick))
+    key = rng.hash_u64(np.uint64(spec.seed), np.uint64(tick), np.uint64(0), rng.VOID_NOISE)
+    rates = {name: np.float32(values[name]) for name in ("alpha", "beta", "noise", "affinity_cost")}
+    return kernel.Rates(**rates, modulation=modulation, key=np.uint64(key))
+
+
 class VoidLayer:
     """The void neurons of ``layer``, which stands at ``position`` among the layers."""
 
@@ -60,9 +68,8 @@ class VoidLayer:
         self.layer, self._spec, self._position = layer, spec, position
         self._working_set, self._workers = working_set, workers
         values = parameters_of_layer(layer, spec).values(np.empty(0, dtype=np.uint64))
-        self._rates = {n: np.float32(values[n]) for n in ("alpha", "beta", "noise", "affinity_cost")}
         self._theta, self._most = np.float32(values["theta"]), int(values["k_active"])
-        self._frequency, self._phase = float(values["frequency"]), float(values["phase"])
+        self._values = values
         self.valence = np.float32(START_VALENCE)
         self._last: tuple[int, Sie] | None = None  # of the last tick in which anybody was active
 
@@ -280,9 +287,7 @@ class VoidLayer:
 
     def rates(self, tick: int) -> kernel.Rates:
         """What ``tick`` is worked out with."""
-        modulation = np.float32(1.0 + self._phase * sine_of_turns(self._frequency * tick))
-        key = rng.hash_u64(np.uint64(self._spec.seed), np.uint64(tick), np.uint64(0), rng.VOID_NOISE)
-        return kernel.Rates(**self._rates, modulation=modulation, key=np.uint64(key))
+        return rates_at(self._spec, self._values, tick)
 
     def _join(self) -> None:
         """The active set of the tick: that of before, and whom something has reached."""

@@ -42,6 +42,10 @@ SENTINEL = np.uint64(66)  # neurons from which a way out is looked for
 BRIDGED = np.uint64(67)  # ends of bridges
 AWAKENED = np.uint64(68)  # neurons of a new bundle that are stimulated
 SAMPLED = np.uint64(69)  # who of equally driven neurons is in a sample
+TOPOLOGY_ROOT = np.uint64(80)  # where samples of the connectome begin
+TOPOLOGY_CHOICE = np.uint64(81)  # which neurons of a ring are taken where not all are
+TOPOLOGY_SENTINEL = np.uint64(82)  # centers of sentinels
+TOPOLOGY_WEDGE = np.uint64(83)  # the two neighbours of a center
 
 
 @njit(borrows=True, cache=True, nogil=True)

@@ -308,3 +308,13 @@ def clear(voids, members, listed):
         voids.stimulus[members[i]] = 0
     for i in range(listed.shape[0]):
         voids.mark[listed[i]] = IDLE
+
+
+@njit(cache=True, nogil=True)
+def foreseen(ids, w, rates, gate, out):
+    """``out[i]`` (float32) = the |dW| of neuron ``ids[i]`` (uint64) with ``w[i]`` (float32) in the tick of ``rates``.
+
+    ``gate``: float32, g. The same bits as :func:`drive` gives in that tick to those who are active in it.
+    """
+    for i in range(ids.shape[0]):
+        out[i] = abs(gate * (_growth(w[i], ids[i], rates) + _decay(w[i], rates)))

@@ -34,12 +34,13 @@ from engramdb.cli import (
     publish,
     query,
     run,
+    topology,
     traces,
 )
 from engramdb.errors import BudgetExceeded, EngramError
 
 ORDER = (
-    "demo", "create", "import", "grow", "run", "cycle", "prune", "query", "imprint", "traces",
+    "demo", "create", "import", "grow", "run", "cycle", "prune", "query", "topology", "imprint", "traces",
     "snapshot", "snapshots", "restore", "branch", "branches", "log",
     "diff", "index", "compact", "gc", "inspect", "ls", "dump", "verify",
     "export", "publish", "open", "bench",
@@ -71,6 +72,7 @@ app.command()(run.run)
 app.add_typer(cycle.app, name="cycle")
 app.command()(cycle.prune)
 app.add_typer(query.app, name="query")
+app.command()(topology.topology)
 app.command()(traces.imprint)
 app.command()(traces.traces)
 app.command()(history.snapshot)

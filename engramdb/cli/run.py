@@ -84,6 +84,15 @@ def run(
     every: Annotated[
         int, typer.Option("--every", min=1, metavar="N", help="Record state in ticks that N divides.")
     ] = 1,
+    topology: Annotated[
+        int | None,
+        typer.Option(
+            "--topology",
+            min=1,
+            metavar="N",
+            help="Measure the topology in ticks that N divides; with --record, into the folder too.",
+        ),
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +154,7 @@ def run(
                 engram.poisson(ids, given.rate_hz, given.amplitude, at=given.at, duration=given.duration or left)
         if reward is not None:
             engram.reward(0.0 * reward)  # refuses what is no reward, and where nothing learns from it
-        done = _with_progress(engram, ticks, stop, pace_hz=hz, **options)
+        done = _with_progress(engram, ticks, stop, pace_hz=hz, topology=topology, **options)
         if reward is not None and not done.interrupted:
             engram.reward(reward)
         if done.ticks:
@@ -224,7 +233,7 @@ def _with_progress(
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
                 active=output.count(stats["active"]),
                 ram=output.size(stats["used_bytes"]),
-                hits=_hits(stats) + _voids(stats),
+                hits=_hits(stats) + _voids(stats) + _topology(stats),
             )
 
         until = None if stop is None else partial(stop, engram)
@@ -249,6 +258,12 @@ def _voids(stats: dict[str, Any]) -> str:
         f"  {name}: W {sie['W']:.3f} of {output.count(sie['active'])}, valence {sie['valence']:.3f}"
         for name, sie in stats.get("void", {}).items()
     )
+
+
+def _topology(stats: dict[str, Any]) -> str:
+    """The last reading, where any were taken."""
+    found = stats.get("topology")
+    return f"  complexity {found['complexity']:.3f}" if found else ""
 
 
 def _document(engram: Engram, done: Run, asked: int, record: Path | None) -> dict[str, Any]:
@@ -285,6 +300,10 @@ def _text(document: dict[str, Any]) -> list[Any]:
     ]
     if "void" in stats:
         rows.append(("void", _voids(stats).strip()))
+    if "topology" in stats:
+        found = stats["topology"]
+        where = f"at tick {output.count(found['tick'])}, {output.many(found['clusters'], 'cluster')}"
+        rows.append(("complexity", f"{output.number(found['complexity'])} {where}"))
     if "pace_hz" in stats:
         pace = f"{output.number(stats['paced_hz'], 3)} of {output.number(stats['pace_hz'], 3)} ticks/s"
         if stats["late_ticks"]:

@@ -74,6 +74,11 @@ class Present:
         self._kept = kept
         self._live = live
 
+    @property
+    def commit_state(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The in-flight state as a commit kept it; see :mod:`engramdb.state`. Out of date beside a live working set."""
+        return self._kept
+
     def known(self) -> IdArray:
         """Neurons of which more is known here than the store says of them, in no order."""
         if self._live is None:

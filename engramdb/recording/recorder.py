@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,13 @@ from engramdb.recording.table import Table
 from engramdb.spec import Spec
 from engramdb.workingset import WorkingSet
 
+if TYPE_CHECKING:
+    from engramdb.topology import Reading
+
 Int64Array = npt.NDArray[np.int64]
 
 _MOST_TICKS = 4096  # whose rates are added at once: each is a row, even where nobody fires
-SPIKES, RATES, SIE, TRACES = "spikes", "rates", "sie", "traces"
+SPIKES, RATES, SIE, TRACES, TOPOLOGY = "spikes", "rates", "sie", "traces", "topology"
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Recorder:
 
     ``sie``: tick, layer, active, W, reward, valence of void layers; see :class:`engramdb.keptfields.Sie`. ``what``:
     "spikes", "rates", "sie", and names of fields. Fields are those of ``ids``, in every tick that ``every`` divides.
-    ``to``: a file where there is one table, a folder where there are several; None: in memory.
+    ``to``: a file where there is one table, a folder where there are several; None: in memory. With ``topology`` there
+    is a table of that name beside them, for readings.
     """
 
     def __init__(
-        self, spec: Spec, what: Sequence[str], ids: IdArray | None, every: int, to: Path | None, buffer_bytes: int
-    ) -> None:
+        self, spec: Spec, what: Sequence[str], ids: IdArray | None, every: int, to: Path | None, buffer_bytes: int,
+        *, topology: bool = False,
+    ) -> None:  # fmt: skip
         fields = tuple(dict.fromkeys(name for name in what if name not in (SPIKES, RATES, SIE)))
         if every < 1:
             raise InvalidInput(f"every={every}: give a number of ticks from 1")
@@ -78,6 +83,10 @@ class Recorder:
             }  # fmt: skip
         if self._probe is not None:
             tables[TRACES] = {"tick": np.int64, "id": np.uint64, **self._probe.dtypes}
+        if topology:
+            from engramdb.topology import COLUMNS
+
+            tables[TOPOLOGY] = COLUMNS
         self.streams = to is not None
         files = _files(to, list(tables))
         self._tables = {
@@ -116,6 +125,11 @@ class Recorder:
         if self._probe is not None and last % self._every == 0:
             at = np.full(len(self._probe.ids), last, dtype=np.int64)
             self._tables[TRACES].add(tick=at, id=self._probe.ids, **self._probe.read(working_set))
+
+    def add_reading(self, reading: Reading) -> None:
+        """A reading of the topology, where there is a table for them."""
+        if (table := self._tables.get(TOPOLOGY)) is not None:
+            table.add(**{name: np.array([value]) for name, value in reading.row().items()})
 
     def spikes(self) -> tuple[Int64Array, IdArray]:
         """(tick, id), if they are in memory, else empty."""

@@ -54,6 +54,7 @@ WORKLOADS = (
     Workload("delays", "T1", "a tick with 1, 10 and 100 delays", "engramdb.sizing.workload_delays"),
     Workload("dense", "T5", "inputs to 100,000 receptive vectors of 768", "engramdb.sizing.workload_dense"),
     Workload("void", "T6", "a tick of 80,000 active void neurons", "engramdb.sizing.workload_void"),
+    Workload("topology", "T6", "a reading of the topology, level by level", "engramdb.sizing.workload_topology"),
     Workload("memory", "T7", "bytes of RAM per neuron, by its state", "engramdb.sizing.workload_memory"),
     Workload("bytes", "S4", "bytes on disk per neuron", "engramdb.sizing.workload_bytes"),
     Workload("codecs", "S4", "codecs on columns as leaves have them", "engramdb.sizing.workload_codecs"),
