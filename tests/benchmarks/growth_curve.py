@@ -36,6 +36,7 @@ class Step:
     valence: float
     clusters: float
     b1: float
+    complexity: float
     pruned: int
     promoted: int
     bridged: int
@@ -45,7 +46,10 @@ class Step:
     disk_bytes: int
 
 
-def grown(path: Path, start: int, bundle: int, until: int, active: int = ACTIVE, awaken: int = AWAKEN) -> list[Step]:
+def grown(
+    path: Path, start: int, bundle: int, until: int, active: int = ACTIVE, awaken: int = AWAKEN,
+    gauge: str = "topology",
+) -> list[Step]:  # fmt: skip
     """Every step of a growth from ``start`` neurons to at least ``until``, and to the end of the cycle."""
     params: dict[str, Any] = {"k_active": active, "w_init": (0.02, 0.98)}
     wiring = engramdb.SmallWorld(k=12, long_fraction=0.1, span=50)
@@ -55,7 +59,7 @@ def grown(path: Path, start: int, bundle: int, until: int, active: int = ACTIVE,
         e.stimulate(range(awaken), amplitude=1.0, duration=3)
         e.cycle.start(
             layer="cortex", bundle=bundle, growth="adaptive", awaken=awaken, awaken_ticks=3, every=EVERY,
-            patience=400, optimize=160, persist=60, below=0.002, first="stabilize",
+            patience=400, optimize=160, persist=60, below=0.002, first="stabilize", gauge=gauge,
         )  # fmt: skip
         while len(e) < until or e.cycle.status().phase != "grow":
             steps.append(_next(e))
@@ -75,6 +79,7 @@ def _next(e: Engram) -> Step:
     return Step(
         now.tick, before.phase, before.cycle, len(e), read.level if read else 0.0, e.layer("cortex").valence,
         read.clusters if read else 0.0, read.b1 if read else 0.0,
+        read.complexity if read else 0.0,
         now.totals.pruned, now.totals.promoted, now.totals.bridged, (ran - began) / max(ticks, 1), stepped - ran,
         e.stats()["used_bytes"], bytes_on_disk(e.location),
     )  # fmt: skip
@@ -134,10 +139,10 @@ def plot(steps: list[Step], path: Path) -> None:
     cost.set(xscale="log", ylim=(0, None), xlabel="neurons", ylabel="ms", title="cost")
     cost.legend(frameon=False)
     shape.plot(ticks, [step.b1 for step in read], color="tab:purple")
-    shape.set(xlabel="tick", ylabel="B1 of the probe", title="topology")
+    shape.set(xlabel="tick", ylabel="B1 of a patch", title="topology")
     parts = shape.twinx()
-    parts.plot(ticks, [step.clusters for step in read], color="tab:green", linewidth=0.8)
-    parts.set(ylabel="clusters", ylim=(0, None))
+    parts.plot(ticks, [step.complexity for step in read], color="tab:green", linewidth=0.8)
+    parts.set(ylabel="complexity")
     level.plot(ticks, [step.w for step in read], color="black", label="mean W of the active")
     level.plot(ticks, [step.valence for step in read], color="tab:gray", linewidth=0.8, label="valence")
     level.set(xlabel="tick", title="state")
