@@ -74,8 +74,8 @@ def start(
     """Start a growth cycle; nothing grows before it is run.
 
     Settings for --set, with what they are by default, are listed in docs/growth.md: k, inbound, awaken, amplitude,
-    awaken_ticks, gauge, every, window, flat_w, flat_clusters, flat_b1, patience, optimize, persist, rows, prunes, promotions,
-    searches, island, timers, most_bundle, first.
+    awaken_ticks, gauge, every, window, flat_w, flat_clusters, flat_b1, patience, optimize, persist, rows, prunes,
+    promotions, searches, island, timers, most_bundle, first.
 
     \b
     Example:

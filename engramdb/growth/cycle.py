@@ -236,6 +236,7 @@ class Cycle:
         with engram._journaled("cycle", content, arrays or {}):
             self.replay(content, arrays or {})
             engram._write_out(rows)
+        engram._live.working_set.check_budget()  # timers and events are memory too
 
     def replay(self, meta: dict[str, Any], arrays: Arrays) -> None:
         """Do what a frame of the journal says."""
