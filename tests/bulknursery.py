@@ -40,7 +40,7 @@ BUILT = Spec(
 
 _GROWING: dict[str, Any] = {
     "every": 10, "window": 3, "patience": 60, "optimize": 40, "persist": 20, "rows": 200, "growth": "adaptive",
-    "flat_w": 0.2, "flat_b1": 0.3,
+    "flat_w": 0.2, "flat_b1": 0.3, "gauge": "probe",
 }  # fmt: skip
 CYCLE: dict[str, dict[str, Any]] = {
     "spiking": {"layer": "a", "bundle": 120, "below": 1.5, "materialize": True, **_GROWING},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,18 @@ import numpy as np
 import pytest
 
 import engramdb
-from engramdb import Explicit, FixedOutdegree, Layer, Projection, Spec
+from engramdb import Explicit, FixedOutdegree, Layer, Projection, Spec, topology
 from engramdb.errors import InvalidInput, NotFound, ReadOnly
 from engramdb.growth.progress import Shape
+from engramdb.topology.moment import Moment
+from tests.benchmarks.growth_curve import by_cycle, grown, plot
 from tests.bulknursery import CYCLE, Nursery, cycling
 from tests.networks import ids_of
 from tests.sameness import assert_same_engram
 
 TICKS = 260
 PLENTY = 1 << 28
-TIGHT = {"spiking": 110_000, "learning": 200_000, "void": 110_000}  # bytes; rows and neurons come and go all the time
+TIGHT = {"spiking": 130_000, "learning": 220_000, "void": 125_000}  # bytes; rows and neurons come and go all the time
 
 
 def lived(path: Path, kind: str, cuts: Sequence[int] = (), *, memory: int = PLENTY, threads: int = 1) -> Path:
@@ -118,7 +121,9 @@ def test_a_cycle_can_be_paused_stepped_and_stopped_and_says_why(tmp_path: Path) 
         assert e.cycle.stop().state == "stopped"
         with pytest.raises(InvalidInput, match="stopped; start another"):
             e.cycle.run(ticks=1)
-        again = e.cycle.start(layer="a", bundle=10, cycles=1, first="stabilize", every=5, window=2, patience=10)
+        again = e.cycle.start(
+            layer="a", bundle=10, cycles=1, first="stabilize", every=5, window=2, patience=10, gauge="probe", optimize=9
+        )
         assert (again.phase, again.history) == ("stabilize", ())
         assert e.cycle.run().state == "done"
         assert e.cycle.status().why.startswith("done: 1 cycle as set")
@@ -184,11 +189,29 @@ def test_another_gauge_is_what_the_gates_read(tmp_path: Path) -> None:
     path = tmp_path / "net.engram"
     cycling(path, "spiking")
     with engramdb.open(path, "r+") as e:
-        e.cycle.gauge = lambda view, layer, drive, seed, tick: Shape(clusters=7, b1=tick)
+        e.cycle.gauge = lambda sight: Shape(clusters=7, b1=sight.live.tick)
         e.cycle.run(ticks=40)
         assert [(read.clusters, read.b1) for read in e.cycle.status().readings] == [(7, 20), (7, 30), (7, 40)]
         assert not e.cycle.status().gates.open
         assert e.cycle.status().gates.b1 == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["spiking", "void"])
+def test_readings_of_the_topology_are_those_of_a_tracker_that_has_seen_nothing(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.engram"
+    cycling(path, kind)
+    with engramdb.open(path, "r+") as e:
+        e.cycle.stop()
+        e.cycle.start(**{**CYCLE[kind], "gauge": "topology", "first": "stabilize"})
+        status = e.cycle.run(ticks=20)
+        (first, second) = status.readings
+        moment = Moment.running(e._view(), e._live)
+        bounded = topology.Settings(
+            patches=1, patch_neurons=1000, sample=2000, roots=16, clusters="components", sentinels=64, ring=16, hops=1
+        )
+        read = topology.Tracker(bounded).read(moment)
+        assert (second.clusters, second.b1, second.complexity) == (read.clusters, read.b1, read.complexity)
+        assert min(first.b1, second.b1) > 0
 
 
 def test_islands_are_bridged_and_hang_together_then(tmp_path: Path) -> None:
@@ -198,7 +221,7 @@ def test_islands_are_bridged_and_hang_together_then(tmp_path: Path) -> None:
     with engramdb.create(tmp_path / "net.engram", spec) as e:
         for first in (0, 30):
             e.connect(first + ring, first + (ring + 1) % 30, 2.0)
-        e.cycle.start(layer="a", first="optimize", every=1, window=2, patience=10, optimize=8, island=40, cycles=1)
+        e.cycle.start(layer="a", first="optimize", every=1, window=2, patience=10, optimize=8, island=40, gauge="probe")
         e.cycle.run(ticks=8)
         bridges = e.cycle.events("bridged")
         assert len(bridges) >= 2
@@ -239,3 +262,18 @@ def test_pruned_synapses_are_gone_and_each_has_one_in_its_place(tmp_path: Path) 
         came = set(zip(back.pre.tolist(), back.post.tolist(), strict=True))
         for pre, post in list(zip(gone.pre.tolist(), gone.post.tolist(), strict=True))[:50]:
             assert (pre, post) in came or post not in e.synapses(pre).targets
+
+
+def test_the_growth_that_is_plotted_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    """From 2,000 to 10,000 neurons."""
+    steps = grown(tmp_path / "one.engram", 2000, 3000, 10_000, active=200, awaken=50, gauge="probe")
+    again = grown(tmp_path / "two.engram", 2000, 3000, 10_000, active=200, awaken=50, gauge="probe")
+    timeless = [replace(step, a_tick=0.0, step=0.0, ram_bytes=0, disk_bytes=0) for step in steps]
+    assert timeless == [replace(step, a_tick=0.0, step=0.0, ram_bytes=0, disk_bytes=0) for step in again]
+    assert steps[-1].neurons >= 10_000
+    assert {step.phase for step in steps} == {"grow", "stabilize", "optimize"}
+    assert steps[-1].promoted > 0
+    assert len(by_cycle(steps)) == 1 + steps[-1].cycle
+    assert_same_engram(tmp_path / "one.engram", tmp_path / "two.engram")
+    plot(steps, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text().count("<path") > 20

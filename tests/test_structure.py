@@ -203,7 +203,7 @@ def test_connected_pairs_of_several_synapses_go_whole(tmp_path: Path) -> None:
         e.connect(range(20), 5, 3.0)  # and whatever leads there already
         e.cycle.start(
             layer="a", first="optimize", every=1, window=2, patience=9, optimize=9, below=1.0, persist=3, island=1,
-            cycles=1, searches=0,
+            cycles=1, searches=0, gauge="probe",
         )  # fmt: skip
         e.run(1)
         e.cycle.run()

@@ -74,8 +74,8 @@ def start(
     """Start a growth cycle; nothing grows before it is run.
 
     Settings for --set, with what they are by default, are listed in docs/growth.md: k, inbound, awaken, amplitude,
-    awaken_ticks, every, window, flat_w, flat_clusters, flat_b1, patience, optimize, persist, rows, prunes, promotions,
-    searches, island, timers, most_bundle, first.
+    awaken_ticks, gauge, every, window, flat_w, flat_clusters, flat_b1, patience, optimize, persist, rows, prunes,
+    promotions, searches, island, timers, most_bundle, first.
 
     \b
     Example:
@@ -178,21 +178,36 @@ def step(
 
 @app.command()
 def pause(context: typer.Context, branch: OnBranch = MAIN, as_json: output.AsJson = False) -> None:
-    """Refuse to run on until resumed."""
+    """Refuse to run on until resumed.
+
+    \b
+    Example:
+      engramdb cycle brain.engram pause
+    """
     with open_to_write(context.obj, branch=branch) as engram:
         _show(engram, engram.cycle.pause(), as_json, "paused")
 
 
 @app.command()
 def resume(context: typer.Context, branch: OnBranch = MAIN, as_json: output.AsJson = False) -> None:
-    """Be ready to run on after a pause."""
+    """Be ready to run on after a pause.
+
+    \b
+    Example:
+      engramdb cycle brain.engram resume
+    """
     with open_to_write(context.obj, branch=branch) as engram:
         _show(engram, engram.cycle.resume(), as_json, "resumed")
 
 
 @app.command()
 def stop(context: typer.Context, branch: OnBranch = MAIN, as_json: output.AsJson = False) -> None:
-    """End the cycle. What it has done stays, and another one can be started."""
+    """End the cycle. What it has done stays, and another one can be started.
+
+    \b
+    Example:
+      engramdb cycle brain.engram stop
+    """
     with open_to_write(context.obj, branch=branch) as engram:
         _show(engram, engram.cycle.stop(), as_json, "stopped")
 

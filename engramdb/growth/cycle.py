@@ -39,7 +39,7 @@ OnStep = Callable[[Status], None]
 class Cycle:
     """The growth cycle of ``engram``. It lives as long as the engram is open, and what it knows as long as the engram.
 
-    ``gauge``: what takes the readings of clusters and B1; None: :func:`engramdb.growth.readings.probe`.
+    ``gauge``: takes the readings of clusters and B1 in place of what the settings name; to be set anew by each handle.
     """
 
     gauge: Gauge | None = None
@@ -216,9 +216,10 @@ class Cycle:
     def _look(self) -> None:
         """Take readings, look at some rows, and change synapses where the phase is to."""
         from engramdb.growth.look import look
-        from engramdb.growth.readings import probe
+        from engramdb.growth.readings import GAUGES
 
-        seen = look(self._engram, self._standing, self.gauge or probe)
+        gauge = self.gauge or GAUGES[self._standing.progress.settings.gauge]
+        seen = look(self._engram, self._standing, gauge)
         self._settle("look", seen.progress, meta=seen.meta, arrays=seen.arrays, summary=seen.summary)
         if seen.summary is not None:
             self._engram.checkpoint(_told(seen.summary))
@@ -235,6 +236,7 @@ class Cycle:
         with engram._journaled("cycle", content, arrays or {}):
             self.replay(content, arrays or {})
             engram._write_out(rows)
+        engram._live.working_set.check_budget()  # timers and events are memory too
 
     def replay(self, meta: dict[str, Any], arrays: Arrays) -> None:
         """Do what a frame of the journal says."""

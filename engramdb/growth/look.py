@@ -12,7 +12,7 @@ from engramdb.growth import structure
 from engramdb.growth.drive import Drive, drive_of
 from engramdb.growth.pairs import Pairs
 from engramdb.growth.progress import Counts, Progress, Summary
-from engramdb.growth.readings import Gauge, level_of
+from engramdb.growth.readings import Gauge, Sight, level_of
 from engramdb.growth.settings import OPTIMIZE
 from engramdb.growth.standing import Standing
 from engramdb.growth.walk import rows_of, stored_rows
@@ -42,7 +42,7 @@ def look(engram: Engram, standing: Standing, gauge: Gauge) -> Seen:
     view, drive = engram._view(), drive_of(live, layer, engram.spec)
     before = at.window[-1].tick if at.window else at.since
     level = level_of(live, layer, at.spikes, tick - before)
-    following = at.has_read(tick, level, gauge(view, layer, drive, engram.spec.seed, tick), live.spikes)
+    following = at.has_read(tick, level, gauge(Sight(view, live, layer, drive)), live.spikes)
 
     first = max(at.cursor, layer.index << 48)
     if layer.model == "void":

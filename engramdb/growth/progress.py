@@ -34,10 +34,11 @@ class Readings(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What a sample of the graph looks like."""
+    """What a sample of the graph looks like; ``complexity`` is no gate, but kept with the readings."""
 
     clusters: float
     b1: float
+    complexity: float = 0.0
 
 
 class Read(NamedTuple):
@@ -48,6 +49,7 @@ class Read(NamedTuple):
     mean_dw: float
     clusters: float
     b1: float
+    complexity: float
 
 
 class Gates(NamedTuple):
@@ -84,6 +86,7 @@ class Summary:
     mean_dw: float
     clusters: float
     b1: float
+    complexity: float
 
 
 class Counts(NamedTuple):
@@ -150,7 +153,7 @@ class Progress:
         """A step has taken its readings; without a ``level``, where nobody is active, W does not move."""
         level = self.level if level is None else level
         readings = Readings(_change(self.level, level), float(shape.clusters), float(shape.b1))
-        window = (*self.window, Read(tick, level or 0.0, *readings))[-self.settings.window :]
+        window = (*self.window, Read(tick, level or 0.0, *readings, shape.complexity))[-self.settings.window :]
         return replace(self, window=window, level=level, spikes=spikes, due=tick + self.settings.every)
 
     def has_changed(self, counts: Counts, suspects: tuple[int, ...]) -> Progress:
@@ -166,10 +169,10 @@ class Progress:
                 return self, None
             return replace(self, phase=OPTIMIZE, since=tick, stable=tick, converged=gates.open), None
         if self.phase == OPTIMIZE and tick - self.since >= self.settings.optimize:
-            last = self.window[-1]
+            last, own = self.window[-1], self.own
             summary = Summary(
                 self.cycle, self.began, self.neurons, self.grown, self.stable, self.converged, tick,
-                self.own.pruned, self.own.promoted, self.own.bridged, last.mean_dw, last.clusters, last.b1,
+                own.pruned, own.promoted, own.bridged, last.mean_dw, last.clusters, last.b1, last.complexity,
             )  # fmt: skip
             over = self.settings.cycles is not None and self.cycle >= self.settings.cycles
             following = replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,20 @@ _SEEDS = 16
 _MOST_ROWS = 1 << 10  # that a sample reads
 
 
-Gauge = Callable[[View, "Layer", Drive, int, int], Shape]
-"""Called with (view, layer, drive, seed, tick): a function of the state at that tick, and of nothing else."""
+_PATCH, _SAMPLE, _ROOTS, _WEDGES = 1000, 2000, 16, 64  # neurons of a patch, of the sampled subgraph; of level 2
+
+
+class Sight(NamedTuple):
+    """What a gauge gets to see: the engram at the end of a tick."""
+
+    view: View
+    live: Engine
+    layer: Layer
+    drive: Drive
+
+
+Gauge = Callable[[Sight], Shape]
+"""A function of the state at that tick, and of nothing else: after a kill it must read the same again."""
 
 
 def level_of(live: Engine, layer: Layer, spikes_before: int, ticks: int) -> float | None:
@@ -37,14 +49,33 @@ def level_of(live: Engine, layer: Layer, spikes_before: int, ticks: int) -> floa
     return (live.spikes - spikes_before) / ticks if ticks else None
 
 
-def probe(view: View, layer: Layer, drive: Drive, seed: int, _tick: int) -> Shape:
+def topology(sight: Sight) -> Shape:
+    """Of the three levels of :mod:`engramdb.topology`, small: mean B1 of a patch where most changes, the components of
+    a sampled subgraph, and the complexity. Each reading is that of a tracker that has seen nothing before."""
+    from engramdb.topology import Settings, Tracker
+    from engramdb.topology.moment import Moment
+
+    bounded = Settings(
+        patches=1, patch_neurons=_PATCH, sample=_SAMPLE, roots=_ROOTS, clusters="components", sentinels=_WEDGES,
+        ring=_SEEDS, hops=1,
+    )  # fmt: skip
+    read = Tracker(bounded).read(Moment.running(sight.view, sight.live))
+    return Shape(float(read.clusters), float(read.b1), read.complexity)
+
+
+def probe(sight: Sight) -> Shape:
     """Two-hop surroundings of who is driven most: components, and E - V + C, the loops of the graph that was seen.
 
     Synapses count without direction, and pairs once. Of neurons driven alike those with the smallest hash are taken.
+    The complexity is B1 as a part of E.
     """
-    nodes, a, b = _surroundings(view, layer, hottest(drive, seed, _SEEDS))
+    nodes, a, b = _surroundings(sight.view, sight.layer, hottest(sight.drive, sight.view.spec.seed, _SEEDS))
     components = int(kernel.components(len(nodes), a, b))
-    return Shape(float(components), float(len(a) - len(nodes) + components))
+    b1 = len(a) - len(nodes) + components
+    return Shape(float(components), float(b1), b1 / len(a) if len(a) else 0.0)
+
+
+GAUGES: dict[str, Gauge] = {"probe": probe, "topology": topology}
 
 
 def hottest(drive: Drive, seed: int, most: int) -> IdArray:

@@ -25,6 +25,7 @@ class Settings:
       before by a factor of 1.2 to 1.5, the larger the faster the last cycle became stable; at most ``most_bundle``.
     - ``k``, ``materialize``, ``inbound``: of the bundles, as in :meth:`Engram.grow`; ``inbound`` is for each bundle.
     - ``awaken``: so many neurons of each new bundle, at random, get ``amplitude`` for ``awaken_ticks`` ticks.
+    - ``gauge``: what reads clusters and B1, "topology" or "probe"; see :mod:`engramdb.growth.readings`.
     - ``every``: ticks between two steps, in which readings are taken and synapses looked at.
     - ``window``: readings that must be flat: ``flat_w``, ``flat_clusters`` and ``flat_b1`` are the most by which mean W
       (of who is active; spikes a tick where there is no W), the number of clusters and B1 may drift from the earlier
@@ -48,18 +49,19 @@ class Settings:
     awaken: int = 0
     amplitude: float = 1.0
     awaken_ticks: int = 1
-    every: int = 20
+    gauge: str = "topology"
+    every: int = 100
     window: int = 6
     flat_w: float = 0.02
     flat_clusters: float = 0.1
     flat_b1: float = 0.1
-    patience: int = 2000
-    optimize: int = 200
+    patience: int = 5000
+    optimize: int = 1000
     below: float = 0.01
-    persist: int = 200
+    persist: int = 1000
     rows: int = 1024
     prunes: int = 64
-    promotions: int = 64
+    promotions: int = 128
     searches: int = 2
     island: int = 64
     timers: int = 1 << 18
@@ -78,7 +80,7 @@ class Settings:
             if not is_number(value) or not 0 <= value < 1e9:
                 raise InvalidInput(f"{name} must be a number, 0 or more, not {value!r}")
             object.__setattr__(self, name, float(value))
-        for name, known in (("growth", (FIXED, ADAPTIVE)), ("first", PHASES)):
+        for name, known in (("growth", (FIXED, ADAPTIVE)), ("gauge", _GAUGES), ("first", PHASES)):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if not isinstance(self.materialize, bool):
@@ -109,6 +111,7 @@ class Settings:
         return asdict(self)
 
 
+_GAUGES = ("topology", "probe")
 _TICKS = (1, 1 << 40)
 _WHOLE: dict[str, tuple[int, int]] = {
     "bundle": (1, MOST_BUNDLE), "most_bundle": (1, MOST_BUNDLE), "k": (0, 1 << 20), "inbound": (0, 1 << 20),

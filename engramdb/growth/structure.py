@@ -28,7 +28,7 @@ from engramdb.spec import Spec
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
-_EACH = 4  # synapses that are hoped for of each source that is drawn: their neighbours lie near one another on disk
+_EACH = 2  # synapses that are hoped for of each source that is drawn: their neighbours lie near one another on disk
 _TRIES = 8  # candidates drawn for each source
 _NOBODY = np.empty(0, dtype=np.uint64)
 

@@ -19,7 +19,7 @@ import engramdb
 from engramdb import Engram
 from engramdb.growth import structure
 from engramdb.growth.drive import drive_of
-from engramdb.growth.readings import probe
+from engramdb.growth.readings import Sight, probe, topology
 from engramdb.growth.walk import rows_of, stored_rows
 from engramdb.sizing.figure import Figure, one, scaled, timed
 from engramdb.sizing.workload_bytes import bytes_on_disk
@@ -143,7 +143,8 @@ def _parts(e: Engram) -> dict[str, tuple[float, ...]]:
 
     parts: dict[str, Callable[[], object]] = {
         "part: drive": lambda: drive_of(live, layer, e.spec),
-        "part: readings": lambda: probe(view, layer, drive, 1, e.tick),
+        "part: readings of topology": lambda: topology(Sight(view, live, layer, drive)),
+        "part: readings of the probe": lambda: probe(Sight(view, live, layer, drive)),
         f"part: {s.rows} rows looked at": walk,
         f"part: {s.promotions} promotions": partial(promote, [0]),
         f"part: {s.searches} searches for a way out": partial(bridge, [0]),
