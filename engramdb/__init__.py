@@ -45,6 +45,7 @@ _HOME = {
     "Normal": "engramdb.distribution",
     "OneToOne": "engramdb.rules",
     "open": "engramdb.opening",
+    "plot": "engramdb.plot",
     "Projection": "engramdb.spec",
     "publish": "engramdb.store.remote.publish",
     "ReVGSP": "engramdb.learning",
@@ -101,6 +102,7 @@ __all__ = [
     "import_sonata",
     "import_vdm",
     "open",
+    "plot",
     "publish",
     "repair",
     "sonata_ids",
@@ -108,7 +110,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from engramdb import address, errors
+    from engramdb import address, errors, plot
     from engramdb.difference import diff
     from engramdb.distribution import LogNormal, Normal, Uniform
     from engramdb.engram import Engram

@@ -176,7 +176,7 @@ def _run(folder: Path, neurons: int, active: int, memory_bytes: int, steps: int)
     params = {**spec.layers[0].params, "tau": 0.05, "refractory": 0.0, "eta": _ETA}  # every input meets the same layer
     layer = engramdb.Layer("neurons", model="dense_lif", params=params, segments=spec.layers[0].segments)
     spec = engramdb.Spec(seed=1, layers=[layer])
-    budget = memory_bytes + (1 << 29)
+    budget = 2 * memory_bytes + (1 << 30)  # the engine keeps vectors in RAM up to half of it
     e = engramdb.create(folder / "layer.engram", spec, memory=budget, durability="checkpoint")
     try:
         ids = _active(neurons, active)
