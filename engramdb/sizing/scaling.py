@@ -45,7 +45,7 @@ QUANTITIES = {
     "memory": ("MB", "bytes that the engine counts against its memory budget, 10^6 to the MB"),
     "spike rate": ("1", "the part of the active neurons that fires at the tick of an input"),
     "stability": ("1", "of those that fire at the same x before or after a learning step, the part that fires at both"),
-    "drift": ("1e-6", "Frobenius norm of the change of all active vectors in a learning step, over that of the vectors"),
+    "drift": ("1e-6", "Frobenius norm of the change of all active vectors in a step, over that of the vectors"),
 }  # fmt: skip
 """By name: the unit, and what is meant."""
 
