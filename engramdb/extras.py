@@ -9,8 +9,9 @@ from engramdb.errors import InvalidInput
 
 
 def extra(module: str, name: str, group: str = "graph") -> Any:
-    """The module of such a library; InvalidInput says how to get it."""
+    """The module of such a library; InvalidInput says how to get it. ``group``: the extra that has it, if one does."""
     try:
         return import_module(module)
     except ImportError:
-        raise InvalidInput(f"{name} is not installed: pip install 'engramdb[{group}]', or pip install {name}") from None
+        both = f"pip install 'engramdb[{group}]', or " if group else ""
+        raise InvalidInput(f"{name} is not installed: {both}pip install {name}") from None

@@ -166,7 +166,7 @@ def _whole_bins(low: int, high: int) -> list[float]:
 def _axes(ax: Axes | None) -> Any:
     if ax is not None:
         return ax
-    pyplot = extra("matplotlib.pyplot", "matplotlib", "plots")
+    pyplot = extra("matplotlib.pyplot", "matplotlib", "")
     _, made = pyplot.subplots(figsize=(7.0, 3.6), layout="constrained")
     return made
 

@@ -102,5 +102,5 @@ def test_without_matplotlib_the_picture_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["scaling", "--quick", "--out", str(tmp_path), "--plot", "s.svg"]) == 2
-    assert "matplotlib is not installed: pip install 'engramdb[plots]'" in capsys.readouterr().err
+    assert "matplotlib is not installed: pip install matplotlib" in capsys.readouterr().err
     assert main(["scaling", "--quick", "--out", str(tmp_path / "none")]) == 1
