@@ -46,6 +46,7 @@ _HOME = {
     "Normal": "engramdb.distribution",
     "OneToOne": "engramdb.rules",
     "open": "engramdb.opening",
+    "plot": "engramdb.plot",
     "Projection": "engramdb.spec",
     "publish": "engramdb.store.remote.publish",
     "ReVGSP": "engramdb.learning",
@@ -104,6 +105,7 @@ __all__ = [
     "import_sonata",
     "import_vdm",
     "open",
+    "plot",
     "publish",
     "repair",
     "sonata_ids",
@@ -112,7 +114,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from engramdb import address, errors, topology
+    from engramdb import address, errors, plot, topology
     from engramdb.client import connect
     from engramdb.difference import diff
     from engramdb.distribution import LogNormal, Normal, Uniform

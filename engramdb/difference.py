@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.cards import card, table
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.inspect.histogram import Histogram, LinearHistogram
 from engramdb.spec import Layer, Spec
@@ -162,6 +163,20 @@ class Diff:
         """Whether neurons, synapses, named traces and what is in flight are the same."""
         layers = all(layer.same for layer in self.by_layer.values())
         return layers and not self.in_flight.differing and self.traces.same
+
+    def _repr_html_(self) -> str:
+        said = (
+            "added",
+            "removed",
+            "changed",
+            "row_changed",
+            "synapses_added",
+            "synapses_removed",
+            "synapses_reweighted",
+        )
+        rows = [(name, *(getattr(layer, field) for field in said)) for name, layer in self.by_layer.items()]
+        note = "nothing differs" if self.same else f"commit {self.before.commit:,} to {self.after.commit:,}"
+        return card("difference", note, table(("layer", *(field.replace("_", " ") for field in said)), rows))
 
     def changes(self, layer: str | None = None) -> Iterator[Changes]:
         """The neurons that differ, by id, of one layer or of all: read again, in memory for a few leaves.

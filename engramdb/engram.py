@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer
 from engramdb.birth import born_awake
 from engramdb.budget import memory_bytes
+from engramdb.cards import Stats, card, table
 from engramdb.delays import DelayArray, in_ticks
 from engramdb.distribution import is_number
 from engramdb.errors import EngramError, HandleClosed, InvalidInput, NotFound, ReadOnly
@@ -130,14 +131,9 @@ class Engram(Questions, Memories):
         return f"<Engram {self.location.name!r} mode={self.mode} tick={self.tick} neurons={len(self)}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{layer.name}</td><td>{layer.model}</td><td>{self._layer_size(layer):,}</td></tr>"
-            for layer in self.spec.layers
-        )
-        return (
-            f"<b>{self.location.name}</b> &nbsp; tick {self.tick:,} &nbsp; {len(self):,} neurons"
-            f"<table><tr><th>layer</th><th>model</th><th>neurons</th></tr>{rows}</table>"
-        )
+        rows = [(layer.name, layer.model, self._layer_size(layer)) for layer in self.spec.layers]
+        note = f"tick {self.tick:,}, {len(self):,} neurons"
+        return card(self.location.name, note, table(("layer", "model", "neurons"), rows))
 
     # ---- opening and closing
 
@@ -390,7 +386,7 @@ class Engram(Questions, Memories):
         record: Sequence[str] = (),
         to: str | Path | None = None,
         until: Callable[[int, IdArray], bool] | None = None,
-        progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+        progress: Callable[[int, int, dict[str, Any]], None] | bool | None = None,
         *,
         record_ids: Ids | None = None,
         every: int = 1,
@@ -404,14 +400,16 @@ class Engram(Questions, Memories):
         the neurons ``record_ids`` in each tick that ``every`` divides. They are kept in memory, within the budget, or
         streamed ``to`` a Parquet file (Arrow where it is called ``.arrow``); several go into a folder. ``to`` alone
         records spikes. ``until(tick, ids)`` gets the sorted ids that fired; True ends the run after that tick.
-        ``progress(done, ticks, stats)`` is called about ten times a second. ``pace_hz``: so many ticks a second of wall
-        time; ``run.stats`` says how well that went. ``topology``: a :class:`engramdb.topology.Tracker`, or every how
-        many ticks this handle's own takes a reading; they are in ``run.topology``, or in ``to``, which then holds
-        nothing else unless ``record`` says so. ``between(boundary)`` is called at ends of ticks, some milliseconds
-        apart where ticks are that short: it may ask the engram questions but change nothing; True ends the run there.
-        Ctrl-C ends the run at a tick boundary; ``BudgetExceeded`` has the part that was run in its ``run``.
+        ``progress(done, ticks, stats)`` is called about ten times a second; True shows a line on stderr, in terminals
+        and notebooks. ``pace_hz``: so many ticks a second of wall time; ``run.stats`` says how well that went.
+        ``topology``: a :class:`engramdb.topology.Tracker`, or every how many ticks this handle's own takes a reading;
+        they are in ``run.topology``, or in ``to``, which then holds nothing else unless ``record`` says so.
+        ``between(boundary)`` is called at ends of ticks, some milliseconds apart where ticks are that short: it may ask
+        the engram questions but change nothing; True ends the run there. Ctrl-C ends the run at a tick boundary;
+        ``BudgetExceeded`` has the part that was run in its ``run``.
         """
         from engramdb.pace import Pace
+        from engramdb.progress import ProgressLine
         from engramdb.recording.recorder import Recorder
 
         live = self._live
@@ -439,7 +437,17 @@ class Engram(Questions, Memories):
             if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
                 self.checkpoint(wait=False)
 
-        return run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, progress, done, pace, watch, between)
+        line = ProgressLine() if progress is True else None
+        tell = line or (progress if callable(progress) else None)
+        try:
+            run = run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, tell, done, pace, watch, between)
+        except BaseException:
+            if line is not None:
+                line.broken_off()
+            raise
+        if line is not None:
+            line.close(run.ticks, int(ticks), run.stats)
+        return run
 
     def _followed(self, topology: int | Tracker) -> Tracker:
         """The tracker of a run; this handle keeps its own from run to run, so that their number does not matter."""
@@ -920,7 +928,7 @@ class Engram(Questions, Memories):
 
     def stats(self) -> dict[str, Any]:
         """Where the memory is: residents, charged, bytes by kind, evictions. Empty for a reader."""
-        return {} if self.mode != "r+" else self._live.stats()
+        return Stats({} if self.mode != "r+" else self._live.stats())
 
     def verify(self) -> Report:
         """Check everything stored; see :func:`engramdb.verify`."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray
+from engramdb.cards import card, pairs
 from engramdb.errors import BudgetExceeded
 from engramdb.reservation import Reservation
 from engramdb.stretch import Stretch
@@ -64,6 +65,15 @@ class Run:
         ids, counts = np.unique(self.spikes[1], return_counts=True)
         seconds = self.ticks * self.dt_ms / 1000.0
         return {int(i): float(n) / seconds for i, n in zip(ids, counts, strict=True)}
+
+    def _repr_html_(self) -> str:
+        seconds = len(self.counts) and self.elapsed
+        rows = [("spikes", int(self.counts.sum())), ("elapsed", f"{seconds:.3g} s")]
+        rows += [(name, self.stats[name]) for name in ("synaptic_events", "active", "charged") if name in self.stats]
+        rows += [(f"spikes of {name}", int(counts.sum())) for name, counts in self.population.items()]
+        rows += [("recorded spikes", len(self.spikes[0]))] if len(self.spikes[0]) else []
+        note = f"ticks {self.first_tick:,} to {self.first_tick + self.ticks - 1:,}"
+        return card("run", note + ("; interrupted" if self.interrupted else ""), pairs(rows))
 
     def __repr__(self) -> str:
         return f"<Run: ticks {self.first_tick}..{self.first_tick + self.ticks - 1}, {int(self.counts.sum())} spikes>"

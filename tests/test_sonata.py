@@ -106,7 +106,8 @@ def test_node_ids_in_any_order_and_parameters_of_single_nodes(tmp_path: Path) ->
         "node_group_index": np.array([0, 1, 0, 2, 3]), "0/dynamics_params/tau_m": np.array([5.0, 6.0, 7.0, 8.0]),
         "1/x": np.array([1.0]),
     }  # fmt: skip
-    engramdb.import_sonata(write(tmp_path / "net", nodes=nodes), tmp_path / "net.engram", dt_ms=0.1)
+    done = engramdb.import_sonata(write(tmp_path / "net", nodes=nodes), tmp_path / "net.engram", dt_ms=0.1)
+    assert "attributes of each node of cells stayed behind: x" in done.notes
     with engramdb.open(tmp_path / "net.engram") as e:
         # node 4 is of type 7, node 2 of type 8, node 0 of type 8 with nothing of its own, 1 of type 7, 3 of type 7
         assert e.parameters(range(5))["tau"].tolist() == [20, 7, 6, 8, 5]
@@ -297,3 +298,18 @@ def _datasets(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
         file.visititems(lambda name, node: found.update({name: node[:]}) if isinstance(node, h5py.Dataset) else None)
     return found
+
+
+def test_what_sonata_has_no_place_for_is_named(tmp_path: Path) -> None:
+    layers = [
+        engramdb.Layer("a", segments=[20], wiring=engramdb.FixedOutdegree(k=3), plasticity=[engramdb.STDP(w_max=2.0)]),
+        engramdb.Layer("v", model="void", segments=[5]),
+    ]
+    with engramdb.create(tmp_path / "net.engram", engramdb.Spec(seed=1, layers=layers)) as e:
+        e.imprint("some", [1, 2])
+    assert engramdb.export_sonata(tmp_path / "net.engram", tmp_path / "out").notes == (
+        "layers whose model has no counterpart, and went out as engramdb:<model>: v (void)",
+        "what neurons of v keep of their own stayed behind: W, mu, var, prev_W",
+        "learning rules stayed behind, the weights of this moment went out: a",
+        "named traces stayed behind",
+    )

@@ -54,8 +54,8 @@ def synth(
 ) -> None:
     """Dry run: lay a network out without filling it, run a sample of it, and say whether the run will fit.
 
-    PATH becomes an engram in which all neurons are virtual, in milliseconds and kilobytes, ready to run; the sample runs
-    in a copy. RAM is held against --memory, disk against what is free, and the time of a tick (its 99th percentile)
+    PATH becomes an engram in which all neurons are virtual, in milliseconds and kilobytes, ready to run; the sample
+    runs in a copy. RAM is held against --memory, disk against what is free, and the 99th percentile of a tick's time
     against --hz. Exit code 1 if something does not fit.
 
     \b

@@ -149,6 +149,11 @@ class SonataNetwork:
             if population.left_out:
                 columns = ", ".join(population.left_out)
                 yield f"columns of node types of {population.name} that say nothing of dynamics: {columns}"
+            if population.attributes:
+                yield f"attributes of each node of {population.name} stayed behind: {', '.join(population.attributes)}"
+        for edges in self._edges:
+            if edges.attributes:
+                yield f"attributes of each edge of {edges.name} stayed behind: {', '.join(edges.attributes)}"
 
     def _joined(self, layers: list[Layer]) -> list[Projection]:
         found: dict[tuple[int, int, int], _Joined] = {}

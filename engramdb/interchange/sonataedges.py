@@ -29,6 +29,9 @@ class Part(NamedTuple):
     delay: npt.NDArray[np.uint16]
 
 
+_KEPT_OF_EDGES = {"syn_weight", "delay", "nsyns"}
+
+
 class EdgePopulation:
     """The edges of one population in one file. ``rounded`` counts delays that were no whole number of ticks."""
 
@@ -46,6 +49,8 @@ class EdgePopulation:
             self.pre = self._population(group["source_node_id"], populations)
             self.post = self._population(group["target_node_id"], populations)
             self._groups = sorted(key for key in group if key.isdigit())
+            self.attributes = sorted({name for key in self._groups for name in group[key]} - _KEPT_OF_EDGES)
+            """What the file gives for each edge and a synapse has no place for: sections, distances."""
             used = sorted(int(n) for n in _unique(group["edge_type_id"]))
         for number in used:
             if number not in types:

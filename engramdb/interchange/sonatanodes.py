@@ -21,6 +21,7 @@ NODE_ID = "node_id"
 """Stored with the neurons of a population that became several layers, as a column of that name: their node ids."""
 
 _MOST_TYPES = 1 << 16
+_KEPT_OF_NODES = {"dynamics_params", "engramdb_id"}
 _KEPT = {"model_type", "model_template", "dynamics_params", "node_type_id", "model_name", "layer"}
 
 
@@ -52,6 +53,8 @@ class Population:
         given = [self._parameters(row) for row in self._rows]
         own = self._of_nodes(group)
         self.left_out = sorted({name for row in self._rows for name in row} - _KEPT)
+        self.attributes = sorted({name for key in group if key.isdigit() for name in group[key]} - _KEPT_OF_NODES)
+        """What the file gives for each node and a neuron has no place for: positions, tuning."""
         self._factor: npt.NDArray[np.float64] | None = None
         self._of_node = of_node
         self.layers = list(self._layers(given, own))

@@ -23,7 +23,7 @@ from engramdb.distribution import Distribution
 from engramdb.interchange.everyrow import Positions, check_room, every_row
 from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_folder
-from engramdb.interchange.sonatamodels import outgoing
+from engramdb.interchange.sonatamodels import OWN, outgoing
 from engramdb.interchange.sonatarun import new_sonata, write_config, write_spikes
 from engramdb.interchange.sorter import EdgeSorter
 from engramdb.layer import Layer, Projection
@@ -70,6 +70,7 @@ def export_sonata(
         if spikes is not None:
             write_spikes(made / "spikes.h5", Path(spikes), store, names)
         write_config(made, spec, nodes, edges, spikes is not None)
+        left = list(_left_behind(store))
         sizes = [file.stat().st_size for file in made.rglob("*") if file.is_file()]
     return Exported(
         path=out,
@@ -80,7 +81,29 @@ def export_sonata(
         files=len(sizes),
         nbytes=sum(sizes),
         elapsed_s=time.perf_counter() - started,
+        notes=tuple(left),
     )
+
+
+def _left_behind(store: Store) -> Iterator[str]:
+    """What of this engram SONATA has no place for, or others no model."""
+    spec = store.spec
+    own = [f"{layer.name} ({layer.model})" for layer in spec.layers if outgoing(layer.model)[0].startswith(OWN)]
+    if own:
+        yield f"layers whose model has no counterpart, and went out as engramdb:<model>: {', '.join(own)}"
+    for layer in spec.layers:
+        known = models.get(layer.model)
+        kept = [field.name for field in known.kept]
+        kept += [name for name in layer.columns if name not in known.parameters or known.parameters[name].initial]
+        if kept:
+            yield f"what neurons of {layer.name} keep of their own stayed behind: {', '.join(kept)}"
+    learning = [projection.name for projection in spec.all_projections if projection.plasticity]
+    if learning:
+        yield f"learning rules stayed behind, the weights of this moment went out: {', '.join(learning)}"
+    if store.has_labels:
+        yield "labels stayed behind: nodes have engramdb_id, the ids here"
+    if store.traces.refs():
+        yield "named traces stayed behind"
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

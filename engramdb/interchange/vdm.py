@@ -26,17 +26,19 @@ from engramdb.interchange.exported import Exported
 from engramdb.interchange.newfile import new_file
 from engramdb.interchange.origin import Imported, check_source, import_origin
 from engramdb.interchange.vdmfile import Hdf5Arrays, NpzArrays, VdmArrays, write_hdf5, write_npz
+from engramdb.keptfields import at_birth
 from engramdb.layer import Layer
 from engramdb.rules import Explicit
 from engramdb.spec import Spec
-from engramdb.store import OWN, Records, Store
+from engramdb.store import FIELD, OWN, Records, Store
 from engramdb.store.labels import Batches
 from engramdb.url import located
 
 LAYER = "vdm"
-MODEL, FIELDS, KIND = "lif", (OWN + "W",), np.float64
-"""The neuron model, the columns in which W is kept, and their type. With a model that keeps a W and the W before it:
-``"void", ("field.W", "field.prev_W"), np.float32``."""
+FIELDS = (OWN + "W",)
+"""The column in which W is kept, as float64, where the layer is not void."""
+
+_VOID_FIELDS = (FIELD + "W", FIELD + "prev_W", FIELD + "mu", FIELD + "var")
 
 _MARK = "vdm: "  # before the JSON of what has no place elsewhere, in the spec's description
 _NEURONS_A_PIECE, _SYNAPSES_A_PIECE = 1 << 15, 1 << 20
@@ -52,7 +54,8 @@ def import_vdm(
 ) -> Imported:
     """Make a new engram at ``path`` of the VDM engram ``src`` (.h5 or .npz), streamed.
 
-    One layer of N neurons with W as a stored column; a synapse of weight 1 for each neighbour, or of weight E for each
+    One layer of N neurons, ``void`` where all W lie in 0..1, so that W is its field, else ``lif`` with W as a stored
+    column; a synapse of weight 1 for each neighbour, or of weight E for each
     pair in A; the step in the file's name is the tick. The attributes and ``adc_json`` are kept for the way back. Whole
     or not at all; killed, the same one goes on. Raises InvalidInput, NotFound, AlreadyExists, DiskFull.
     """
@@ -79,14 +82,17 @@ class VdmEngram:
         kept = {"sparse": arrays.sparse, **{k: v for k, v in arrays.attributes.items() if k != "N"}}
         if arrays.adc_json is not None:
             kept["adc_json"] = arrays.adc_json
-        layer = Layer(LAYER, 0, MODEL, segments=[n], wiring=Explicit())
+        self._void = _within(arrays)
+        layer = Layer(LAYER, 0, "void" if self._void else "lif", segments=[n], wiring=Explicit())
         about = f"imported from the VDM engram {src.name}\n{_MARK}{json.dumps(kept)}"
         self.spec = Spec(seed, [layer], name=src.stem, description=about)
         self.bundles = Bundles.initial(self.spec)
         step = re.fullmatch(r"state_(\d+)", src.stem)
         self.tick = int(step[1]) if step else 0
         self.synapses: int | None = arrays.shape("col_idx")[0] if arrays.sparse else None
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = (
+            () if self._void else ("some W lie outside 0..1: the layer is lif, and W a column of its records",)
+        )
 
     def records(self, behind: int, work: Path, room_bytes: int) -> Iterator[Records]:
         """See :class:`~engramdb.interchange.origin.Origin`."""
@@ -101,7 +107,7 @@ class VdmEngram:
             records = never_fired(
                 ids, indptr, np.zeros(len(target), np.uint16), target.astype(np.uint64), weight.astype(np.float32)
             )
-            records.state.update(dict.fromkeys(FIELDS, w(len(ids)).astype(KIND)))
+            records.state.update(self._kept(w(len(ids))))
             skipped = min(behind, len(records))
             behind -= skipped
             if skipped < len(records):
@@ -139,7 +145,14 @@ class VdmEngram:
             indptr = np.searchsorted(row, np.arange(len(joined) + 1)).astype(np.int64)
             yield first, indptr, target, e[joined]
         if lost:
-            self.notes = (f"{lost:,} values of E lie where A joins no pair, and were left behind",)
+            self.notes += (f"{lost:,} values of E lie where A joins no pair, and were left behind",)
+
+    def _kept(self, w: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """The columns that hold W: of a void neuron with the W before it, the same, and no change until now."""
+        if not self._void:
+            return dict.fromkeys(FIELDS, w.astype(np.float64))
+        own, nothing = w.astype(np.float32), np.zeros(len(w), dtype=np.float32)
+        return dict(zip(_VOID_FIELDS, (own, own, nothing, nothing), strict=True))
 
     def labels(self) -> Iterator[tuple[int, Batches]]:
         """See :class:`~engramdb.interchange.origin.Origin`."""
@@ -148,6 +161,16 @@ class VdmEngram:
     def inflight(self) -> Mapping[str, npt.NDArray[Any]]:
         """See :class:`~engramdb.interchange.origin.Origin`."""
         return {}
+
+
+def _within(arrays: VdmArrays) -> bool:
+    """Whether every W lies in 0..1, as those of void neurons do."""
+    n, stream = arrays.shape("W")[0], arrays.stream("W")
+    for start in range(0, n, _NEURONS_A_PIECE):
+        part = stream(min(_NEURONS_A_PIECE, n - start))
+        if not ((part >= 0) & (part <= 1)).all():  # not a number is outside
+            return False
+    return True
 
 
 def export_vdm(
@@ -211,23 +234,35 @@ class _Content:
         self._unlike = self._away = 0
 
     def w(self) -> Iterator[npt.NDArray[np.float32]]:
-        """W of all neurons, in parts; 0 for those that were grown later."""
-        done, found = 0, False
+        """W of all neurons, in parts; of those that are not stored 0, in a void layer what they were born with."""
+        void = self._layer.model == "void"
+        column = _VOID_FIELDS[0] if void else FIELDS[0]
+        done, found = 0, void
         for records in self._store.scan(self._layer.index):
-            if FIELDS[0] not in records.state:
+            if column not in records.state:
                 continue
             found = True
             at = self._positions.of(records.ids)
-            yield np.zeros(int(at[0]) - done, np.float32)
-            part = np.zeros(int(at[-1] - at[0]) + 1, np.float32)
-            part[at - at[0]] = np.nan_to_num(records.state[FIELDS[0]])
+            yield from self._born(done, int(at[0]))
+            part = np.concatenate([np.empty(0, np.float32), *self._born(int(at[0]), int(at[-1]) + 1)])
+            w = records.state[column]
+            part[at[~np.isnan(w)] - at[0]] = w[~np.isnan(w)]
             done = int(at[-1]) + 1
             yield part
         if not found:
             raise InvalidInput(
                 f"neurons of {self._layer.name} have no W: they are no VDM engram; export hdf5, parquet or edges"
             )
-        yield np.zeros(self.n - done, np.float32)
+        yield from self._born(done, self.n)
+
+    def _born(self, start: int, stop: int) -> Iterator[npt.NDArray[np.float32]]:
+        """W of the neurons at ``start`` to ``stop`` before anything happened to them, in parts."""
+        for first in range(start, stop, _NEURONS_A_PIECE):
+            last = min(first + _NEURONS_A_PIECE, stop)
+            if self._layer.model == "void":
+                yield at_birth(self._positions.ids(first, last), self._layer, self._store.spec)["W"]
+            else:
+                yield np.zeros(last - first, np.float32)
 
     def rows(self) -> Iterator[tuple[int, Any, Any, Any]]:
         """``(first, indptr, targets, weights)`` of neurons ``first`` on, without gaps."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray, by_layer, format_id
+from engramdb.cards import card, pairs, table
 from engramdb.keptfields import fields_now, fields_of
 from engramdb.layer import Layer
 from engramdb.parameters import given, parameters_of_layer
@@ -37,6 +38,10 @@ class Neuron:
     def address(self) -> str:
         return format_id(self.id)
 
+    def _repr_html_(self) -> str:
+        rows = [("synapses", self.out_degree), *self.fields.items()]
+        return card(self.label or self.address, f"{self.address if self.label else ''} {self.state}", pairs(rows))
+
 
 @dataclass(frozen=True)
 class Neurons:
@@ -59,6 +64,16 @@ class Neurons:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _repr_html_(self) -> str:
+        states = [f"{self.state.count(state):,} {state}" for state in dict.fromkeys(self.state)]
+        shown = range(min(len(self), 12))
+        rows = [
+            (format_id(int(self.ids[i])), self.state[i], self.out_degree[i], *(v[i] for v in self.fields.values()))
+            for i in shown
+        ]
+        header = ("id", "state", "synapses", *self.fields)
+        return card(f"{len(self):,} neurons", ", ".join(states), table(header, rows, total=len(self)))
 
 
 class Present:

@@ -45,7 +45,7 @@ QUANTITIES = {
     "memory": ("MB", "bytes that the engine counts against its memory budget, 10^6 to the MB"),
     "spike rate": ("1", "the part of the active neurons that fires at the tick of an input"),
     "stability": ("1", "of those that fire at the same x before or after a learning step, the part that fires at both"),
-    "drift": ("1", "Frobenius norm of the change of all active vectors in a learning step, over that of the vectors"),
+    "drift": ("1e-6", "Frobenius norm of the change of all active vectors in a step, over that of the vectors"),
 }  # fmt: skip
 """By name: the unit, and what is meant."""
 
@@ -165,6 +165,8 @@ def _fitted(points: list[Point]) -> Scaling:
         for size in FURTHER:
             if size > largest:
                 value, low, high = law.at(size)
+                if key[0] in ("spike rate", "stability"):  # parts of a whole, whatever a law says
+                    value, low, high = min(value, 1.0), min(low, 1.0), min(high, 1.0)
                 further.append(Point(*key[:1], size, key[1], EXTRAPOLATED, value, low, high))
     return Scaling((*points, *further), laws)
 
@@ -176,7 +178,7 @@ def _run(folder: Path, neurons: int, active: int, memory_bytes: int, steps: int)
     params = {**spec.layers[0].params, "tau": 0.05, "refractory": 0.0, "eta": _ETA}  # every input meets the same layer
     layer = engramdb.Layer("neurons", model="dense_lif", params=params, segments=spec.layers[0].segments)
     spec = engramdb.Spec(seed=1, layers=[layer])
-    budget = memory_bytes + (1 << 29)
+    budget = 2 * memory_bytes + (1 << 30)  # the engine keeps vectors in RAM up to half of it
     e = engramdb.create(folder / "layer.engram", spec, memory=budget, durability="checkpoint")
     try:
         ids = _active(neurons, active)
@@ -221,6 +223,6 @@ def _samples(e: engramdb.Engram, layer: LayerHandle, active: int, steps: int) ->
         learned = layer.backward(x, error)
         samples["backward"].append(1e3 * (time.perf_counter() - began))
         changed = float(np.sqrt(np.square(learned.norms, dtype=np.float64).sum()))
-        samples["drift"].append(changed / whole)
+        samples["drift"].append(1e6 * changed / whole)
     samples["memory"].append(e.stats()["used_bytes"] / 1e6)
     return samples

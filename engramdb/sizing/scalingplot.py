@@ -17,13 +17,13 @@ def check(name: str) -> None:
     """Raise InvalidInput where a picture of that name could not be drawn, before anything is measured."""
     if Path(name).suffix not in _SUFFIXES:
         raise InvalidInput(f"--plot {name}: give a name that ends in {', '.join(_SUFFIXES)}")
-    extra("matplotlib", "matplotlib", "plots")
+    extra("matplotlib", "matplotlib", "")
 
 
 def draw(found: Scaling, path: Path) -> None:
     """Write the picture; measured points are filled with their range, extrapolated ones hollow and dashed."""
-    figures = extra("matplotlib.figure", "matplotlib", "plots")
-    extra("matplotlib.backends.backend_agg", "matplotlib", "plots")
+    figures = extra("matplotlib.figure", "matplotlib", "")
+    extra("matplotlib.backends.backend_agg", "matplotlib", "")
     figure = figures.Figure(figsize=(12, 7), layout="constrained")
     activities = sorted({point.activity for point in found.points}, reverse=True)
     for axes, (quantity, (unit, _)) in zip(figure.subplots(2, 3).ravel(), QUANTITIES.items(), strict=True):
