@@ -20,10 +20,11 @@ export class History {
   #branches = [];
   #picked = []; // commits, the last picked one at the end
 
-  /** `changed()` is called when the engram stands elsewhere. */
-  constructor(service, changed) {
+  /** `changed()` is called when something was made, `moved(tick)` when the engram stands elsewhere. */
+  constructor(service, changed, moved) {
     this.service = service;
     this.changed = changed;
+    this.moved = moved;
     this.difference = new Difference(service);
     sending(byId("snapshot"), ({ name, message }, pressed) => this.#nameIt(pressed.value, name.trim(), message.trim()));
     byId("compare").addEventListener("click", () => this.#compare());
@@ -191,13 +192,14 @@ export class History {
     const said = byId("snapshot").querySelector(".said");
     said.classList.remove("bad");
     try {
-      await this.service.post(`${this.#base}/${path}`);
+      const { tick } = await this.service.post(`${this.#base}/${path}`);
       say(said, `${title.replace("?", "")}: done.`);
+      await this.moved(tick);
     } catch (error) {
       said.classList.add("bad");
       say(said, error.message);
+      await this.changed();
     }
-    await this.changed();
   }
 }
 

@@ -27,7 +27,7 @@ const live = new Live(service);
 const drive = new Drive(service, changed);
 const distributions = new Distributions(service);
 const neurons = new Neurons(service, (id) => go({ view: "neurons", neuron: id }));
-const history = new History(service, changed);
+const history = new History(service, changed, moved);
 const jobs = new Jobs(service, byId("jobs"), changed);
 const engrams = new Engrams(service, byId("engrams"));
 
@@ -114,7 +114,6 @@ async function refresh() {
       select(shown.view);
       view();
     }
-    live.stands(description.tick);
     if (shown.view === "neurons") neurons.again(description.tick);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -143,6 +142,12 @@ async function changed() {
   await refresh();
   jobs.refresh();
   if (shown.view === "history" && description) history.show(description, true);
+}
+
+/** The engram stands at `tick`. Only who moved it knows: a description may be older than what the stream has told. */
+function moved(tick) {
+  live.stands(tick);
+  return changed();
 }
 
 function select(view) {

@@ -73,6 +73,7 @@ def test_spikes_are_drawn_while_the_engram_runs(visit: Visit, url: str) -> None:
     expect(page.locator("#figure-tick")).to_have_text(f"{before + 60:,}")
     asked = {"query": "top", "field": "spike_count", "n": 446}
     rows = page.request.post(f"{url}/v1/engrams/celegans/query", data=asked).json()["rows"]
+    # all of them: there are fewer ticks than stretches that the service keeps for a slow reader
     expect(raster).to_have_attribute("data-shown", str(sum(row["spike_count"] for row in rows)))
     page.get_by_role("button", name="Hold").click()
     expect(page.get_by_role("button", name="Hold")).to_have_attribute("aria-pressed", "true")
