@@ -177,8 +177,11 @@ service.addEventListener("connection", ({ detail: up }) => {
   byId("disconnected").hidden = up;
   say(byId("disconnected"), up ? "" : "The service does not answer. What is shown may be old; it is asked again every few seconds.");
   byId("connection").classList.toggle("lost", !up);
-  if (!up) say(byId("connection-text"), "no connection");
-  else changed();
+  if (up) changed();
+  else {
+    say(byId("connection-text"), "no connection");
+    byId("engram").classList.add("old");
+  }
 });
 
 // the address says what is shown, so this link must not change it

@@ -79,6 +79,18 @@ def test_spikes_are_drawn_while_the_engram_runs(visit: Visit, url: str) -> None:
     expect(page.get_by_role("button", name="Hold")).to_have_attribute("aria-pressed", "true")
 
 
+def test_complexity_is_drawn_where_the_stream_has_it(visit: Visit, url: str) -> None:
+    page = visit(f"{url}/console/").page
+    expect(page.locator("#connection-text")).to_have_text("live")
+    expect(page.locator("#complexity-part")).to_be_hidden()
+    tick = {"tick": 9, "fired": 0, "rate_hz": 0.0, "complexity": 2.5, "dropped": 0, "spikes": []}
+    page.route("**/stream?*", lambda route: route.fulfill(
+        content_type="text/event-stream", body=f"event: tick\ndata: {json.dumps(tick)}\n\nevent: bye\ndata: {{}}\n\n"
+    ))  # fmt: skip
+    page.reload()
+    expect(page.locator("#complexity canvas")).to_be_visible()
+
+
 def test_a_neuron_is_looked_up_by_its_label_and_its_neighbours_are_walked_to(
     visit: Visit, url: str, worm: Path
 ) -> None:
