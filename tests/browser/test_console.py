@@ -80,7 +80,7 @@ def test_spikes_are_drawn_while_the_engram_runs(visit: Visit, url: str) -> None:
 
 
 def test_complexity_is_drawn_where_the_stream_has_it(visit: Visit, url: str) -> None:
-    page = visit(f"{url}/console/").page
+    page = visit(f"{url}/#/celegans").page
     expect(page.locator("#connection-text")).to_have_text("live")
     expect(page.locator("#complexity-part")).to_be_hidden()
     tick = {"tick": 9, "fired": 0, "rate_hz": 0.0, "complexity": 2.5, "dropped": 0, "spikes": []}
@@ -199,12 +199,14 @@ def test_what_is_wrong_in_a_form_is_said_beside_the_field(visit: Visit, url: str
 
 
 def test_the_page_follows_the_colours_of_the_reader(visit: Visit, url: str) -> None:
-    paper = "getComputedStyle(document.body).backgroundColor"
-    light = visit(f"{url}/#/celegans", color_scheme="light").page
-    dark = visit(f"{url}/#/celegans", color_scheme="dark").page
-    colours = [[int(part) for part in re.findall(r"\d+", page.evaluate(paper))] for page in (light, dark)]
-    assert min(colours[0]) > 230
-    assert max(colours[1]) < 40
+    page = visit(f"{url}/#/celegans").page
+    brightness = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness.append([int(part) for part in re.findall(r"\d+", paper)])
+    assert min(brightness[0]) > 230
+    assert max(brightness[1]) < 40
 
 
 def test_a_narrow_page_needs_no_scrolling_sideways(visit: Visit, url: str) -> None:
