@@ -86,7 +86,7 @@ export class Line extends Plot {
     return {
       ...this.common(),
       scales: {
-        x: { time: false, range: (_, least, most) => this.range ?? [least, most] },
+        x: { time: false, range: (_, least, most) => this.range ?? (most > least ? [least, most] : [least - 1, least + 1]) },
         y: { range: (_, least, most) => [Math.min(0, least ?? 0), most > 0 ? most * 1.08 : 1] },
       },
       axes: [

@@ -115,6 +115,10 @@ async function refresh() {
       view();
     }
     if (shown.view === "neurons") neurons.again(description.tick);
+    if (jobs.has("cycle", name)) {
+      const cycle = await service.get(`/v1/engrams/${encodeURIComponent(name)}/cycle`, signal).catch(() => null);
+      if (cycle && !signal.aborted) live.read(cycle.readings);
+    }
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("engram").classList.add("old");
