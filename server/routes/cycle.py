@@ -43,7 +43,10 @@ async def run(request: Request, name: EngramName, body: Annotated[Cycle | None, 
             return
         if settings:
             raise Problem(422, "invalid-request", "a cycle that is set anew needs its layer", pointer="/layer")
-        if _status(engram)["state"] == "paused":
+        state = _status(engram)["state"]
+        if state not in ("running", "paused"):
+            raise Problem(409, "conflict", f"the growth cycle is {state}: begin another, with its layer")
+        if state == "paused":
             cycle.resume()
 
     await service.shelf.write(name, begin_or_resume)
@@ -99,7 +102,7 @@ async def topology(
     def work(engram: Engram) -> dict[str, Any]:
         from engramdb import topology
 
-        settings = topology.Settings(patches=patches, sample=sample, clusters="components")  # type: ignore[attr-defined]
+        settings = topology.Settings(patches=patches, sample=sample, clusters="components")
         found: dict[str, Any] = engram.topology(settings).as_dict()  # type: ignore[attr-defined]
         return found
 
