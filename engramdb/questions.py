@@ -83,6 +83,10 @@ class Questions:
             )
         return resolved
 
+    def declares(self, ids: IdArray) -> npt.NDArray[np.bool_]:
+        """Whether there is a neuron of each of ``ids``, uint64 (n,); bool (n,)."""
+        return self._bundles.exists(ids)
+
     def _layer_size(self, layer: Layer) -> int:
         return sum(size for (index, _), size in self._bundles.sizes.items() if index == layer.index)
 

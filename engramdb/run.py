@@ -32,7 +32,7 @@ Int64Array = npt.NDArray[np.int64]
 MOST_TICKS = 1 << 40  # of one run: their counts still fit into the address space
 _SPARSE_FROM_BYTES = 1 << 24
 _SECONDS_AT_STAKE = 1.0  # of a run, should it be killed before it has returned
-_SECONDS_BETWEEN = 0.003  # about, from one boundary that is told to the next
+_SECONDS_BETWEEN = 0.006  # about, from one boundary that is told to the next
 _TICKS_BETWEEN = 1 << 16  # at the most: their counts are told too
 
 

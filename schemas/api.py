@@ -188,3 +188,15 @@ class Checkpoint(Body):
     """``message``: what the log says of it."""
 
     message: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Cycle(Body):
+    """A growth cycle: ``layer`` and other settings, as in Python, begin one; without them the one there is goes on.
+
+    ``ticks``, ``run_cycles``: how far to run; without either until it is done.
+    """
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    ticks: Annotated[int, Field(ge=0, le=1 << 40)] | None = None
+    run_cycles: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -20,7 +20,7 @@ import engramdb
 from engramdb.engram import Engram
 from engramdb.run import Boundary
 from engramdb.server.hub import Hub
-from engramdb.server.neuron import Lookup, look_up
+from engramdb.server.neuron import Found, Lookup, look_up
 from engramdb.server.problems import Problem
 
 T = TypeVar("T")
@@ -104,8 +104,8 @@ class Desk:
         future = self._loop.create_future()
         self._visits.append(Lookup(neuron, future))
         self._wake.set()
-        found: bytes = await future
-        return found
+        found: Found = await future
+        return found.json()
 
     async def _enter(self, work: Callable[[Engram], T], reads: bool) -> T:
         self._check()

@@ -10,12 +10,11 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engramdb.server import keys
+from engramdb.server import keys, logs
 from engramdb.server.hosts import PREFLIGHT
 from engramdb.server.problems import MEDIA_TYPE, Problem, problem_of
 from engramdb.server.service import Service
@@ -179,15 +178,16 @@ class Gate:
         seconds = time.perf_counter() - began
         route = scope.get("template") or getattr(scope.get("route"), "path", None) or "other"
         self._service.metrics.count(scope["method"], route, answer.status or 499, seconds)
-        if scope["path"] in _PROBES or not _log.isEnabledFor(logging.INFO):
+        log = logs.requests
+        if log is None or scope["path"] in _PROBES:
             return
         client = scope.get("client")
-        _log.info(
-            "request",
-            extra={
-                "request": answer.request_id, "method": scope["method"], "path": scope["path"],
-                "status": answer.status or 499, "ms": round(seconds * 1000, 3), "bytes": answer.sent,
-                "key": scope["state"]["owner"], "client": client[0] if client else "",
+        log.tell(
+            time.time(),
+            {
+                "level": "info", "event": "request", "request": answer.request_id, "method": scope["method"],
+                "path": scope["path"], "status": answer.status or 499, "ms": round(seconds * 1000, 3),
+                "bytes": answer.sent, "key": scope["state"]["owner"], "client": client[0] if client else "",
             },
         )  # fmt: skip
 
@@ -229,6 +229,3 @@ class _Answer:
         given: list[Any] = [(b"content-type", kind), length, *(headers or [])]
         await self.send({"type": "http.response.start", "status": status, "headers": given})
         await self.send({"type": "http.response.body", "body": body})
-
-
-Answering = Callable[[Message], Awaitable[None]]

@@ -270,10 +270,10 @@ class Jobs:
         """Stop what goes on; what can be begun again will be. Waits for the threads."""
         self.closing.set()
         for job in self._jobs.values():
-            if job.state not in OVER and job.kind not in ("ticks", "growth"):
+            if job.state not in OVER and job.kind not in ("cycle", "ticks", "growth"):
                 job.cancel_asked.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-RESUMED = frozenset({"ticks", "export", "import", "verify"})
+RESUMED = frozenset({"cycle", "ticks", "export", "import", "verify"})
 """Kinds that go on after a restart, but runs that record: what was in memory is gone."""

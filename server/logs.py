@@ -2,49 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import logging.handlers
-import queue
 import sys
+import threading
 import traceback
+from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
-_SHOWN = ("request", "method", "path", "status", "ms", "bytes", "key", "client", "engram", "job")
+_SHOWN = ("request", "path", "engram", "job")
+_EVERY_S = 0.2
+_MOST = 100_000  # lines that wait; older ones are dropped
 
 
-class _Line(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        content: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
+class Log(logging.Handler):
+    """Takes lines from any thread and lets none of them wait."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out = out
+        self._lines: deque[tuple[float, Mapping[str, Any]]] = deque(maxlen=_MOST)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def tell(self, moment: float, content: Mapping[str, Any]) -> None:
+        """A line of plain values; ``moment``: seconds since 1970."""
+        self._lines.append((moment, content))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """What other parts log."""
+        content = {"level": record.levelname.lower(), "event": record.getMessage().strip()}
         content |= {name: record.__dict__[name] for name in _SHOWN if name in record.__dict__}
         if record.exc_info and record.exc_info[1] is not None:
             content["error"] = "".join(traceback.format_exception(record.exc_info[1]))
-        return orjson.dumps(content, default=str).decode()
+        self.tell(record.created, content)
+
+    def _write(self) -> None:
+        while not self._stopped.wait(_EVERY_S):
+            self._empty()
+        self._empty()
+
+    def _empty(self) -> None:
+        parts = []
+        while self._lines:
+            moment, content = self._lines.popleft()
+            time = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            parts.append(orjson.dumps({"time": time, **content}, default=str).decode())
+        if parts:
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop serving
+                self._out.write("\n".join(parts) + "\n")
+                self._out.flush()
+
+    def stop(self) -> None:
+        """Write what waits, and take no more."""
+        self._stopped.set()
+        self._thread.join()
 
 
-class _Queue(logging.handlers.QueueHandler):
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # the thread is of this process: it can format what it gets
+requests: Log | None = None
+"""Where requests are told; None where nobody wants to know."""
 
 
-def begin(level: str) -> logging.handlers.QueueListener:
-    """Log from now on; the result's ``stop`` writes what still waits."""
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    out = logging.StreamHandler(sys.stderr)
-    out.setFormatter(_Line())
-    listener = logging.handlers.QueueListener(lines, out)
-    listener.start()
+def begin(level: str) -> Log:
+    """Log from now on, what is of this level or graver; of ``info`` requests too. The result's ``stop`` ends it."""
+    global requests
+    log = Log(sys.stderr)
     for name in ("engramdb.server", "uvicorn.error"):
         logger = logging.getLogger(name)
-        logger.handlers[:] = [_Queue(lines)]
+        logger.handlers[:] = [log]
         logger.setLevel(level.upper())
         logger.propagate = False
-    return listener
+    requests = log if logging.getLogger("engramdb.server").isEnabledFor(logging.INFO) else None
+    return log

@@ -175,8 +175,12 @@ def undeclared(paths: list[Path], declared: list[str]) -> set[str]:
 def test_every_library_that_is_imported_is_declared() -> None:
     modules = {name: path for name, path in files_of_the_package().items() if name.endswith(".py")}
     needs, extras = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]
-    # engramdb.testing serves the tests of others: it comes with the extra of that name; object stores have their own
-    for name, extra in (("engramdb/testing.py", "test"), ("engramdb/store/remote/objects.py", "s3")):
+    # engramdb.testing serves the tests of others: it comes with the extra of that name; object stores have their own,
+    # and so has the client of the service
+    for name, extra in (
+        ("engramdb/testing.py", "test"), ("engramdb/store/remote/objects.py", "s3"),
+        ("engramdb/client/transport.py", "client"),
+    ):  # fmt: skip
         assert undeclared([modules.pop(name)], needs + extras[extra]) == set()
     assert undeclared(list(modules.values()), needs) == set()
 

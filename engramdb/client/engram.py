@@ -101,7 +101,7 @@ class RemoteEngram(Questions, History):
     ) -> Job | Run:
         """Begin a run: a :class:`Job` where it takes longer than a second or so, else the :class:`Run` it was.
 
-        ``to``: a name, under which the service keeps the spikes as Parquet; see :meth:`fetch`.
+        ``to``: a name, under which the service keeps the spikes as Parquet; see :meth:`Job.fetch`.
         """
         what = [record] if isinstance(record, str) else [*dict.fromkeys((*record, "counts"))]
         body = {"ticks": int(ticks), "record": what, "to": to, "hz": pace_hz}
@@ -158,20 +158,8 @@ class RemoteEngram(Questions, History):
     def export(self, format: str, path: str | os.PathLike[str], **options: Any) -> Path:
         """Write the engram to the file ``path``: ``format`` and options as of the command ``engramdb export``.
 
-        Whole or not at all. Returns the path.
+        Whole or not at all; waits where the service makes a job of it. Returns the path.
         """
         target = Path(path)
-        part = target.with_name(f"{target.name}.part")
-        try:
-            with (
-                self.transport.streaming(
-                    "GET", f"{self._path}/export", accept="*/*", timeout=600.0, params={"format": format, **options}
-                ) as response,
-                part.open("wb") as file,
-            ):
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        return target
+        job = self.transport.download(f"{self._path}/export", target, format=format, **options)
+        return target if job is None else Job.of(job, self.transport).wait().fetch(target)

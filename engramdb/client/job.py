@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engramdb.client.problems import ServiceError, error_of
@@ -63,6 +65,12 @@ class Job:
         """Ask it to end, at the next tick boundary or the next step; :meth:`wait` says when it has."""
         self.transport.delete(f"/v1/jobs/{self.id}")
         return self.refresh()
+
+    def fetch(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file that the job left to ``path``, whole or not at all. Raises NotFound, Conflict."""
+        target = Path(path)
+        self.transport.download(f"/v1/jobs/{self.id}/result", target)
+        return target
 
     def wait(self, timeout: float | None = None, progress: Callable[[Job], None] | None = None) -> Job:
         """The job when it is done. Raises what it failed with, and :class:`ServiceError` where it was cut short.

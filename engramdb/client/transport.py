@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engramdb.client.problems import error_of
@@ -20,6 +21,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 _CONNECT_SECONDS = 5.0
 _FIRST_PAUSE = 0.2  # seconds, doubled from try to try
 _LONGEST_PAUSE = 10.0
+_ACCEPTED = 202
 _AGAIN = frozenset({429, 502, 503, 504})
 _STILL_BEING_DONE = "idempotency-in-progress"
 
@@ -120,6 +122,22 @@ class Transport:
                 yield response
         except self._httpx.TransportError as error:
             raise Unreachable(self._no_answer(error)) from error
+
+    def download(self, path: str, target: Path, *, timeout: float = 600.0, **params: Any) -> Any:
+        """Write what is at ``path`` to a file, whole or not at all; where a job is to make it first, its document."""
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with self.streaming("GET", path, accept="*/*", timeout=timeout, params=params) as response:
+                if response.status_code == _ACCEPTED:
+                    response.read()
+                    return response.json()
+                with part.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return None
 
     def _no_answer(self, error: Exception) -> str:
         said = str(error) or type(error).__name__

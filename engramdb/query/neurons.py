@@ -162,8 +162,10 @@ class Present:
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
         if self._live is None:
-            nobody = np.zeros(len(ids), dtype=bool)
-            return nobody, History(np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, bool))
+            none = np.empty(0, dtype=bool)
+            return np.zeros(len(ids), dtype=bool), History(
+                np.empty(0, np.uint32), np.empty(0, np.int64), none, none, np.empty(0, np.int64)
+            )
         from engramdb.kernels import rows
 
         held = self._live.lookup(ids)
@@ -174,21 +176,25 @@ class Present:
         spike_count = records["spike_count"][at]
         on_top = records["flags"][at] & rows.ON_TOP != 0
         # who has fired and whose row has not been read yet will have it when the spike arrives
-        active = (records["offset"][at] >= 0) | (on_top & (spike_count > 0))
-        return resident, History(spike_count, records["last_spike"][at], active, on_top)
+        loaded = records["offset"][at] >= 0
+        active = loaded | (on_top & (spike_count > 0))
+        degree = np.where(loaded & ~on_top, records["length"][at].astype(np.int64), -1)
+        return resident, History(spike_count, records["last_spike"][at], active, on_top, degree)
 
 
 @dataclass(frozen=True)
 class History:
     """Counts of neurons whose record is in RAM, and whether they are active; arrays of equal length.
 
-    Counts ``on_top`` are those since the store was last asked: they come on top of what it has.
+    Counts ``on_top`` are those since the store was last asked: they come on top of what it has. ``out_degree``: of
+    those of whom RAM knows all, -1 of others.
     """
 
     spike_count: npt.NDArray[np.uint32]
     last_spike: npt.NDArray[np.int64]
     active: npt.NDArray[np.bool_]
     on_top: npt.NDArray[np.bool_]
+    out_degree: npt.NDArray[np.int64]
 
 
 def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring], present: Present) -> Neurons:
@@ -202,11 +208,19 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     model = np.empty(n, dtype=object)
     active = np.zeros(n, dtype=bool)
     of_records: dict[str, npt.NDArray[Any]] = {}
+    resident, history = present.history(unique)
+    whole = resident.copy()  # of whom the store need not be asked
+    whole[resident] = history.out_degree >= 0
+    degree[resident] = history.out_degree
+    recorded |= whole
     for layer_index, part in by_layer(unique):
         layer = spec.layer(layer_index)
         model[part] = layer.model
+        keeps = models.get(layer.model).kept
+        if not keeps and whole[part].all():
+            continue
         stored = store.find(unique[part], query=True)
-        if models.get(layer.model).kept:
+        if keeps:
             own, active[part], changed = present.kept(unique[part], stored, layer, store)
             recorded[part] |= changed
             for name, values in own.items():
@@ -218,11 +232,10 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
             last_spike[at] = stored.state["last_spike"]
         written = stored.row_kind == STORED
         degree[at[written]] = np.diff(stored.indptr)[written]
-        ruled = np.setdiff1d(np.arange(part.start, part.stop), at[written], assume_unique=True)
+        ruled = np.setdiff1d(np.flatnonzero(~whole[part]) + part.start, at[written], assume_unique=True)
         if len(ruled):
             degree[ruled] = wiring().degrees(unique[ruled])
     # what is in RAM is newer than what the store has
-    resident, history = present.history(unique)
     spike_count[resident] = history.spike_count + np.where(history.on_top, spike_count[resident], np.uint32(0))
     silent_since = history.on_top & (history.last_spike == 0)
     last_spike[resident] = np.where(silent_since, last_spike[resident], history.last_spike)

@@ -68,6 +68,8 @@ WORKLOADS = (
     Workload("catalog", "S6", "a million leaves, 10,000 snapshots, 1,000 restores", "engramdb.sizing.workload_catalog"),
     Workload("import", "S9", "import of edge lists", "engramdb.sizing.workload_import"),
     Workload("queries", "Q1-3", "lookups, surroundings, the reverse index, scans", "engramdb.sizing.workload_queries"),
+    Workload("http", "H1", "neurons looked up over HTTP while the engine ticks", "engramdb.sizing.workload_http"),
+    Workload("http-jobs", "H2", "an export and a run as jobs of the service", "engramdb.sizing.workload_http_jobs"),
     Workload("interchange", "S9", "other formats, out and in; inspect", "engramdb.sizing.workload_interchange"),
     Workload("estimate", "-", "networks as estimated and as measured", "engramdb.sizing.workload_estimate"),
 )

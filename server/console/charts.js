@@ -86,8 +86,8 @@ export class Line extends Plot {
     return {
       ...this.common(),
       scales: {
-        x: { time: false, range: (_, least, most) => this.range ?? [least, most] },
-        y: { range: (_, least, most) => [Math.min(0, least ?? 0), Math.max(most ?? 0, 1) * 1.08] },
+        x: { time: false, range: (_, least, most) => this.range ?? (most > least ? [least, most] : [least - 1, least + 1]) },
+        y: { range: (_, least, most) => [Math.min(0, least ?? 0), most > 0 ? most * 1.08 : 1] },
       },
       axes: [
         this.axis({ size: 24, space: TICK_SPACE, incrs: STEPS, values: (_, ticks) => ticks.map(count) }),
@@ -115,7 +115,7 @@ export class Bars extends Plot {
         y: { range: (_, __, most) => [0, Math.max(most ?? 0, 1) * 1.04] },
       },
       axes: [
-        this.axis({ size: 24, values: (_, values) => values.map(real), grid: { show: false } }),
+        this.axis({ size: 24, space: 44, values: (_, values) => values.map(real), grid: { show: false } }),
         this.axis({ size: 46, splits: (_, __, ___, most) => roots(most), values: (_, values) => values.map((root) => short(root * root)) }),
       ],
       series: [

@@ -6,7 +6,7 @@ import { byId, say } from "./dom.js";
 export function askKey(why) {
   const dialog = byId("key-dialog");
   const input = dialog.querySelector("input");
-  say(byId("key-why"), why ?? "It lets nobody in without one. The command that started it shows how keys are made.");
+  say(byId("key-why"), why ?? "It lets nobody in without one. The command engramdb keys add makes one, where the service runs.");
   input.value = "";
   return new Promise((resolve) => {
     dialog.returnValue = "";

@@ -19,15 +19,18 @@ export class History {
   #snapshots = [];
   #branches = [];
   #picked = []; // commits, the last picked one at the end
+  #drawGraph = () => {};
 
-  /** `changed()` is called when the engram stands elsewhere. */
-  constructor(service, changed) {
+  /** `changed()` is called when something was made, `moved(tick)` when the engram stands elsewhere. */
+  constructor(service, changed, moved) {
     this.service = service;
     this.changed = changed;
+    this.moved = moved;
     this.difference = new Difference(service);
     sending(byId("snapshot"), ({ name, message }, pressed) => this.#nameIt(pressed.value, name.trim(), message.trim()));
     byId("compare").addEventListener("click", () => this.#compare());
     byId("commits-more").addEventListener("click", () => this.#load(this.#cursor));
+    new ResizeObserver(() => this.#drawGraph()).observe(byId("commits"));
   }
 
   clear() {
@@ -78,13 +81,19 @@ export class History {
     const placed = lanes(this.#commits);
     const width = Math.max(1, ...placed.map((one) => one.width)) * LANE + 6;
     const held = document.activeElement?.dataset?.commit;
-    fill(byId("commits").querySelector("tbody"), this.#commits.map((one, place) => this.#row(one, placed[place], width)));
+    const rows = this.#commits.map((one) => this.#row(one, width));
+    fill(byId("commits").querySelector("tbody"), rows);
+    this.#drawGraph = () => {
+      const heights = rows.map((row) => Math.ceil(row.getBoundingClientRect().height)); // before any is changed
+      rows.forEach((row, place) => fill(row.firstChild, graph(placed[place], width, heights[place], row.querySelector(".name") !== null)));
+    };
+    this.#drawGraph();
     if (held) byId("commits").querySelector(`[data-commit="${CSS.escape(held)}"]`)?.focus();
     byId("commits-more").hidden = !this.#cursor;
     this.#drawPicked();
   }
 
-  #row(one, placed, width) {
+  #row(one, width) {
     const id = String(one.id);
     const snapshots = this.#snapshots.filter((snapshot) => String(snapshot.commit) === id);
     const branches = this.#branches.filter((branch) => String(branch.commit) === id);
@@ -95,7 +104,7 @@ export class History {
     return el(
       "tr",
       { class: here ? "here" : null, "aria-current": here ? "true" : null },
-      el("td", {}, graph(placed, width, snapshots.length > 0 || branches.length > 0)),
+      wide(el("td", {}), width),
       el("td", {}, pick),
       el("td", {}, id),
       el("td", {}, count(one.tick)),
@@ -191,27 +200,33 @@ export class History {
     const said = byId("snapshot").querySelector(".said");
     said.classList.remove("bad");
     try {
-      await this.service.post(`${this.#base}/${path}`);
+      const { tick } = await this.service.post(`${this.#base}/${path}`);
       say(said, `${title.replace("?", "")}: done.`);
+      await this.moved(tick);
     } catch (error) {
       said.classList.add("bad");
       say(said, error.message);
+      await this.changed();
     }
-    await this.changed();
   }
 }
 
-/** The part of the graph that belongs to one row. */
-function graph({ lane, into, past, on }, width, named) {
+function wide(cell, width) {
+  cell.style.minWidth = `${width}px`;
+  return cell;
+}
+
+/** The part of the graph that belongs to one row, as high as that is. */
+function graph({ lane, into, past, on }, width, height, named) {
   const x = (place) => place * LANE + LANE / 2 + 2;
   const half = ROW / 2;
   const curve = (from, to, up, down) => `M ${x(from)} ${up} C ${x(from)} ${(up + down) / 2} ${x(to)} ${(up + down) / 2} ${x(to)} ${down}`;
   return svg(
     "svg",
-    { width, height: ROW, viewBox: `0 0 ${width} ${ROW}`, "aria-hidden": "true" },
-    past.map((one) => svg("path", { class: "lane", d: `M ${x(one)} 0 V ${ROW}` })),
+    { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" },
+    past.map((one) => svg("path", { class: "lane", d: `M ${x(one)} 0 V ${height}` })),
     into.map((one) => svg("path", { class: "lane", d: curve(one, lane, 0, half) })),
-    on ? svg("path", { class: "lane", d: `M ${x(lane)} ${half} V ${ROW}` }) : null,
+    on ? svg("path", { class: "lane", d: `M ${x(lane)} ${half} V ${height}` }) : null,
     svg("circle", { class: named ? "commit named" : "commit", cx: x(lane), cy: half, r: 4 }),
   );
 }

@@ -12,6 +12,7 @@ export class Jobs {
   #due = 0;
   #underWay = new Set();
   #reading = null;
+  #list = [];
 
   /** `over()` is called when a job has ended. */
   constructor(service, place, over) {
@@ -22,6 +23,11 @@ export class Jobs {
 
   follow() {
     return this.refresh();
+  }
+
+  /** Whether there is a job of this kind, over or not. */
+  has(kind, engram) {
+    return this.#list.some((job) => job.kind === kind && job.engram === engram);
   }
 
   /** Look again at once where `job` is one that is not known yet. */
@@ -41,6 +47,7 @@ export class Jobs {
     clearTimeout(this.#due);
     try {
       const { jobs } = await this.service.get("/v1/jobs");
+      this.#list = jobs;
       this.#draw(jobs);
       const now = new Set(jobs.filter((job) => UNDER_WAY.includes(job.state)).map((job) => job.id));
       const ended = [...this.#underWay].some((id) => !now.has(id));

@@ -13,6 +13,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Live {
   #events = []; // {tick, rate, complexity}
+  #readings = []; // {tick, complexity} of a growth cycle
   #held = false;
   #waiting = []; // events that came while the picture was held still
   #shown = true;
@@ -34,6 +35,7 @@ export class Live {
 
   clear() {
     this.#events = [];
+    this.#readings = [];
     this.#waiting = [];
     this.#thinned = false;
     this.rate.clear();
@@ -60,6 +62,12 @@ export class Live {
     if (tick >= this.raster.last) return;
     this.#events = this.#events.filter((one) => one.tick <= tick);
     this.raster.add(tick, []);
+    this.#soon();
+  }
+
+  /** Readings of a growth cycle: {tick, complexity}, the oldest first. */
+  read(readings) {
+    this.#readings = readings;
     this.#soon();
   }
 
@@ -117,10 +125,13 @@ export class Live {
     const events = this.#events.filter((one) => one.tick >= range[0]);
     const ticks = events.map((one) => one.tick);
     this.rate.set([ticks, events.map((one) => one.rate)], range);
-    const measured = events.some((one) => one.complexity !== null);
-    if (measured) {
-      byId("complexity-part").hidden = false;
-      this.complexity.set([ticks, events.map((one) => one.complexity)], range);
+    // a cycle's readings lie far apart: all of them are shown, and not those in the window alone
+    const told = events.filter((one) => one.complexity !== null);
+    const trend = this.#readings.length ? this.#readings : told;
+    byId("complexity-part").hidden = !trend.length;
+    if (trend.length) {
+      const columns = [trend.map((one) => one.tick), trend.map((one) => one.complexity)];
+      this.complexity.set(columns, this.#readings.length ? null : range);
     }
     this.#note();
   }

@@ -27,7 +27,7 @@ const live = new Live(service);
 const drive = new Drive(service, changed);
 const distributions = new Distributions(service);
 const neurons = new Neurons(service, (id) => go({ view: "neurons", neuron: id }));
-const history = new History(service, changed);
+const history = new History(service, changed, moved);
 const jobs = new Jobs(service, byId("jobs"), changed);
 const engrams = new Engrams(service, byId("engrams"));
 
@@ -114,8 +114,11 @@ async function refresh() {
       select(shown.view);
       view();
     }
-    live.stands(description.tick);
     if (shown.view === "neurons") neurons.again(description.tick);
+    if (jobs.has("cycle", name)) {
+      const cycle = await service.get(`/v1/engrams/${encodeURIComponent(name)}/cycle`, signal).catch(() => null);
+      if (cycle && !signal.aborted) live.read(cycle.readings);
+    }
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("engram").classList.add("old");
@@ -145,6 +148,12 @@ async function changed() {
   if (shown.view === "history" && description) history.show(description, true);
 }
 
+/** The engram stands at `tick`. Only who moved it knows: a description may be older than what the stream has told. */
+function moved(tick) {
+  live.stands(tick);
+  return changed();
+}
+
 function select(view) {
   for (const name of VIEWS) {
     const tab = byId(`tab-${name}`);
@@ -172,8 +181,11 @@ service.addEventListener("connection", ({ detail: up }) => {
   byId("disconnected").hidden = up;
   say(byId("disconnected"), up ? "" : "The service does not answer. What is shown may be old; it is asked again every few seconds.");
   byId("connection").classList.toggle("lost", !up);
-  if (!up) say(byId("connection-text"), "no connection");
-  else changed();
+  if (up) changed();
+  else {
+    say(byId("connection-text"), "no connection");
+    byId("engram").classList.add("old");
+  }
 });
 
 // the address says what is shown, so this link must not change it

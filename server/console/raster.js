@@ -138,7 +138,7 @@ export class Raster {
 
   /** A part of the height for each layer; a large one gets more, but a small one enough to be seen. */
   #bands(height) {
-    const shares = this.#layers.map((layer) => Math.sqrt(Math.max(1, layer.neurons)));
+    const shares = this.#layers.map((layer) => Math.log2(layer.neurons + 2));
     const all = shares.reduce((sum, share) => sum + share, 0);
     const free = height - BETWEEN * (this.#layers.length - 1);
     let top = HEAD;
@@ -158,13 +158,17 @@ export class Raster {
     on.fillStyle = colour("dim");
     on.textAlign = "right";
     on.textBaseline = "top";
+    if (height < 12) return;
     on.fillText(fitted(on, layer.name, GUTTER - 10), GUTTER - 6, top + 1);
     if (height < 44 || layer.high < layer.low) return;
-    on.fillText(`${compact(layer.low)}`, GUTTER - 6, top + 15);
+    on.fillText(place(layer.low), GUTTER - 6, top + 15);
     on.textBaseline = "bottom";
-    on.fillText(`${compact(layer.high)}`, GUTTER - 6, top + height);
+    on.fillText(place(layer.high), GUTTER - 6, top + height);
   }
 }
+
+/** A place in a layer, as exactly as there is room for. */
+const place = (row) => (row < 1e6 ? count(row) : compact(row));
 
 /** 1, 2 or 5 times a power of ten, at least `least`. */
 function niceStep(least) {

@@ -39,7 +39,11 @@ export function bytes(value) {
 export const percent = (fraction, digits = 1) =>
   known(fraction) ? `${(100 * fraction).toFixed(digits)} %` : UNKNOWN;
 
-export const hertz = (value) => (known(value) ? `${value < 100 ? value.toFixed(2) : compact(value)} Hz` : UNKNOWN);
+export function hertz(value) {
+  if (!known(value)) return UNKNOWN;
+  if (value !== 0 && value < 0.01) return `${real(Number(value.toPrecision(2)))} Hz`;
+  return `${value < 100 ? value.toFixed(2) : compact(value)} Hz`;
+}
 
 /** A stretch of simulated time, from milliseconds. */
 export function span(ms) {

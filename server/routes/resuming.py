@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engramdb.server.jobs import Job
-from engramdb.server.routes import exchange, growth, ticks
+from engramdb.server.routes import cycle, exchange, growth, ticks
 from engramdb.server.service import Service
 
 
@@ -11,6 +11,8 @@ async def resume(service: Service, job: Job) -> None:
     """Go on with a job. Raises what opening its engram does."""
     if job.kind == "ticks":
         await ticks.begin(service, job)
+    elif job.kind == "cycle":
+        await cycle.begin(service, job)
     elif job.kind == "growth":
         await growth.begin(service, job)
     elif job.kind == "import":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 import engramdb
@@ -186,11 +187,12 @@ def test_files_go_in_and_come_out(service: Service, tmp_path: Path) -> None:
     with engramdb.open(tmp_path / "copy.engram") as copy:
         assert copy.synapses("Alice").weights.tolist() == [1.5]
     assert people.verify()["ok"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.engram", "edges.csv", "people.h5"]
+    assert people.export("csv", tmp_path / "people.csv", job=True).read_text().count("\n") == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.engram", "edges.csv", "people.csv", "people.h5"]
 
 
 def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(
-    pair: tuple[RemoteEngram, Engram], service: Service
+    pair: tuple[RemoteEngram, Engram], service: Service, tmp_path: Path
 ) -> None:
     job = pair[0].start(1_000_000, pace_hz=200.0)
     assert isinstance(job, Job)
@@ -200,9 +202,20 @@ def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(
         if event.kind == "tick":
             break
     assert event.data["tick"] > 0
+    with pytest.raises(errors.Conflict):
+        job.fetch(tmp_path / "nothing")
     job.cancel()
     with pytest.raises(ServiceError, match="cancelled"):
         job.wait()
+
+
+def test_spikes_are_kept_in_a_file_and_fetched(service: Service, tmp_path: Path) -> None:
+    remote = service.create("kept", engramdb.Spec(layers=[engramdb.Layer("a", segments=[10])]))
+    remote.stimulate([1, 2], 20.0)
+    job = remote.start(5, to="night")
+    assert isinstance(job, Job)
+    table = pyarrow.parquet.read_table(job.wait().fetch(tmp_path / "night.parquet"))
+    assert table["id"].to_pylist() == [1, 2]
 
 
 def test_a_service_with_keys_refuses_those_without(tmp_path: Path) -> None:

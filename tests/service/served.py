@@ -94,7 +94,7 @@ class Process:
         self.url: str = json.loads(line)["url"]
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60.0, **options)
+        return httpx.Client(base_url=self.url, timeout=30.0, **options)
 
     def kill(self) -> None:
         """As the kernel does when memory is short."""
