@@ -79,7 +79,7 @@ class CycleRun:
 
 def cycle_of(engram: Engram) -> Any:
     """Its growth cycle."""
-    return engram.cycle  # type: ignore[attr-defined]
+    return engram.cycle
 
 
 def shown(status: Any) -> dict[str, Any]:

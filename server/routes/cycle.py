@@ -103,7 +103,7 @@ async def topology(
         from engramdb import topology
 
         settings = topology.Settings(patches=patches, sample=sample, clusters="components")
-        found: dict[str, Any] = engram.topology(settings).as_dict()  # type: ignore[attr-defined]
+        found: dict[str, Any] = engram.topology(settings).as_dict()
         return found
 
     if at == LIVE:
