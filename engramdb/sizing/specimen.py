@@ -68,11 +68,6 @@ class Measured:
         return self.bytes_of["used_bytes"] - self.bytes_of["stimuli_bytes"]
 
     @property
-    def least(self) -> float:
-        """Seconds of a tick where nothing else was in its way."""
-        return min(self.tick_s)
-
-    @property
     def as_it_was(self) -> Network:
         """The network with the activity that it really had."""
         alive = max(self.network.active_neurons, 1)
