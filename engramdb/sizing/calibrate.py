@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -128,7 +129,7 @@ class _Calibration:
             with engramdb.create(self._next() / "e", spec, durability="checkpoint") as e:
                 e.stimulate(np.arange(neurons), 0.25)
                 e.run(1)
-                sweep[model] = 1e9 * _least(lambda e=e: _sweep(e), 15) / neurons  # type: ignore[misc]
+                sweep[model] = 1e9 * _typical(lambda e=e: _sweep(e), 15) / neurons  # type: ignore[misc]
         return {"sweep_ns": sweep, "burst_ns": self._call(True), "call_ns": self._call(False)}
 
     def _call(self, burst: bool) -> float:
@@ -138,7 +139,7 @@ class _Calibration:
             e.run(200)
             ticks = 500 if burst else 50
             work = (lambda: e.run(ticks)) if burst else (lambda: [e._live.step() for _ in range(ticks)])
-            return 1e9 * _least(work, 7) / ticks
+            return 1e9 * _typical(work, 7) / ticks
 
     def _spikes(self, found: dict[str, Any]) -> dict[str, Any]:
         """At each size, networks of two degrees: the rest of their ticks is spikes, and synapses."""
@@ -151,7 +152,7 @@ class _Calibration:
                 *({"neurons": neurons, "k": k, "wiring": RANDOM, "firing": 0.05} for k in (few, many))
             )
             call = found["burst_ns" if neurons < BURSTS else "call_ns"] + neurons * found["sweep_ns"]["lif"]
-            rest = [(1e9 * m.least - call) / m.spikes - inputs[-1] for m in both]
+            rest = [(1e9 * m.tick - call) / m.spikes - inputs[-1] for m in both]
             event.append(max(0.1, (rest[1] - rest[0]) / (many - few)))
             spike.append(max(1.0, rest[0] - few * event[-1]))
         return {"sizes": [float(size) for size in sizes], "input_ns": inputs, "spike_ns": spike, "event_ns": event}
@@ -166,20 +167,20 @@ class _Calibration:
                 e.poisson(np.arange(neurons), hz, 0.001)
                 e.run(20)
                 many = 10 if self._quick else max(10, 2_000_000 // neurons)
-                ticks.append(_least(lambda e=e, many=many: e.run(many), 5) / many)  # type: ignore[misc]
+                ticks.append(_typical(lambda e=e, many=many: e.run(many), 5) / many)  # type: ignore[misc]
         return max(1.0, 1e12 * (ticks[1] - ticks[0]) / (2 * _HZ * neurons))
 
     def _learning(self, found: dict[str, Any]) -> dict[str, Any]:
         """Each rule at two rates, beside the same network without: what an arrival takes, and what each pair does."""
         neurons = 2_000 if self._quick else _SMALL
         learn, pair = {}, {}
-        call = 1e9 * self._specimen(neurons=200, firing=0.01, learning="stdp").least
+        call = 1e9 * self._specimen(neurons=200, firing=0.01, learning="stdp").tick
         for rule in LEARNING[1:]:
             kinds = [(rule, firing) for firing in _RATES] + [("none", firing) for firing in _RATES]
             both = self._in_turns(*({"neurons": neurons, "firing": f, "learning": r} for r, f in kinds))
             costs, pairs = [], []
             for m, plain in zip(both[:2], both[2:], strict=True):
-                costs.append((1e9 * (m.least - plain.least) - call + found["burst_ns"]) / max(m.events, 1.0))
+                costs.append((1e9 * (m.tick - plain.tick) - call + found["burst_ns"]) / max(m.events, 1.0))
                 spec = m.network.spec()
                 pairs.append(m.spikes / neurons * tables_of(spec, Bundles.initial(spec)).window)
             pair[rule] = max(0.0, (costs[1] - costs[0]) / (pairs[1] - pairs[0]))
@@ -223,7 +224,7 @@ class _Calibration:
         """Forward alone, and with what those that fire learn, by type of weights."""
         neurons = 200 if self._quick else 4_000
         forward, backward, stored = {}, {}, {}
-        call = self._specimen(neurons=50, dimension=8, model="dense_lif", firing=0.0, weight_mv=(0.0, 1.0)).least
+        call = self._specimen(neurons=50, dimension=8, model="dense_lif", firing=0.0, weight_mv=(0.0, 1.0)).tick
         for weights in WEIGHTS:
             what: dict[str, Any] = {
                 "neurons": neurons,
@@ -233,8 +234,8 @@ class _Calibration:
             }
             still, learns = self._in_turns({"firing": 0.0, **what}, {"firing": 0.2, **what})
             words = neurons * _DIMENSION
-            forward[weights] = max(1e-3, 1e9 * (still.least - call) / words)
-            backward[weights] = max(1e-3, 1e9 * (learns.least - still.least) / max(learns.events, 1.0))
+            forward[weights] = max(1e-3, 1e9 * (still.tick - call) / words)
+            backward[weights] = max(1e-3, 1e9 * (learns.tick - still.tick) / max(learns.events, 1.0))
             stored[weights] = (learns.disk_bytes - found["disk_base"]) / words
         return {
             "dense_call_ns": 1e9 * call, "forward_ns": forward, "backward_ns": backward, "vector_bytes": stored,
@@ -246,7 +247,7 @@ class _Calibration:
         whole, wandering = self._in_turns(
             {"neurons": neurons, "model": "void"}, {"neurons": 10 * neurons, "active": 0.1, "model": "void"}
         )
-        each = [1e9 * m.least / m.network.active_neurons for m in (whole, wandering)]
+        each = [1e9 * m.tick / m.network.active_neurons for m in (whole, wandering)]
         return {
             "void_ns": max(1.0, each[0] - found["learning_call_ns"] / neurons),
             "near_ns": max(0.0, (each[1] - each[0]) / 9),
@@ -259,15 +260,15 @@ def _sweep(e: engramdb.Engram) -> None:
     e._live._step_neurons()
 
 
-def _least(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of processor time, the least of some calls after one that does not count."""
+def _typical(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of processor time, the median of some calls after one that does not count."""
     work()
     samples = []
     for _ in range(repeats):
         began = time.thread_time()
         work()
         samples.append(time.thread_time() - began)
-    return min(samples)
+    return statistics.median(samples)
 
 
 def _main(folder: Path, neurons: int) -> None:

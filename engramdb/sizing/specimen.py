@@ -68,11 +68,6 @@ class Measured:
         return self.bytes_of["used_bytes"] - self.bytes_of["stimuli_bytes"]
 
     @property
-    def least(self) -> float:
-        """Seconds of a tick where nothing else was in its way."""
-        return min(self.tick_s)
-
-    @property
     def as_it_was(self) -> Network:
         """The network with the activity that it really had."""
         alive = max(self.network.active_neurons, 1)
@@ -82,11 +77,11 @@ class Measured:
 
 def version_bytes(path: Path) -> int:
     """Bytes on disk of the newest commit of an engram, with the catalog, and without history."""
+    files = bytes_on_disk(path) - bytes_on_disk(path / "packs")  # before a reader leaves its own there
     with Store.open(path) as store:
         state = store._history.state_ref(store.commit.number)
         leaves = sum(leaf.length for leaf in store.directory.leaves())
-    packs = bytes_on_disk(path / "packs")
-    return bytes_on_disk(path) - packs + leaves + (0 if state is None else state.length)
+    return files + leaves + (0 if state is None else state.length)
 
 
 def spike_amplitude(model: str) -> float:

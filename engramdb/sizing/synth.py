@@ -150,6 +150,7 @@ def _sampled(
             stretch = e._live.advance(1)
             spikes += 0 if stretch.counts is None else int(stretch.counts.sum())
             samples.append(time.perf_counter() - began)
+        e._live.settle()  # while rows are read ahead, all that leaves may take counts
         stats = e.stats()
         e.stop_stimuli()
         e.close()
