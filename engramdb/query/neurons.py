@@ -137,6 +137,13 @@ class Present:
         active = np.isin(ids, self._kept.get("void_active", np.empty(0, dtype=np.uint64)))
         return fields_of(ids, stored, layer, self._spec), active, np.zeros(len(ids), dtype=bool)
 
+    def fields_kept(self, ids: IdArray, layer: Layer, store: Store) -> dict[str, npt.NDArray[np.float32]]:
+        """What records keep of ``ids`` (sorted, distinct, of one ``layer``), by name; those in RAM cost no read."""
+        for keeper in () if self._live is None else self._live.keepers:
+            if keeper.layer_index == layer.index:
+                return fields_now(ids, keeper, store, layer, self._spec)
+        return fields_of(ids, store.find(ids, query=True), layer, self._spec)
+
     def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
         """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
         if self._live is None:

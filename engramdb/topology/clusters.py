@@ -80,7 +80,7 @@ class _Communities:
     """Communities of a graph by Leiden's algorithm, which keeps each of them connected.
 
     Traag, Waltman & van Eck 2019, "From Louvain to Leiden: guaranteeing well-connected communities", as networkit has
-    it. On one thread and with a seed of its own it is a function of the graph; both are set back afterwards.
+    it. On one thread and with a seed of its own it is a function of the graph. The number of threads is set back.
     """
 
     def __init__(self, graph: Graph, moment: Moment) -> None:

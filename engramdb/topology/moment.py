@@ -103,6 +103,5 @@ class Moment:
         for index, part in by_layer(ids):
             layer = self.view.spec.layer(index)
             if layer.model == "void":
-                stored = self.view.store.find(ids[part], query=True)
-                out[part] = self.view.present.kept(ids[part], stored, layer, self.view.store)[0]["W"]
+                out[part] = self.view.present.fields_kept(ids[part], layer, self.view.store)["W"]
         return out
