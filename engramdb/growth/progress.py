@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from engramdb.errors import Damaged, FormatTooNew
 from engramdb.growth.settings import (
     ADAPTIVE,
     GROW,
@@ -259,9 +260,15 @@ def dumped(progress: Progress, history: tuple[Summary, ...]) -> str:
 
 
 def loaded(text: str) -> tuple[Progress, tuple[Summary, ...]]:
-    """What :func:`dumped` was given."""
-    content = json.loads(text)
-    return Progress.from_json(content["progress"]), tuple(Summary(**one) for one in content["history"])
+    """What :func:`dumped` was given; :class:`Damaged`, or :class:`FormatTooNew`, where it cannot be read."""
+    try:
+        content = json.loads(text)
+        written = content["progress"]["format"]
+        if written <= _FORMAT:
+            return Progress.from_json(content["progress"]), tuple(Summary(**one) for one in content["history"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"the growth cycle in the state cannot be read ({error!r}); verify the engram") from None
+    raise FormatTooNew(f"the growth cycle has format {written}; this EngramDB reads up to {_FORMAT}: use a newer one")
 
 
 def _drift(values: list[float]) -> float:

@@ -26,7 +26,7 @@ _WIDTHS = (5, 10, 5, 9, 9, 5, 5, 6, 8, 7, 8)
 
 @dataclass(frozen=True)
 class Step:
-    """What a step found, and what it and the ticks before it cost, in seconds."""
+    """What a step found, and what it and each of the ticks before it cost, in seconds of processor time."""
 
     tick: int
     phase: str
@@ -69,12 +69,12 @@ def grown(
 def _next(e: Engram) -> Step:
     before = e.cycle.status()
     ticks = before.due - e.tick
-    began = time.perf_counter()
+    began = time.process_time()
     if ticks > 0:
         e.run(ticks)
-    ran = time.perf_counter()
+    ran = time.process_time()
     now = e.cycle.step()
-    stepped = time.perf_counter()
+    stepped = time.process_time()
     read = now.readings[-1] if now.readings else None
     return Step(
         now.tick, before.phase, before.cycle, len(e), read.level if read else 0.0, e.layer("cortex").valence,
@@ -136,7 +136,7 @@ def plot(steps: list[Step], path: Path) -> None:
     neurons = [step.neurons for step in read]
     cost.plot(neurons, [1e3 * step.a_tick for step in read], ".", color="tab:blue", label="a tick")
     cost.plot(neurons, [1e3 * step.step / EVERY for step in read], ".", color="tab:red", label="a step, for each tick")
-    cost.set(xscale="log", ylim=(0, None), xlabel="neurons", ylabel="ms", title="cost")
+    cost.set(xscale="log", ylim=(0, None), xlabel="neurons", ylabel="ms", title="processor time")
     cost.legend(frameon=False)
     shape.plot(ticks, [step.b1 for step in read], color="tab:purple")
     shape.set(xlabel="tick", ylabel="B1 of a patch", title="topology")
