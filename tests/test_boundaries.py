@@ -30,7 +30,7 @@ def driven(path: Path, seed: int) -> engramdb.Engram:
     return engram
 
 
-@pytest.mark.parametrize("seed", (1, 2))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_asked_at_boundaries_changes_nothing(tmp_path: Path, seed: int) -> None:
     told: list[Boundary] = []
     spikes = []
