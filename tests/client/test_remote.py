@@ -195,14 +195,13 @@ def test_files_go_in_and_come_out(service: Service, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.engram", "edges.csv", "people.csv", "people.h5"]
 
 
-def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(
-    pair: tuple[RemoteEngram, Engram], service: Service, tmp_path: Path
-) -> None:
-    job = pair[0].start(1_000_000, pace_hz=200.0)
+def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(service: Service, tmp_path: Path) -> None:
+    remote = service.create("long", engramdb.Spec(layers=[engramdb.Layer("a", segments=[10])]))
+    job = remote.start(1_000_000, pace_hz=200.0)
     assert isinstance(job, Job)
     assert service.job(job.id).state == "running"
-    assert job.id in [one.id for one in service.jobs("pair")]
-    for event in pair[0].stream(spikes=10):
+    assert job.id in [one.id for one in service.jobs("long")]
+    for event in remote.stream(spikes=10):
         if event.kind == "tick":
             break
     assert event.data["tick"] > 0
