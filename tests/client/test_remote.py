@@ -199,7 +199,7 @@ def test_a_long_run_is_a_job_that_can_be_watched_and_cancelled(service: Service,
     remote = service.create("long", engramdb.Spec(layers=[engramdb.Layer("a", segments=[10])]))
     job = remote.start(1_000_000, pace_hz=200.0)
     assert isinstance(job, Job)
-    assert service.job(job.id).state == "running"
+    assert not service.job(job.id).over
     assert job.id in [one.id for one in service.jobs("long")]
     for event in remote.stream(spikes=10):
         if event.kind == "tick":
