@@ -15,7 +15,7 @@ README = ROOT / "README.md"
 def test_the_tour_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(README)
-    assert done["console"] == 5
+    assert done["console"] == 6
     assert done["python"] == 3
     assert (tmp_path / "touch.parquet").is_file()
 
