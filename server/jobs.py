@@ -119,7 +119,7 @@ class Jobs:
 
     def all(self, engram: str | None = None) -> list[Job]:
         """The newest first."""
-        found = [job for job in self._jobs.values() if engram is None or job.engram == engram]
+        found = [job for job in list(self._jobs.values()) if engram is None or job.engram == engram]
         return sorted(found, key=lambda job: job.id, reverse=True)
 
     def counted(self) -> dict[str, int]:
@@ -252,19 +252,20 @@ class Jobs:
                 job.state, job.message, job.ended = "interrupted", why, now()
                 job.error = Problem(503, "interrupted", why).document()
                 self.keep(job)
-        self._prune()
+        self.prune()
+        for folder in self.results.iterdir():  # of bodies that were not received whole, too
+            if folder.name not in self._jobs:
+                shutil.rmtree(folder, ignore_errors=True)
         return again
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Forget jobs that have been over for long, with their files. Looks at the disk."""
         oldest = time.time() - _KEPT_DAYS * 86400
         over = [job for job in self.all() if job.state in OVER]
         for place, job in enumerate(over):
             if place >= _MOST_KEPT or int(job.id[:11], 16) / 1000 < oldest:
                 self._jobs.pop(job.id, None)
                 self._unlink(job.id)
-        for folder in self.results.iterdir():
-            if folder.name not in self._jobs:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Stop what goes on; what can be begun again will be. Waits for the threads."""

@@ -23,6 +23,7 @@ from engramdb.server.readers import Readers
 from engramdb.server.settings import Settings
 from engramdb.server.shelf import Shelf
 
+_FORGET_S = 3600.0  # from one look for what is too old to the next
 _KEYS_SEEN_S = 2.0  # at most, until a revoked key is one no more
 _log = logging.getLogger("engramdb.server")
 
@@ -77,6 +78,7 @@ class Service:
         self._tasks = [
             asyncio.create_task(self.shelf.tidy(), name="tidy"),
             asyncio.create_task(self._watch_keys(), name="keys"),
+            asyncio.create_task(self._forget(), name="forget"),
         ]
         again = await asyncio.to_thread(self.jobs.load)
         await asyncio.to_thread(self.idempotency.prune)
@@ -98,6 +100,12 @@ class Service:
                 await asyncio.to_thread(self.ring.refresh)
             except (EngramError, OSError) as error:
                 _log.error("the keys stay as they were: %s", error)
+
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_S)
+            await asyncio.to_thread(self.jobs.prune)
+            await asyncio.to_thread(self.idempotency.prune)
 
     def leave(self) -> None:
         """Streams end now, and nothing long begins: the service is about to stop."""
