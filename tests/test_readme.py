@@ -16,7 +16,7 @@ def test_the_tour_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     done = run(README)
     assert done["console"] == 5
-    assert done["python"] == 4
+    assert done["python"] == 5
     assert (tmp_path / "touch.parquet").is_file()
 
 
