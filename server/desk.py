@@ -201,7 +201,9 @@ class Desk:
         self.hub.tell(boundary, self.stats)
         if self._visits:
             self._serve(until_write=True)
-        return self._closing or bool(self._visits)
+        # those who came meanwhile and only read wait for the next end of a tick: a new run costs more than a visit
+        visit = self._visits[0] if self._visits else None
+        return self._closing or (isinstance(visit, Visit) and not visit.reads)
 
     def _serve(self, *, until_write: bool) -> None:
         visits = self._visits
