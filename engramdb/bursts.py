@@ -45,7 +45,7 @@ class Bursts:
     """Runs bursts of a working set, each about as long as it is good to leave Python alone."""
 
     # in larger networks calls are nothing beside what they do
-    most_blocks = 1024
+    most_blocks = 4096
 
     def __init__(self, working_set: WorkingSet, flight: Flight, stimuli: Stimuli) -> None:
         self._working_set = working_set

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 import engramdb
-from engramdb.engram import Engram
 from engramdb.errors import EngramError
 from engramdb.server.gate import Gate
 from engramdb.server.problems import MEDIA_TYPE, Problem, escaped, problem_of
@@ -52,6 +51,7 @@ _ROUTERS = (
     ticks,
     stream,
     growth,
+    cycle,
     history,
     traces,
     exchange,
@@ -89,8 +89,6 @@ def make_app(service: Service) -> ASGIApp:
     app.state.service = service
     for module in _ROUTERS:
         app.include_router(module.router)
-    if hasattr(Engram, "cycle"):
-        app.include_router(cycle.router)
     app.add_exception_handler(RequestValidationError, _wrong_field)
     app.add_exception_handler(HTTPException, _no_route)
     for kind in (EngramError, OSError, MemoryError, Exception):

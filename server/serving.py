@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from engramdb.server.service import Service
 from engramdb.server.settings import Settings
 
 _GRACE_S = 10
+_SWITCH_S = 0.0005  # so long a thread keeps the interpreter from others: an engine waits for it after each burst
 
 
 class Serving(uvicorn.Server):
@@ -100,9 +102,12 @@ def serve(settings: Settings, *, log_level: str = "info", **options: Any) -> Non
     """Serve until SIGTERM or Ctrl-C; ``options`` are those of :class:`Serving`."""
     serving = Serving(settings, **options)
     listener = logs.begin(log_level)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
     try:
         serving.run_until_stopped()
     finally:
+        sys.setswitchinterval(before)
         listener.stop()
 
 
