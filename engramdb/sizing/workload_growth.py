@@ -29,20 +29,22 @@ from engramdb.spec import Layer, Spec
 _MEMORY = 2 << 30
 _EVERY = 20  # ticks between steps
 _WARM, _STEPS = 8, 10  # of each phase
+_FEW = 4, 2  # where nothing is measured
 _ACTIVE = 5000
 _SPAN = 50
 
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     """Neurons a second of bundles; milliseconds of a tick, and of each part of a step, by the size of the network."""
-    sizes = [20_000, 40_000] if quick else [100_000, 1_000_000, 10_000_000]
-    figures = _bundles(folder, 50_000 if quick else 2_000_000)
+    sizes = [4_000, 8_000] if quick else [100_000, 1_000_000, 10_000_000]
+    figures = _bundles(folder, 10_000 if quick else 2_000_000)
     for name, made in (("void, virtual rows", _void), ("spiking, rows written", _spiking)):
         before: dict[str, float] = {}
         for neurons in sizes:
             path = folder / f"{name[:4]}-{neurons}.engram"
-            with made(path, neurons) as e:
-                parts, memory = _measured(e), e.stats()["used_bytes"]
+            steps = _FEW if quick else (_WARM, _STEPS)
+            with made(path, neurons, sum(steps)) as e:
+                parts, memory = _measured(e, *steps), e.stats()["used_bytes"]
             for part, samples in parts.items():
                 own = Figure(
                     f"{name}, N = {neurons:.0e}: {part}", "ms", scaled(samples, 1e3),
@@ -76,23 +78,23 @@ def _bundles(folder: Path, neurons: int) -> list[Figure]:
     ]
 
 
-def _void(path: Path, neurons: int) -> Engram:
+def _void(path: Path, neurons: int, steps: int) -> Engram:
     params: dict[str, Any] = {"k_active": _ACTIVE, "w_init": (0.02, 0.98)}
     layer = Layer("c", model="void", segments=[neurons], wiring=_wiring(0.5, 1.5), params=params)
     e = engramdb.create(path, Spec(seed=1, layers=[layer]), memory=_MEMORY)
     e.stimulate(range(2000), 1.0, duration=3)
-    return _begun(e, below=2e-3)
+    return _begun(e, steps, below=2e-3)
 
 
-def _spiking(path: Path, neurons: int) -> Engram:
+def _spiking(path: Path, neurons: int, steps: int) -> Engram:
     layer = Layer("c", segments=[neurons], wiring=_wiring(0.0, 3.0), materialize=True)
     e = engramdb.create(path, Spec(seed=1, layers=[layer]), memory=_MEMORY)
     e.poisson(range(0, 4000, 2), rate_hz=200.0, amplitude=20.0)
-    return _begun(e, below=0.5)
+    return _begun(e, steps, below=0.5)
 
 
-def _begun(e: Engram, **settings: Any) -> Engram:
-    ticks = _EVERY * (_WARM + _STEPS)
+def _begun(e: Engram, steps: int, **settings: Any) -> Engram:
+    ticks = _EVERY * steps
     e.cycle.start(
         layer="c", bundle=1, first="stabilize", every=_EVERY, flat_w=0.0, flat_clusters=0.0, flat_b1=0.0,
         patience=ticks, optimize=2 * ticks, persist=2 * _EVERY, **settings,
@@ -100,18 +102,18 @@ def _begun(e: Engram, **settings: Any) -> Engram:
     return e
 
 
-def _measured(e: Engram) -> dict[str, tuple[float, ...]]:
+def _measured(e: Engram, warm: int, steps: int) -> dict[str, tuple[float, ...]]:
     """Seconds of a tick, of the steps of both phases, of all together per tick, and of the parts of a step."""
     samples = defaultdict(list)
     for phase in ("stabilize", "optimize"):
-        for number in range(_WARM + _STEPS - (phase == "optimize")):
+        for number in range(warm + steps - (phase == "optimize")):
             status = e.cycle.status()
             began = time.process_time()
             e.run(status.due - e.tick)
             ran = time.process_time()
             e.cycle.step()
             stepped = time.process_time()
-            if number >= _WARM:
+            if number >= warm:
                 samples["a tick"].append((ran - began) / _EVERY)
                 samples[f"a step, {phase}"].append(stepped - ran)
                 samples["a tick with its part of a step"].append((stepped - began) / _EVERY)
