@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from engramdb.client.history import History
 from engramdb.client.job import Job
+from engramdb.client.memories import Memories
 from engramdb.client.questions import Questions
 from engramdb.client.shapes import named, numbers, run_of
 from engramdb.client.stream import Event, events
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from engramdb.stimuli.command import Stimulus
 
 
-class RemoteEngram(Questions, History):
+class RemoteEngram(Questions, Memories, History):
     """An engram of a service: ``service["name"]``. What it returns is what a local one returns.
 
     It is open as long as the service has it open; there is nothing to close. Several programs may use it at once.
@@ -56,6 +57,21 @@ class RemoteEngram(Questions, History):
         """Where the memory is; see :meth:`engramdb.Engram.stats`."""
         stats: dict[str, Any] = self.describe()["stats"]
         return stats
+
+    # ---- changing
+
+    def connect(self, pre: Ids, post: Ids, weight: Any, delay_ms: Any = None) -> int:
+        """Make synapses, or give existing ones a weight (mV), and say how many; see :meth:`engramdb.Engram.connect`."""
+        delays = {} if delay_ms is None else {"delay_ms": numbers(delay_ms)}
+        return self._synapses(pre, post, weight, **delays)
+
+    def set_weight(self, pre: Ids, post: Ids, weight: Any) -> int:
+        """Set the weight (mV) of existing synapses; NotFound if a pair has none."""
+        return self._synapses(pre, post, weight, create=False)
+
+    def _synapses(self, pre: Ids, post: Ids, weight: Any, **more: Any) -> int:
+        body = {"pre": named(pre), "post": named(post), "weight": numbers(weight), **more}
+        return int(self.transport.post(f"{self._path}/synapses", body)["synapses"])
 
     # ---- driving
 

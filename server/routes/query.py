@@ -146,6 +146,7 @@ async def _recall(request: Request, name: str, body: api.Recall) -> Response:
             "cue": [str(neuron) for neuron in found.cue.tolist()],
             "ticks": found.ticks,
             "active": [str(neuron) for neuron in found.active[: service.limits.ids].tolist()],
+            "spike_count": found.spike_count[: service.limits.ids],
             "spikes": int(found.counts.sum()),
             "counts": np.asarray(found.counts),
             "traces": [vars(match) for match in found.traces],

@@ -29,11 +29,15 @@ async def imprint(request: Request, name: EngramName, body: NewTrace) -> Respons
 
 
 @router.get("/traces")
-async def traces(request: Request, name: EngramName, at: AtQuery = "live") -> Response:
-    """All traces, by name."""
+async def traces(request: Request, name: EngramName, at: AtQuery = "live", members: bool = False) -> Response:
+    """All traces, by name; with their ``members`` where these are asked for."""
 
     def work(engram: Engram) -> list[dict[str, Any]]:
-        return [{"name": t.name, "neurons": len(t), "tick": t.tick, "created": t.created} for t in engram.traces()]
+        return [
+            {"name": t.name, "neurons": len(t), "tick": t.tick, "created": t.created}
+            | ({"ids": [str(neuron) for neuron in t.ids.tolist()]} if members else {})
+            for t in engram.traces()
+        ]
 
     return await reply(request, {"traces": await ask(request, name, at, work)})
 

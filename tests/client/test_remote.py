@@ -122,6 +122,30 @@ def test_questions_have_the_same_answers(pair: tuple[RemoteEngram, Engram]) -> N
     assert (pair[0].select(limit=100, cursor=first.cursor).ids == pair[1].select(limit=200).ids[100:]).all()
 
 
+def test_traces_are_imprinted_and_completed_alike(pair: tuple[RemoteEngram, Engram]) -> None:
+    for engram in pair:
+        same_size = engram.imprint("first", np.arange(30))
+        assert len(same_size) == 30
+        engram.imprint("second", ["0/0/40", "0/0/41"])
+    same(*([(trace.name, trace.ids) for trace in engram.traces()] for engram in pair))
+    remote, local = (engram.recall(np.arange(15), ticks=20, duration=2) for engram in pair)
+    assert len(local.active) >= 15
+    same(dataclasses.replace(remote, traces=()), dataclasses.replace(local, traces=()))
+    assert [str(match) for match in remote.traces] == [str(match) for match in local.traces]
+    for engram in pair:
+        engram.forget_trace("second")
+    assert [trace.name for trace in pair[0].traces()] == ["first"]
+
+
+def test_synapses_are_made_and_weighed_alike(pair: tuple[RemoteEngram, Engram]) -> None:
+    for engram in pair:
+        assert engram.connect(["0/0/200", "0/0/201"], "1/0/7", 2.5) == 2
+        assert engram.set_weight("0/0/200", "1/0/7", np.array([1.5])) == 1
+        with pytest.raises(errors.NotFound):
+            engram.set_weight("0/0/202", "0/0/290", 1.0)
+    same(*(engram.synapses("0/0/200") for engram in pair))
+
+
 def test_history_is_the_same(pair: tuple[RemoteEngram, Engram]) -> None:
     for engram in pair:
         engram.snapshot("one")

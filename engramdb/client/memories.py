@@ -1,0 +1,66 @@
+"""Memory traces of a remote engram, see :mod:`engramdb.memories`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from engramdb.client import shapes
+from engramdb.client.shapes import named, numbers
+from engramdb.client.transport import Transport
+from engramdb.naming import Ids
+
+if TYPE_CHECKING:
+    from engramdb.query.trace import Match, Recall, Trace
+
+
+class Memories:
+    """What of :class:`~engramdb.client.engram.RemoteEngram` names sets of neurons and completes them."""
+
+    transport: Transport
+    _path: str
+
+    def imprint(self, name: str, ids: Ids, *, replace: bool = False) -> Trace:
+        """Name a set of neurons; see :meth:`engramdb.Engram.imprint`."""
+        self.transport.post(f"{self._path}/traces", {"name": name, "ids": named(ids), "replace": replace})
+        return next(trace for trace in self.traces() if trace.name == name)
+
+    def traces(self) -> list[Trace]:
+        """All traces, by name."""
+        from engramdb.query.trace import Trace
+
+        found = self.transport.get(f"{self._path}/traces", members=True)["traces"]
+        return [Trace(one["name"], shapes.ids_of(one["ids"]), one["tick"], one["created"]) for one in found]
+
+    def forget_trace(self, name: str) -> None:
+        """Take the name of a trace away; its neurons stay as they are."""
+        self.transport.delete(f"{self._path}/traces/{quote(name)}")
+
+    def recall(
+        self, cue_ids: Ids, ticks: int = 50, *, amplitude: float = 20.0, duration: int = 1, least_spikes: int = 1,
+        present: bool = False, keep: bool = False, at: str | int | None = None,
+    ) -> Recall:  # fmt: skip
+        """Present a cue, run, and say which traces are completed; see :meth:`engramdb.Engram.recall`."""
+        from engramdb.query.trace import Recall
+
+        body: dict[str, Any] = {
+            "query": "recall", "cue": named(cue_ids), "ticks": ticks, "amplitude": numbers(amplitude),
+            "duration": duration, "least_spikes": least_spikes, "present": present, "keep": keep,
+        }  # fmt: skip
+        found = self.transport.post(f"{self._path}/query", body if at is None else {**body, "at": at})
+        return Recall(
+            shapes.ids_of(found["cue"]), found["ticks"], least_spikes, shapes.ids_of(found["active"]),
+            np.array(found["spike_count"], dtype=np.int64), np.array(found["counts"], dtype=np.int64),
+            tuple(_match(match) for match in found["traces"]), keep,
+        )  # fmt: skip
+
+
+def _match(document: dict[str, Any]) -> Match:
+    """JSON has no number for what is none."""
+    from engramdb.query.trace import Match
+
+    given: dict[str, Any] = {name: math.nan if value is None else value for name, value in document.items()}
+    return Match(**given)
