@@ -139,14 +139,15 @@ def test_spikes_under_way_go_on_in_other_processes_and_after_a_restore(tmp_path:
     e.snapshot("under way")
     e.close()
     spikes = [twin.run(25) for _ in range(4)]
-    for _ in range(2):
-        for ticks, ids in spikes:
+    for many in (4, 1):
+        for ticks, ids in spikes[:many]:
             found = subprocess.run(
                 [sys.executable, "-c", _CHILD, e.location], capture_output=True, text=True, check=True
             ).stdout
             assert list(map(int, found.split())) == [*ticks.tolist(), *ids.tolist()]
         with engramdb.open(e.location, "r+") as again:
-            assert_same_state(again, twin)
+            if many == 4:
+                assert_same_state(again, twin)
             again.restore("under way")
 
 

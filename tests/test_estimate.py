@@ -31,7 +31,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# what these take is the compiling of kernels of their own
+SLOW = ("lif_exp", "lif_cond", "adex", "hebbian", "re_vgsp")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NETWORKS])
 def test_ram_and_disk_are_within_a_fifth_of_what_was_estimated(name: str, tmp_path: Path) -> None:
     measured = measure(tmp_path, NETWORKS[name])
     estimated = estimate(measured.as_it_was, shipped(), BUDGET_BYTES)

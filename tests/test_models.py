@@ -66,7 +66,12 @@ def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model,
     np.testing.assert_array_equal(after_left, left)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+LARGE = ("adex", "lif_cond", "lif_exp")
+# what each takes to compile is most of it; test_model_networks.py holds all models against their references too
+SOME = [pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.name in LARGE else []) for m in MODELS]
+
+
+@pytest.mark.parametrize("model", SOME)
 def test_the_check_for_users_models_passes_ours_and_sees_a_difference(model: Model) -> None:
     check_model(model, dt_ms=0.1, rounds=6)
 

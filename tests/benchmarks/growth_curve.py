@@ -143,6 +143,8 @@ def plot(steps: list[Step], path: Path) -> None:
     parts = shape.twinx()
     parts.plot(ticks, [step.complexity for step in read], color="tab:green", linewidth=0.8)
     parts.set(ylabel="complexity")
+    shape.yaxis.label.set_color("tab:purple")
+    parts.yaxis.label.set_color("tab:green")
     level.plot(ticks, [step.w for step in read], color="black", label="mean W of the active")
     level.plot(ticks, [step.valence for step in read], color="tab:gray", linewidth=0.8, label="valence")
     level.set(xlabel="tick", title="state")
