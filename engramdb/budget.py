@@ -1,4 +1,4 @@
-"""Memory budgets as people write them."""
+"""Memory as people write it: budgets that are given, and sizes that are shown."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def memory_bytes(memory: str | int) -> int:
     if match is None or match[2].lower() not in _UNITS or float(match[1]) == 0:
         raise InvalidInput(f'memory="{memory}": expected a size such as 512MiB or 4GiB')
     return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def size_text(nbytes: float) -> str:
+    """Bytes with a binary unit: ``3.2 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if nbytes < 1024:
+            return f"{nbytes:,.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:,.1f} TiB"

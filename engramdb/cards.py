@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from engramdb.budget import size_text
+
 _HEAD = "text-align:left;padding:0 1em 2px 0;font-weight:600"
 _CELL = "text-align:left;padding:1px 1em 1px 0;font-variant-numeric:tabular-nums"
 _MOST_ROWS = 12
@@ -51,15 +53,9 @@ class Stats(dict[str, Any]):
     def _repr_html_(self) -> str:
         if not self:
             return card("no engine", "an engram that is open to read holds none")
-        sizes = [(name.removesuffix("_bytes"), _size(n)) for name, n in self.items() if name.endswith("_bytes") and n]
+        sizes = [
+            (name.removesuffix("_bytes"), size_text(n)) for name, n in self.items() if name.endswith("_bytes") and n
+        ]
         counts = [(name, n) for name, n in self.items() if isinstance(n, int) and not name.endswith("_bytes") and n]
-        note = f"{_size(self['used_bytes'])} of {_size(self['budget_bytes'])}"
+        note = f"{size_text(self['used_bytes'])} of {size_text(self['budget_bytes'])}"
         return card("memory", note, table(("bytes", ""), sizes), table(("counted", ""), counts))
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n < 1024:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1024
-    return f"{n:,.1f} TiB"

@@ -519,22 +519,22 @@ class WorkingSet:
         self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
 
     def _drop_rows(self, *, spare_warm: bool, want: int) -> int:
+        chosen = np.empty(int(self.slots.counters[slots.N_RECORDS]), dtype=np.int64)
+        n, self._hand = rows.choose_rows(self.slots, self.records, self._hand, spare_warm, want, chosen)
+        chosen = chosen[:n]
         if self.tables is not None:
-            self._write_learned(spare_warm, want)
-        before = int(self.slots.counters[slots.N_ROWS])
-        dropped, self._hand, unused = rows.drop_rows(self.slots, self.records, self._hand, spare_warm, want)
-        self.counts["rows_dropped"] += before - int(self.slots.counters[slots.N_ROWS])
+            self._write_learned(chosen)
+        dropped, unused = rows.drop_rows(self.slots, self.records, chosen)
+        self.counts["rows_dropped"] += len(chosen)
         self.counts["prefetch_unused"] += unused
         self._close_gaps()
         return int(dropped)
 
-    def _write_learned(self, spare_warm: bool, want: int) -> None:
-        """Write back what was learned in the rows that are dropped next."""
-        learned = np.empty(int(self.slots.counters[slots.N_RECORDS]), dtype=np.int64)
-        n = rows.would_drop(self.slots, self.records, self._hand, spare_warm, want, learned)
+    def _write_learned(self, chosen: Int64Array) -> None:
+        """Write back what was learned in the rows of the records ``chosen``, which are dropped next."""
         if self.traces is not None:
-            self._put_aside(learned[:n])
-        learned = learned[:n][self.records["flags"][learned[:n]] & rows.LEARNED != 0]
+            self._put_aside(chosen)
+        learned = chosen[self.records["flags"][chosen] & rows.LEARNED != 0]
         for start in range(0, len(learned), _ROWS_AT_ONCE):
             self._hand_over(np.sort(learned[start : start + _ROWS_AT_ONCE]))
 

@@ -263,17 +263,17 @@ def install(slots, records, arena, codes, held, indptr, projection, target, weig
 
 
 @njit(borrows=True, cache=True, nogil=True)
-def drop_rows(slots, records, hand, spare_warm, want):
-    """Drop rows that are not pinned, and not WARM if ``spare_warm``, until ``want`` synapses are dropped.
+def choose_rows(slots, records, hand, spare_warm, want, out):
+    """Fill ``out`` (int64) with records whose rows are to go: not pinned, and not WARM if ``spare_warm``, until they
+    have ``want`` synapses.
 
-    Rows in the arena are never changed, so the store or the wiring rule can give them again. The hand goes round the
-    records once at most, from ``hand`` on, and clears WARM as it passes (second chance). Returns (synapses dropped,
-    where the hand stands, rows dropped that had been read ahead and were never used).
+    The hand goes round the records once at most, from ``hand`` on, and clears WARM as it passes (second chance).
+    Returns (their number, where the hand stands).
     """
-    dropped, unused = np.int64(0), np.int64(0)
+    chosen, n = np.int64(0), 0
     made = slots.counters[N_RECORDS]
     for _ in range(made):
-        if dropped >= want:
+        if chosen >= want:
             break
         if hand >= made:
             hand = 0
@@ -284,6 +284,21 @@ def drop_rows(slots, records, hand, spare_warm, want):
         if spare_warm and records[r].flags & WARM:
             records[r].flags &= ~WARM
             continue
+        chosen += records[r].length
+        out[n] = r
+        n += 1
+    return n, hand
+
+
+@njit(borrows=True, cache=True, nogil=True)
+def drop_rows(slots, records, chosen):
+    """Drop the rows of the records ``chosen`` (int64), which the store or the wiring rule can give again.
+
+    Returns (synapses dropped, rows dropped that had been read ahead and were never used).
+    """
+    dropped, unused = np.int64(0), np.int64(0)
+    for i in range(chosen.shape[0]):
+        r = chosen[i]
         dropped += records[r].length
         if records[r].flags & AHEAD:
             unused += 1
@@ -291,29 +306,7 @@ def drop_rows(slots, records, hand, spare_warm, want):
         records[r].offset = -1
         slots.counters[N_ROWS] -= 1
         slots.counters[N_MOVED] += 1
-    return dropped, hand, unused
-
-
-@njit(borrows=True, cache=True, nogil=True)
-def would_drop(slots, records, hand, spare_warm, want, out):
-    """Fill ``out`` (int64) with the records whose rows :func:`drop_rows` would drop; returns their number."""
-    dropped, n = np.int64(0), 0
-    made = slots.counters[N_RECORDS]
-    for _ in range(made):
-        if dropped >= want:
-            break
-        if hand >= made:
-            hand = 0
-        r = hand
-        hand += 1
-        if records[r].slot < 0 or records[r].offset < 0 or records[r].flags & PINNED:
-            continue
-        if spare_warm and records[r].flags & WARM:
-            continue
-        dropped += records[r].length
-        out[n] = r
-        n += 1
-    return n
+    return dropped, unused
 
 
 @njit(borrows=True, cache=True, nogil=True)

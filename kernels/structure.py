@@ -1,4 +1,4 @@
-"""Drawing by weight in constant time, and counting what hangs together: what growth asks of small samples."""
+"""Drawing by weight in constant time."""
 
 from __future__ import annotations
 
@@ -51,22 +51,3 @@ def alias_draws(share, other, key, out):
         h = absorb(key, np.uint64(i))
         place = np.int64(below(h, n))
         out[i] = place if unit(absorb(h, np.uint64(0))) < share[place] else other[place]
-
-
-@njit(cache=True, nogil=True)
-def components(n, a, b):
-    """How many components ``n`` nodes have that the edges ``a[i]``-``b[i]`` (int64) join; by union and find."""
-    parent = np.arange(n)
-    count = n
-    for i in range(a.shape[0]):
-        x, y = a[i], b[i]
-        while parent[x] != x:
-            parent[x] = parent[parent[x]]
-            x = parent[x]
-        while parent[y] != y:
-            parent[y] = parent[parent[y]]
-            y = parent[y]
-        if x != y:
-            parent[max(x, y)] = min(x, y)
-            count -= 1
-    return count

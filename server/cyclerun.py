@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from dataclasses import asdict
 from typing import Any
 
 from engramdb.engram import Engram
+from engramdb.growth.status import Status
 from engramdb.run import Boundary
 from engramdb.server.jobs import Cancelled, Job, Jobs
+from engramdb.server.jobwork import JobWork
 
 _SLICE_S = 1.0
 
 
-class CycleRun:
+class CycleRun(JobWork):
     """Until the cycle is done, or so many ``ticks`` or ``cycles`` are over; cancelled, the cycle is paused."""
 
     def __init__(self, job: Job, jobs: Jobs) -> None:
-        self._job, self._jobs = job, jobs
-        self._loop = asyncio.get_running_loop()
+        super().__init__(job, jobs)
         self._begun = False
         self._result: dict[str, Any] = {}
-        self.over: asyncio.Future[None] = self._loop.create_future()
-
-    @property
-    def job(self) -> str:
-        """The id of its job."""
-        return self._job.id
 
     def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> float | None:
         """See :class:`~engramdb.server.desk.Work`."""
-        job, cycle = self._job, cycle_of(engram)
+        job, cycle = self.record_of, engram.cycle
         given = job.request
         if not self._begun:
             self._begun = True
             given.setdefault("first", engram.tick)
             given.setdefault("before", len(cycle.status().history))
-            self._jobs.began(job)
+            self.jobs.began(job)
         status = cycle.status()
         job.message = status.why
         job.version += 1
@@ -63,26 +56,12 @@ class CycleRun:
             cycle.step()
         return 0.0
 
-    def end(self, error: BaseException | None) -> None:
-        """See :class:`~engramdb.server.desk.Work`."""
-        if isinstance(error, CancelledError) and self._job.durable:
-            self._job.state = "queued"
-            self._jobs.keep(self._job)
-        else:
-            self._jobs.ended(self._job, self._result, error)
-        self._loop.call_soon_threadsafe(self._set_over)
-
-    def _set_over(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+    def result(self) -> dict[str, Any]:
+        """Where the cycle stands."""
+        return self._result
 
 
-def cycle_of(engram: Engram) -> Any:
-    """Its growth cycle."""
-    return engram.cycle
-
-
-def shown(status: Any) -> dict[str, Any]:
+def shown(status: Status) -> dict[str, Any]:
     """A status as JSON has it."""
     content = {**vars(status), "gates": status.gates._asdict(), "settings": asdict(status.settings)}
     content["history"] = [vars(summary) for summary in status.history]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from engramdb.engram import Engram
 from engramdb.errors import BudgetExceeded
 from engramdb.run import Boundary
 from engramdb.server.jobs import Cancelled, Job, Jobs
+from engramdb.server.jobwork import JobWork
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -101,13 +100,13 @@ class Recording:
         return content
 
 
-class TickRun:
-    """``until``: the tick at which it is done. ``over`` is set in the event loop."""
+class TickRun(JobWork):
+    """So many ``ticks``, paced by ``hz`` where it is given, and what is recorded of them."""
 
     def __init__(
         self, job: Job, jobs: Jobs, *, ticks: int, hz: float | None, record: Sequence[str], file: Path | None, most: int
     ) -> None:
-        self.record_of, self._jobs = job, jobs
+        super().__init__(job, jobs)
         self._ticks, self._hz = ticks, hz
         self._recording = Recording(record, file, most)
         self._records = bool(record) or file is not None
@@ -120,14 +119,6 @@ class TickRun:
         self._layers: dict[int, str] = {}
         self._dt_ms = 1.0
         self._tick = 0
-        self._loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self._loop.create_future()
-        self.failed: BaseException | None = None
-
-    @property
-    def job(self) -> str:
-        """The id of its job."""
-        return self.record_of.id
 
     def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> float | None:
         """See :class:`~engramdb.server.desk.Work`."""
@@ -141,7 +132,7 @@ class TickRun:
             self._dt_ms = engram.spec.dt_ms
             self._began = time.monotonic()
             self._already = self._done
-            self._jobs.began(job)
+            self.jobs.began(job)
         left = self._ticks - self._done
         if self._hz is not None:
             due = self._began + (self._done - self._already) / self._hz
@@ -173,9 +164,8 @@ class TickRun:
         job.version += 1
         return None if self._done >= self._ticks else 0.0
 
-    def end(self, error: BaseException | None) -> None:
-        """See :class:`~engramdb.server.desk.Work`."""
-        job = self.record_of
+    def result(self) -> dict[str, Any]:
+        """What has come of it up to now; the recording is closed."""
         self._recording.close()
         result = {
             "ticks": self._done,
@@ -184,19 +174,5 @@ class TickRun:
             **self._recording.result(self._done, self._dt_ms, self._layers),
         }
         if self._file is not None:
-            result["file"] = f"/v1/jobs/{job.id}/result"
-        self.failed = error
-        if isinstance(error, CancelledError) and job.durable:
-            # stopped with the service: the next start goes on from where the engram stands
-            if job.goes_on:
-                job.state = "queued"
-                self._jobs.keep(job)
-            else:
-                self._jobs.ended(job, result, error)
-        else:
-            self._jobs.ended(job, result, error)
-        self._loop.call_soon_threadsafe(self._set_over)
-
-    def _set_over(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
+            result["file"] = f"/v1/jobs/{self.job}/result"
+        return result

@@ -107,7 +107,9 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     columns = projection, target, weight, np.empty(0, np.uint16)
     assert rows.install(held, records, arena, codes, place, indptr, *columns, 4000) == n
     records["flags"][:n] &= ~rows.WARM
-    rows.drop_rows(held, records, int(random.integers(0, n)), False, int(indptr[-1] * dropped))
+    chosen = np.empty(n, dtype=np.int64)
+    n_chosen, _ = rows.choose_rows(held, records, int(random.integers(0, n)), False, int(indptr[-1] * dropped), chosen)
+    rows.drop_rows(held, records, chosen[:n_chosen])
     loaded = np.flatnonzero(records["offset"][:n] >= 0)
     rows.compact(held, records, arena, loaded[np.argsort(records["offset"][loaded], kind="stable")])
     assert held.counters[slots.ARENA_END] == records["length"][loaded].sum()

@@ -20,6 +20,7 @@ from engramdb.growth.timers import Timers
 from engramdb.growth.walk import stored_rows
 from engramdb.kernels import rng, structure
 from engramdb.kernels import void as void_kernel
+from engramdb.topology import Graph
 from tests.bulknursery import cycling
 from tests.networks import ids_of
 
@@ -53,8 +54,8 @@ def test_components_are_counted_as_a_search_counts_them(n: int, edges: list[tupl
     names = list(range(n))
     for a, b in edges:
         names = [names[a] if name == names[b] else name for name in names]
-    a, b = (np.array([edge[i] for edge in edges], dtype=np.int64) for i in range(2))
-    assert structure.components(n, a, b) == len(set(names))
+    a, b = (np.array([edge[i] for edge in edges], dtype=np.uint64) for i in range(2))
+    assert Graph.of(np.arange(n, dtype=np.uint64), a, b, np.ones(len(edges))).components == len(set(names))
 
 
 def test_growth_and_decay_are_those_of_the_next_tick() -> None:

@@ -10,17 +10,20 @@ import typer
 
 from engramdb.cli import output
 
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Small sizes, in seconds: it shows that all works, and measures nothing.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", metavar="FOLDER", help="Where engrams are made, and removed again.")
+]
+
 
 def bench(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="What to measure; default: everything.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes, in seconds: it shows that all works, and measures nothing.")
-    ] = False,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", metavar="FOLDER", help="Where engrams are made, and removed again.")
-    ] = None,
+    quick: Quick = False,
+    folder: Folder = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Measure this machine.

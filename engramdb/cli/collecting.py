@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
+from engramdb.budget import size_text
 from engramdb.cli import output
 from engramdb.cli.history import EngramPath
 from engramdb.run import interruptible
@@ -50,7 +51,7 @@ def gc(
 
 def _text(done: Collected) -> Iterator[RenderableType]:
     would = "would free" if done.dry_run else "freed"
-    yield output.line(f"{would} {output.size(done.bytes_freed)}", f"{output.size(done.bytes_kept)} stay in packs")
+    yield output.line(f"{would} {size_text(done.bytes_freed)}", f"{size_text(done.bytes_kept)} stay in packs")
     reasons = ", ".join(f"{reason} {output.count(count)}" for reason, count in done.kept.items())
     packs = (
         f"{output.count(done.packs_dropped)} dropped, {output.count(done.packs_copied)} copied, "

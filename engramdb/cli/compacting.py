@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
+from engramdb.budget import size_text
 from engramdb.cli import output
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.run import interruptible
@@ -46,7 +47,7 @@ def _text(done: Compacted) -> Iterator[RenderableType]:
         return
     yield output.line(
         f"{output.count(done.leaves)} of {output.count(done.of)} leaves written whole",
-        f"{output.size(done.nbytes)} in new packs",
+        f"{size_text(done.nbytes)} in new packs",
     )
     if done.stopped:
         yield output.line("stopped: the packs have no more room", "run gc, then compact again")

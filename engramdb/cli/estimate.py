@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engramdb.budget import memory_bytes
+from engramdb.budget import memory_bytes, size_text
 from engramdb.cli import output
 from engramdb.errors import InvalidInput
 
@@ -126,17 +126,17 @@ def estimate(
 
 def _text(network: Network, found: Estimate, whose: str, budget: int) -> list[Any]:
     fits = "fits" if found.counted_bytes <= budget else "does not fit"
-    counted, rate = output.size(found.counted_bytes), output.number(1 / found.tick_s, 3)
+    counted, rate = size_text(found.counted_bytes), output.number(1 / found.tick_s, 3)
     each = output.number(found.disk_bytes / network.neurons, 3)
     rows = [
         (
             "active",
             f"{output.count(network.active_neurons)}; in RAM with those they reach {output.count(found.resident)}",
         ),
-        ("RAM", f"{output.size(found.ram_bytes)}; {counted} of the budget of {output.size(budget)}: {fits}"),
-        ("", _parts(found.ram, output.size)),
-        ("disk", f"{output.size(found.disk_bytes)}; {each} B a neuron"),
-        ("", _parts(found.disk, output.size)),
+        ("RAM", f"{size_text(found.ram_bytes)}; {counted} of the budget of {size_text(budget)}: {fits}"),
+        ("", _parts(found.ram, size_text)),
+        ("disk", f"{size_text(found.disk_bytes)}; {each} B a neuron"),
+        ("", _parts(found.disk, size_text)),
         ("tick", f"{_time(found.tick_s)}; {rate} ticks/s; {output.number(network.spikes, 4)} spikes"),
         ("", _parts(found.tick, _time)),
         ("constants", whose),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import engramdb
+from engramdb.budget import size_text
 from engramdb.cli import output
 from engramdb.cli.history import At, EngramPath, commit_at
 
@@ -60,7 +61,7 @@ def _people(document: dict[str, Any]) -> list[Any]:
     what = output.counted({name: document[name] for name in ("neurons", "synapses", "leaves") if name in document})
     rows = [
         ("written", what or "nothing"),
-        ("size", f"{output.size(document['bytes'])} in {output.many(document['files'], 'file')}"),
+        ("size", f"{size_text(document['bytes'])} in {output.many(document['files'], 'file')}"),
         ("elapsed", output.seconds(document["elapsed_s"])),
         *(("note", note) for note in document.get("notes", ())),
     ]

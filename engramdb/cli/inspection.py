@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 import engramdb
+from engramdb.budget import size_text
 from engramdb.cli import output
 from engramdb.cli.history import At, EngramPath, commit_at
 from engramdb.errors import AlreadyExists, InvalidInput, NotFound
@@ -59,7 +60,7 @@ def inspect(
     from engramdb.inspect.report import write_report
 
     document = {**summary.as_dict(), "html": str(html), "html_bytes": write_report(summary, html)}
-    output.show(document, as_json, lambda: [output.line(f"wrote {html}", output.size(document["html_bytes"]))])
+    output.show(document, as_json, lambda: [output.line(f"wrote {html}", size_text(document["html_bytes"]))])
 
 
 def ls(
@@ -93,7 +94,7 @@ def _listing(rows: list[dict[str, Any]], more: int) -> Iterator[RenderableType]:
     right = [name for name in headers if isinstance(rows[0][name], int)]
     cells = [
         [
-            output.size(row[name]) if name == "bytes" else output.count(row[name]) if name in right else str(row[name])
+            size_text(row[name]) if name == "bytes" else output.count(row[name]) if name in right else str(row[name])
             for name in headers
         ]
         for row in rows
@@ -286,16 +287,16 @@ def _bar(share: float) -> str:
 
 def _storage(summary: Summary) -> Iterator[RenderableType]:
     storage = summary.storage
-    yield _heading("Storage", output.size(storage.total))
+    yield _heading("Storage", size_text(storage.total))
     rows: list[tuple[str, RenderableType]] = [
-        ("packs", f"{output.size(storage.packs)}, {output.size(storage.leaves)} of it the leaves of this commit"),
-        ("catalog", output.size(storage.catalog)),
+        ("packs", f"{size_text(storage.packs)}, {size_text(storage.leaves)} of it the leaves of this commit"),
+        ("catalog", size_text(storage.catalog)),
         ("journal", _journal(summary)),
     ]
     if summary.kind != "engram":
-        rows = [("arrays", output.size(storage.leaves))]
+        rows = [("arrays", size_text(storage.leaves))]
     elif storage.other:
-        rows.append(("other", output.size(storage.other)))
+        rows.append(("other", size_text(storage.other)))
     if storage.bytes_per_record is not None:
         each = (storage.bytes_per_neuron or 0.0, storage.bytes_per_synapse or 0.0)
         apart = f"{output.number(each[0])} a neuron and {output.number(each[1])} a synapse"
@@ -305,14 +306,14 @@ def _storage(summary: Summary) -> Iterator[RenderableType]:
         note = ", estimated from some leaves" if storage.estimated else ""
         yield _indented(Text(f"arrays of this commit{note}:", style="dim"))
         table = [
-            (a.name, output.size(a.stored), output.size(a.decoded), ", ".join(codec for codec, _ in a.codecs[:3]))
+            (a.name, size_text(a.stored), size_text(a.decoded), ", ".join(codec for codec, _ in a.codecs[:3]))
             for a in storage.arrays
         ]
         yield _indented(_indented(output.columns(("array", "stored", "decoded", "codecs"), table, right=_SIZES)))
 
 
 def _journal(summary: Summary) -> str:
-    size = output.size(summary.storage.journal)
+    size = size_text(summary.storage.journal)
     if summary.journaled is None:
         return f"{size}, which cannot be read: see verify"
     if not summary.journaled:

@@ -138,15 +138,6 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits - 1}e}"
 
 
-def size(size_bytes: float) -> str:
-    """Bytes with a binary unit: ``3.2 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:,.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:,.1f} TiB"
-
-
 def seconds(duration: float) -> str:
     """A duration: ``12 ms``, ``3.21 s``, ``4 min 07 s``."""
     if duration < 1:

@@ -12,6 +12,7 @@ import typer
 from rich.console import RenderableType
 
 import engramdb
+from engramdb.budget import size_text
 from engramdb.cli import output
 from engramdb.cli.history import At, EngramPath, commit_at
 from engramdb.errors import InvalidInput
@@ -50,9 +51,9 @@ def _published(done: dict[str, Any]) -> Iterator[RenderableType]:
     yield output.line(f"published {done['url']}", stands if done["changed"] else f"{stands}: it was there already")
     yield output.pairs(
         [
-            ("packs", f"{output.many(done['packs'], 'pack')}, {output.size(done['pack_bytes'])}"),
-            ("uploaded", f"{output.many(done['uploaded'], 'pack')}, {output.size(done['uploaded_bytes'])}"),
-            ("catalog", output.size(done["catalog_bytes"])),
+            ("packs", f"{output.many(done['packs'], 'pack')}, {size_text(done['pack_bytes'])}"),
+            ("uploaded", f"{output.many(done['uploaded'], 'pack')}, {size_text(done['uploaded_bytes'])}"),
+            ("catalog", size_text(done["catalog_bytes"])),
             ("removed", output.many(done["removed"], "old object")),
         ]
     )
@@ -96,7 +97,7 @@ def open_(
 
 def _fetched(done: dict[str, Any]) -> list[RenderableType]:
     stands = f"tick {output.count(done['tick'])}, commit {done['commit']}"
-    packs = f"{output.many(done['packs'], 'pack')}, {output.size(done['pack_bytes'])}"
+    packs = f"{output.many(done['packs'], 'pack')}, {size_text(done['pack_bytes'])}"
     return [output.line(f"fetched {done['path']}", stands, packs)]
 
 
@@ -147,7 +148,7 @@ def _opened(document: dict[str, Any]) -> Iterator[RenderableType]:
     rows += [
         ("records", f"{records}{', labelled' if document['labelled'] else ''}"),
         ("snapshots", ", ".join(document["snapshots"]) or "none"),
-        ("packs", f"{output.many(document['packs'], 'pack')}, {output.size(document['pack_bytes'])}"),
+        ("packs", f"{output.many(document['packs'], 'pack')}, {size_text(document['pack_bytes'])}"),
     ]
     yield output.pairs(rows)
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from engramdb.budget import size_text
 from engramdb.cli import output, stimuli
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.cli.writing import open_to_write
@@ -232,7 +233,7 @@ def _with_progress(
                 completed=done,
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
                 active=output.count(stats["active"]),
-                ram=output.size(stats["used_bytes"]),
+                ram=size_text(stats["used_bytes"]),
                 hits=_hits(stats) + _voids(stats) + _topology(stats),
             )
 
@@ -294,7 +295,7 @@ def _text(document: dict[str, Any]) -> list[Any]:
         ("spikes", output.count(document["spikes"])),
         ("mean rate", f"{output.number(document['mean_rate_hz'])} Hz a neuron"),
         ("elapsed", f"{output.seconds(document['elapsed_s'])}, {output.number(stats['ticks_per_second'], 3)} ticks/s"),
-        ("memory", f"{output.size(stats['used_bytes'])} of {output.size(stats['budget_bytes'])}"),
+        ("memory", f"{size_text(stats['used_bytes'])} of {size_text(stats['budget_bytes'])}"),
         ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
         ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
     ]

@@ -11,6 +11,7 @@ import typer
 
 from engramdb.budget import memory_bytes
 from engramdb.cli import output
+from engramdb.cli.bench import Folder, Quick
 from engramdb.cli.estimate import fraction, number
 from engramdb.errors import NotFound
 
@@ -37,12 +38,8 @@ def scaling(
     memory: Annotated[
         str, typer.Option("--memory", metavar="SIZE", help="Layers whose active vectors are larger are left out.")
     ] = "4GiB",
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes, in seconds: it shows that all works, and measures nothing.")
-    ] = False,
-    folder: Annotated[
-        Path | None, typer.Option("--folder", metavar="FOLDER", help="Where engrams are made, and removed again.")
-    ] = None,
+    quick: Quick = False,
+    folder: Folder = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Measure how time, memory, rate, stability and learning drift scale with the number of neurons.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from engramdb.budget import memory_bytes
+from engramdb.budget import memory_bytes, size_text
 from engramdb.cli import output
 from engramdb.cli.estimate import (
     Active,
@@ -81,7 +81,7 @@ def synth(
 
 def _text(found: DryRun, hz: float) -> list[Any]:
     head = "it will fit" if found.fits else "it will not fit"
-    said = {"B": output.size, "s": output.seconds}
+    said = {"B": size_text, "s": output.seconds}
     cells = [
         (v.what, said[v.unit](v.needed), said[v.unit](v.available), "fits" if v.fits else "does not fit", v.how)
         for v in found.verdicts
@@ -91,7 +91,7 @@ def _text(found: DryRun, hz: float) -> list[Any]:
         f"{output.number(found.spikes, 4)} spikes a tick, {output.number(1e3 * float(np.median(found.tick_s)), 3)} ms "
         f"(99 %: {output.number(1e3 * float(np.percentile(found.tick_s, 99)), 3)} ms)"
     )
-    laid = f"{output.size(found.laid_out_bytes)} in {output.seconds(found.laid_out_s)}"
+    laid = f"{size_text(found.laid_out_bytes)} in {output.seconds(found.laid_out_s)}"
     return [
         output.line(head, f"{output.count(found.network.neurons)} neurons at {output.number(hz)} ticks/s"),
         output.pairs([("laid out", laid + ("" if found.path is None else f", {found.path}")), ("sample", sample)]),

@@ -11,12 +11,12 @@ from engramdb.address import IdArray
 from engramdb.growth.drive import Drive
 from engramdb.growth.progress import Shape
 from engramdb.kernels import rng
-from engramdb.kernels import structure as kernel
 from engramdb.query.view import View
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
     from engramdb.layer import Layer
+    from engramdb.topology import Graph
 
 _SEEDS = 16
 _MOST_ROWS = 1 << 10  # that a sample reads
@@ -69,10 +69,10 @@ def probe(sight: Sight) -> Shape:
     Synapses count without direction, and pairs once. Of neurons driven alike those with the smallest hash are taken.
     The complexity is B1 as a part of E.
     """
-    nodes, a, b = _surroundings(sight.view, sight.layer, hottest(sight.drive, sight.view.spec.seed, _SEEDS))
-    components = int(kernel.components(len(nodes), a, b))
-    b1 = len(a) - len(nodes) + components
-    return Shape(float(components), float(b1), b1 / len(a) if len(a) else 0.0)
+    graph = _surroundings(sight.view, sight.layer, hottest(sight.drive, sight.view.spec.seed, _SEEDS))
+    edges, components = len(graph.u), graph.components
+    b1 = edges - len(graph) + components
+    return Shape(float(components), float(b1), b1 / edges if edges else 0.0)
 
 
 GAUGES: dict[str, Gauge] = {"probe": probe, "topology": topology}
@@ -85,10 +85,10 @@ def hottest(drive: Drive, seed: int, most: int) -> IdArray:
     return np.sort(drive.hot[np.lexsort((hashed, -drive.weight))[:most]])
 
 
-def _surroundings(
-    view: View, layer: Layer, seeds: IdArray
-) -> tuple[IdArray, np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """``(nodes, a, b)``: uint64 sorted, and the ends of each edge as places in it, int64, a < b, each once."""
+def _surroundings(view: View, layer: Layer, seeds: IdArray) -> Graph:
+    """Of ``seeds`` and what lies within two synapses of them in the layer, as far as so many rows tell."""
+    from engramdb.topology import Graph
+
     known, ring = seeds, seeds
     sources, targets = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
     for _ in range(2):
@@ -101,7 +101,5 @@ def _surroundings(
         targets.append(rows.target[own])
         ring = np.setdiff1d(targets[-1], known)
         known = np.union1d(known, ring)
-    ends = np.stack([np.searchsorted(known, np.concatenate(part)) for part in (sources, targets)])
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    edges = np.unique(np.stack([low, high])[:, low < high], axis=1).astype(np.int64)
-    return known, np.ascontiguousarray(edges[0]), np.ascontiguousarray(edges[1])
+    pre, post = np.concatenate(sources), np.concatenate(targets)
+    return Graph.of(known, pre, post, np.ones(len(pre)))

@@ -23,15 +23,6 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def size(nbytes: float) -> str:
-    """Bytes with a binary unit."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if nbytes < 1024:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:,.1f} TiB"
-
-
 def histogram(values: Histogram, *, label: str, whole: bool, colour: str = "var(--c1)") -> str:
     """Bars over their bins; ``whole``: bins by power of two, each as wide as another."""
     edges, counts = values.edges, values.counts

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 import engramdb
+from engramdb.budget import size_text
 from engramdb.inspect import chart
 from engramdb.inspect.layers import LayerSummary, Values
 from engramdb.inspect.storage import ArrayStorage
@@ -85,7 +86,7 @@ def _body(summary: Summary, name: str) -> Iterator[str]:
         (chart.short(synapses), "synapses stored"),
         (f"{summary.tick:,}", f"tick, of {summary.dt_ms:g} ms"),
         (chart.short(summary.charged), f"awake, {chart.short(summary.in_flight)} spikes in flight"),
-        (chart.size(summary.storage.total), "on disk"),
+        (size_text(summary.storage.total), "on disk"),
     ]
     drawn = "".join(f'<div class="card"><b>{number}</b>{word}</div>' for number, word in cards)
     yield f'<div class="cards">{drawn}</div></header>'
@@ -148,12 +149,12 @@ def _plot(title: str, unit: str, values: Values, whole: bool, colour: str) -> st
 
 def _storage(summary: Summary) -> Iterator[str]:
     storage = summary.storage
-    yield f"<h2>Storage <small>{chart.size(storage.total)}</small></h2>"
+    yield f"<h2>Storage <small>{size_text(storage.total)}</small></h2>"
     kinds = [
         ("packs", storage.packs, "var(--c1)"), ("catalog", storage.catalog, "var(--c3)"),
         ("journal", storage.journal, "var(--c2)"), ("other", storage.other, "var(--c4)"),
     ]  # fmt: skip
-    key = "".join(f'<span><i style="background:{c}"></i>{name} {chart.size(n)}</span>' for name, n, c in kinds if n)
+    key = "".join(f'<span><i style="background:{c}"></i>{name} {size_text(n)}</span>' for name, n, c in kinds if n)
     yield f'<div class="card">{chart.shares(kinds, label="bytes by kind of file")}<div class="key">{key}</div></div>'
     if not storage.arrays:
         return
@@ -165,11 +166,11 @@ def _storage(summary: Summary) -> Iterator[str]:
         (
             array.name,
             float(array.stored),
-            " · ".join(filter(None, [f"of {chart.size(array.decoded)}", _codecs(array)])),
+            " · ".join(filter(None, [f"of {size_text(array.decoded)}", _codecs(array)])),
         )
         for array in storage.arrays
     ]
-    drawn = chart.bars(rows, chart.size, label="bytes by array")
+    drawn = chart.bars(rows, size_text, label="bytes by array")
     yield f'</small></h3><div class="scroll" style="max-width:760px">{drawn}</div></div>'
 
 

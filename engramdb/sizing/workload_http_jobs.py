@@ -33,6 +33,7 @@ def measured(folder: Path, neurons: int, run_seconds: float) -> list[Figure]:
         served.ask("POST", "/v1/engrams/brain/stimuli", {"ids": list(range(1000)), "amplitude": 20.0})
         served.ask("POST", "/v1/engrams/brain/ticks", {"ticks": 20})
         ticks = max(1, int(run_seconds * 100))
+        started = time.perf_counter()
         _, run = served.ask("POST", "/v1/engrams/brain/ticks", {"ticks": ticks, "hz": 100.0}, Prefer="respond-async")
         time.sleep(min(2.0, run_seconds))
         before = served.resident_bytes()
@@ -48,6 +49,7 @@ def measured(folder: Path, neurons: int, run_seconds: float) -> list[Figure]:
         while (ended := served.ask("GET", f"/v1/jobs/{run['id']}")[1])["state"] in ("queued", "running"):
             most = max(most, served.resident_bytes())
             time.sleep(_LOOK_S)
+        ran = time.perf_counter() - started
         assert ended["state"] == "done", ended
         assert nbytes == state["result"]["bytes"]
         after = served.resident_bytes()
@@ -55,7 +57,8 @@ def measured(folder: Path, neurons: int, run_seconds: float) -> list[Figure]:
         one("bytes exported", "GB", nbytes / 1e9, goal="3 GB, never times out"),
         one("export", "s", exported),
         one("fetching the file", "s", fetched),
-        one("the run beside it", "s", ended["result"]["elapsed_s"]),
+        one("the run beside it, 100 ticks a second", "s", ran),
+        one("for which the engine was at work", "s", ended["result"]["elapsed_s"]),
         one("RAM of the server before", "MiB", before / 2**20),
         one("the most that it was", "MiB", most / 2**20, bound=before / 2**20, bound_name="before", goal="flat"),
         one("RAM of the server after", "MiB", after / 2**20),

@@ -19,8 +19,10 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer
 from engramdb.kernels import void
 from engramdb.parameters import parameters_of_layer
+from engramdb.query.view import Rows
 from engramdb.topology.moment import Moment
 from engramdb.voids import rates_at
+from engramdb.wiring import Rows as Ruled
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -105,11 +107,12 @@ def _of_rows(moment: Moment, seen: Seen | None) -> tuple[Energy, Seen]:
         ids = np.union1d(ids, seen.ids)
     if len(ids) > MOST_ROWS:
         ids = np.sort(ids[np.argsort(moment.order(ids), kind="stable")[:MOST_ROWS]])
-    now = _rows(moment, ids, plastic)
+    now = _of_projections(moment.tick, ids, moment.rows(ids), plastic)
     if seen is None:
         ruled = [number for number in plastic if spec.all_projections[number].rule.virtual]
         there = np.isin(now.projection, ruled)
-        one, before = now.seen(there), _born(moment, ids, ruled)
+        born = moment.view.wiring().rows(ids)  # before anything was learned
+        one, before = now.seen(there), _of_projections(0, ids, born, ruled).seen()
         known = np.bincount(before.place, minlength=len(ids)) > 0
     else:
         one, before = now.seen(), seen.only(ids)
@@ -132,19 +135,11 @@ class _Rows:
         return Seen(self.tick, self.ids, self.place[only], self.target[only], self.weight[only])
 
 
-def _rows(moment: Moment, ids: IdArray, projections: list[int]) -> _Rows:
-    rows = moment.rows(ids)
+def _of_projections(tick: int, ids: IdArray, rows: Rows | Ruled, projections: list[int]) -> _Rows:
+    """What ``rows``, those of ``ids`` at ``tick``, have of some projections."""
     place = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
     kept = np.isin(rows.projection, projections)
-    return _Rows(moment.tick, ids, place[kept], rows.projection[kept], rows.target[kept], rows.weight[kept])
-
-
-def _born(moment: Moment, ids: IdArray, projections: list[int]) -> Seen:
-    """The rows as wiring rules give them: what they were before anything was learned."""
-    rows = moment.view.wiring().rows(ids)
-    place = np.repeat(np.arange(len(ids)), np.diff(rows.indptr))
-    kept = np.isin(rows.projection, projections)
-    return Seen(0, ids, place[kept], rows.target[kept], rows.weight[kept])
+    return _Rows(tick, ids, place[kept], rows.projection[kept], rows.target[kept], rows.weight[kept])
 
 
 def _distance(count: int, one: Seen, other: Seen) -> Float64Array:

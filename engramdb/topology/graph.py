@@ -75,15 +75,19 @@ class Graph:
         return indptr, near[order], edge[order]
 
     @cached_property
-    def shape(self) -> Shape:
-        """Its numbers; all but B1 in time that follows the edges."""
+    def components(self) -> int:
+        """How many parts there are that no edge joins."""
         every = np.ones(len(self.u), dtype=np.uint8)
         label, tree = np.empty(len(self), dtype=np.int32), np.empty(len(self.u), dtype=np.uint8)
-        components = int(flag.components(len(self), self.u, self.v, every, label, tree))
-        nothing = np.empty((0, 3), dtype=np.int32)
+        return int(flag.components(len(self), self.u, self.v, every, label, tree))
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its numbers; all but B1 in time that follows the edges."""
+        every, nothing = np.ones(len(self.u), dtype=np.uint8), np.empty((0, 3), dtype=np.int32)
         triangles = int(flag.triangles(self.u, self.v, *self.rows, every, nothing))
         return Shape(
-            neurons=len(self), edges=len(self.u), components=components,
+            neurons=len(self), edges=len(self.u), components=self.components,
             triangles=triangles, degree_entropy=_entropy(np.diff(self.rows[0])),
         )  # fmt: skip
 

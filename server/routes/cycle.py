@@ -11,11 +11,11 @@ from engramdb.engram import Engram
 from engramdb.errors import NotFound
 from engramdb.schemas.api import Cycle
 from engramdb.server.answer import reply
-from engramdb.server.cyclerun import CycleRun, cycle_of, shown
+from engramdb.server.cyclerun import CycleRun, shown
 from engramdb.server.jobs import Job
 from engramdb.server.problems import Problem
 from engramdb.server.routes.common import LIVE, AtQuery, EngramName, ask, service_of
-from engramdb.server.routes.jobs import accepted
+from engramdb.server.routes.jobs import accepted, put_and_tell
 from engramdb.server.service import Service
 
 router = APIRouter(prefix="/v1/engrams/{name}", tags=["growth"])
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/engrams/{name}", tags=["growth"])
 
 def _status(engram: Engram) -> dict[str, Any]:
     try:
-        return shown(cycle_of(engram).status())
+        return shown(engram.cycle.status())
     except NotFound as error:
         raise Problem(404, "no-cycle", str(error)) from None
 
@@ -37,7 +37,7 @@ async def run(request: Request, name: EngramName, body: Annotated[Cycle | None, 
     settings = dict(given.model_extra or {})
 
     def begin_or_resume(engram: Engram) -> None:
-        cycle = cycle_of(engram)
+        cycle = engram.cycle
         if "layer" in settings:
             cycle.start(**settings)
             return
@@ -61,14 +61,7 @@ async def begin(service: Service, job: Job) -> None:
     desk = await service.shelf.desk(job.engram)
     run = CycleRun(job, service.jobs)
     service.jobs.add(job)
-    desk.put(run)
-
-    async def tell() -> None:
-        await run.over
-        await service.shelf.tell(job.engram)
-
-    service.background(service.shelf.tell(job.engram))
-    service.background(tell())
+    put_and_tell(service, desk, run)
 
 
 @router.get("/cycle")
@@ -83,7 +76,7 @@ async def stop(request: Request, name: EngramName) -> Response:
 
     def work(engram: Engram) -> None:
         _status(engram)
-        cycle_of(engram).stop()
+        engram.cycle.stop()
 
     await service_of(request).shelf.write(name, work)
     return Response(status_code=204)

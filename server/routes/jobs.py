@@ -11,10 +11,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from engramdb.server.answer import dumps, reply
+from engramdb.server.cyclerun import CycleRun
+from engramdb.server.desk import Desk
 from engramdb.server.jobs import OVER, Job
-from engramdb.server.problems import Problem
+from engramdb.server.jobwork import JobWork
+from engramdb.server.problems import Problem, problem_of
 from engramdb.server.routes.common import service_of
 from engramdb.server.service import Service
+from engramdb.server.tickrun import TickRun
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _LOOK_S = 0.2
@@ -24,6 +28,33 @@ _HEARTBEAT_S = 15.0
 async def accepted(request: Request, job: Job) -> Response:
     """202, and where to look."""
     return await reply(request, job.document(), status=202, headers={"Location": f"/v1/jobs/{job.id}"})
+
+
+async def over_soon(service: Service, work: JobWork, patience: float) -> bool:
+    """Whether it is over within so many seconds: then it is no job any more, else it is durable from now on.
+
+    Raises the problem that ended it.
+    """
+    done, _ = await asyncio.wait([work.over], timeout=patience)
+    if not done:
+        await service.jobs.make_durable(work.record_of)
+        return False
+    service.jobs.forget(work.record_of)
+    if work.failed is not None:
+        raise problem_of(work.failed, str(service.root.path))
+    return True
+
+
+def put_and_tell(service: Service, desk: Desk, work: CycleRun | TickRun) -> None:
+    """Have it done, and tell listeners when it begins and when it is over."""
+    desk.put(work)
+
+    async def tell() -> None:
+        await work.over
+        await service.shelf.tell(desk.name)
+
+    service.background(service.shelf.tell(desk.name))
+    service.background(tell())
 
 
 @router.get("")

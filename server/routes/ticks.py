@@ -13,9 +13,8 @@ from engramdb.schemas.api import Ticks
 from engramdb.server.answer import reply, reply_in_thread
 from engramdb.server.jobs import Job
 from engramdb.server.names import check_name
-from engramdb.server.problems import problem_of
 from engramdb.server.routes.common import EngramName, service_of
-from engramdb.server.routes.jobs import accepted
+from engramdb.server.routes.jobs import accepted, over_soon, put_and_tell
 from engramdb.server.service import Service
 from engramdb.server.tickrun import TickRun
 
@@ -30,13 +29,8 @@ async def ticks(request: Request, name: EngramName, body: Ticks) -> Response:
     run = await begin(service, job)
     at_once = "respond-async" in request.headers.get("prefer", "")
     patience = 0.0 if at_once or body.to is not None else service.limits.patience_seconds
-    done, _ = await asyncio.wait([run.over], timeout=patience)
-    if not done:
-        await service.jobs.make_durable(job)
+    if not await over_soon(service, run, patience):
         return await accepted(request, job)
-    service.jobs.forget(job)
-    if run.failed is not None:
-        raise problem_of(run.failed, str(service.root.path))
     large = body.record and job.result["spike_count"] > 1000
     return await (reply_in_thread if large else reply)(request, job.result)
 
@@ -56,12 +50,5 @@ async def begin(service: Service, job: Job) -> TickRun:
         most=service.limits.spikes,
     )  # fmt: skip
     service.jobs.add(job)
-    desk.put(run)
-
-    async def tell() -> None:
-        await run.over
-        await service.shelf.tell(job.engram)
-
-    service.background(service.shelf.tell(job.engram))
-    service.background(tell())
+    put_and_tell(service, desk, run)
     return run
