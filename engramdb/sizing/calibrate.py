@@ -8,9 +8,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +27,38 @@ from engramdb.sizing.bench import machine
 from engramdb.sizing.constants import Constants
 from engramdb.sizing.estimate import BURSTS, target_bits
 from engramdb.sizing.network import LEARNING, RANDOM, SMALL_WORLD, WEIGHTS, Network
-from engramdb.sizing.specimen import BLOCK_SECONDS, SPECIMEN, Measured, in_turns, measure
+from engramdb.sizing.pace import Pace
+from engramdb.sizing.specimen import BLOCK_SECONDS, SPECIMEN, Measured, in_turns, measure, subthreshold
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 
-SIZES = (10_000, 80_000, 400_000)
-QUICK_SIZES = (1_000, 3_000, 9_000)
+SIZES = (10_000, 80_000, 250_000, 400_000)  # the last one beyond bursts
+QUICK_SIZES = (1_000, 3_000, 6_000, 9_000)
 _DISK_NEURONS = 20_000
 _SMALL = 20_000
 _WEIGHT = (0.001, 0.003)  # so small that spikes arise from input alone
-_RATES = (0.02, 0.08)
-_HZ = 100.0
+_RATES = (0.02, 0.08)  # at which rules learn
+_SPIKE_RATES = (0.01, 0.03, 0.06)
+_HZ = 50.0
 _DIMENSION = 768
 
 Say = Callable[[str], object]
 
 
-def calibrate(*, quick: bool = False, folder: Path | None = None, say: Say = lambda _: None) -> Constants:
-    """Measure. ``quick``: small sizes, which show that all works; ``say`` is told what is being measured."""
+def calibrate(
+    *, quick: bool = False, folder: Path | None = None, say: Say = lambda _: None, pace: Pace | None = None
+) -> Constants:
+    """Measure. ``quick``: small sizes, which show that all works; ``say`` is told what is being measured.
+
+    Times are at the machine's ``pace``: None takes the one it has now.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix="engramdb-calibrate-") as own:
-        return _Calibration(Path(own), quick, say).constants()
+        return _Calibration(Path(own), quick, say, pace or Pace()).constants()
 
 
 class _Calibration:
-    def __init__(self, folder: Path, quick: bool, say: Say) -> None:
-        self._folder, self._quick, self._say = folder, quick, say
+    def __init__(self, folder: Path, quick: bool, say: Say, pace: Pace) -> None:
+        self._folder, self._quick, self._say, self._pace = folder, quick, say, pace
         self._number = 0
 
     def _next(self) -> Path:
@@ -64,7 +72,12 @@ class _Calibration:
 
     def _in_turns(self, *whats: dict[str, Any]) -> list[Measured]:
         networks = [Network(**{"weight_mv": _WEIGHT, **what}) for what in whats]
-        return in_turns(self._next(), networks, block_seconds=1e-4 if self._quick else BLOCK_SECONDS)
+        seconds = 1e-4 if self._quick else BLOCK_SECONDS
+        return in_turns(self._next(), networks, block_seconds=seconds, pace=self._pace)
+
+    def _typical(self, work: Callable[[], object], repeats: int) -> float:
+        """Seconds of processor time, the median of some calls, each after one that fills the caches."""
+        return statistics.median(self._pace.timed(work, work) for _ in range(repeats))
 
     def constants(self) -> Constants:
         constants: dict[str, Any] = {}
@@ -119,18 +132,32 @@ class _Calibration:
     # ---- time
 
     def _sweeps(self, _: dict[str, Any]) -> dict[str, Any]:
-        """The step of each model that comes along, of a whole layer awake."""
-        sweep = {}
-        neurons = 2_000 if self._quick else 50_000
-        for model in names():
-            if model in ("dense_lif", "void") or "." in model:
-                continue
-            spec = Network(neurons=neurons, k=0, model=model, materialized=True).spec()
-            with engramdb.create(self._next() / "e", spec, durability="checkpoint") as e:
-                e.stimulate(np.arange(neurons), 0.25)
-                e.run(1)
-                sweep[model] = 1e9 * _typical(lambda e=e: _sweep(e), 15) / neurons  # type: ignore[misc]
+        """The step of ``lif`` that comes along, and what a tick of each other model takes more under the same input."""
+        small, large = (500, 2_000) if self._quick else (20_000, 200_000)
+        others = [model for model in names() if model not in ("dense_lif", "void", "lif") and "." not in model]
+        swept = 1e9 * (self._swept(large) - self._swept(small)) / (large - small)
+        with ExitStack() as opened:
+            engrams = [opened.enter_context(self._driven(large, _HZ, model)) for model in ("lif", *others)]
+            took = [[self._typical(partial(e.run, 10), 1) / 10 for e in engrams] for _ in range(15)]
+        lif, *rest = np.median(took, axis=0)
+        sweep = {"lif": max(0.1, swept)}
+        for model, tick in zip(others, rest, strict=True):
+            sweep[model] = max(0.1, sweep["lif"] + 1e9 * float(tick - lif) / large)
         return {"sweep_ns": sweep, "burst_ns": self._call(True), "call_ns": self._call(False)}
+
+    def _swept(self, neurons: int) -> float:
+        """Seconds of the step of all neurons alone, in the midst of activity."""
+        with self._driven(neurons, _HZ, "lif") as e:
+            return statistics.median(self._pace.timed(partial(_sweep, e), partial(e.run, 2)) for _ in range(15))
+
+    def _driven(self, neurons: int, hz: float, model: str) -> engramdb.Engram:
+        """An open engram of unconnected neurons, each with a Poisson train that hardly makes it fire."""
+        e = engramdb.create(
+            self._next() / "e", Network(neurons=neurons, k=0, model=model).spec(), durability="checkpoint"
+        )
+        e.poisson(np.arange(neurons), hz, subthreshold(model))
+        e.run(20)
+        return e
 
     def _call(self, burst: bool) -> float:
         """Nanoseconds of a tick of a hundred neurons that are awake, in bursts or each on its own."""
@@ -139,35 +166,40 @@ class _Calibration:
             e.run(200)
             ticks = 500 if burst else 50
             work = (lambda: e.run(ticks)) if burst else (lambda: [e._live.step() for _ in range(ticks)])
-            return 1e9 * _typical(work, 7) / ticks
+            return 1e9 * self._typical(work, 7) / ticks
 
     def _spikes(self, found: dict[str, Any]) -> dict[str, Any]:
-        """At each size, networks of two degrees: the rest of their ticks is spikes, and synapses."""
+        """At each size networks at three rates, and one of another degree."""
         sizes = QUICK_SIZES if self._quick else SIZES
-        few, many = 4, 16
-        spike, event, inputs = [], [], []
+        few, many = 2, 32
+        train, inputs, spike, event = [], [], [], []
         for neurons in sizes:
-            inputs.append(self._input(neurons))
-            both = self._in_turns(
-                *({"neurons": neurons, "k": k, "wiring": RANDOM, "firing": 0.05} for k in (few, many))
-            )
             call = found["burst_ns" if neurons < BURSTS else "call_ns"] + neurons * found["sweep_ns"]["lif"]
-            rest = [(1e9 * m.tick - call) / m.spikes - inputs[-1] for m in both]
-            event.append(max(0.1, (rest[1] - rest[0]) / (many - few)))
-            spike.append(max(1.0, rest[0] - few * event[-1]))
-        return {"sizes": [float(size) for size in sizes], "input_ns": inputs, "spike_ns": spike, "event_ns": event}
+            *narrow, wide = self._in_turns(
+                *({"neurons": neurons, "k": few, "firing": firing} for firing in _SPIKE_RATES),
+                {"neurons": neurons, "k": many, "wiring": RANDOM, "firing": _SPIKE_RATES[-1]},
+            )
+            event.append(max(0.1, 1e9 * (wide.tick - narrow[-1].tick) / (wide.events - narrow[-1].events)))
+            rest = np.array([1e9 * m.tick - call - few * m.spikes * event[-1] for m in narrow])
+            # each as near as the others by its own measure: the slowest does not decide alone
+            slope, base = np.polyfit([m.spikes for m in narrow], rest, 1, w=[1 / m.tick for m in narrow])
+            if base < 0:
+                base, slope = 0.0, float(np.mean([r / m.spikes for r, m in zip(rest, narrow, strict=True)]))
+            train.append(float(base) / neurons)
+            inputs.append(max(1.0, min(self._input(neurons), float(slope) - 1.0)))
+            spike.append(max(1.0, float(slope) - inputs[-1]))
+        return {
+            "sizes": [float(size) for size in sizes], "train_ns": train, "input_ns": inputs, "spike_ns": spike,
+            "event_ns": event,
+        }  # fmt: skip
 
     def _input(self, neurons: int) -> float:
         """An event of a Poisson train, to a neuron that does not fire: what three times as many take more."""
         ticks = []
         for hz in (_HZ, 3 * _HZ):
-            with engramdb.create(
-                self._next() / "e", Network(neurons=neurons, k=4).spec(), durability="checkpoint"
-            ) as e:
-                e.poisson(np.arange(neurons), hz, 0.001)
-                e.run(20)
+            with self._driven(neurons, hz, "lif") as e:
                 many = 10 if self._quick else max(10, 2_000_000 // neurons)
-                ticks.append(_typical(lambda e=e, many=many: e.run(many), 5) / many)  # type: ignore[misc]
+                ticks.append(self._typical(partial(e.run, many), 7) / many)
         return max(1.0, 1e12 * (ticks[1] - ticks[0]) / (2 * _HZ * neurons))
 
     def _learning(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +216,7 @@ class _Calibration:
                 spec = m.network.spec()
                 pairs.append(m.spikes / neurons * tables_of(spec, Bundles.initial(spec)).window)
             pair[rule] = max(0.0, (costs[1] - costs[0]) / (pairs[1] - pairs[0]))
-            learn[rule] = max(0.1, costs[0] - pairs[0] * pair[rule])
+            learn[rule] = max(0.1, statistics.mean(costs) - statistics.mean(pairs) * pair[rule])
         return {"learn_ns": learn, "pair_ns": pair, "learning_call_ns": max(found["call_ns"], call)}
 
     def _left(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +275,7 @@ class _Calibration:
 
     def _void(self, found: dict[str, Any]) -> dict[str, Any]:
         """Where all are active, and where activity wanders through ten times as many."""
-        neurons = 2_000 if self._quick else _SMALL
+        neurons = 2_000 if self._quick else 2 * _SMALL
         whole, wandering = self._in_turns(
             {"neurons": neurons, "model": "void"}, {"neurons": 10 * neurons, "active": 0.1, "model": "void"}
         )
@@ -258,17 +290,6 @@ class _Calibration:
 def _sweep(e: engramdb.Engram) -> None:
     e._live.working_set.slots.block_awake[: int(e._live.working_set.slots.counters[slots.N_BLOCKS])] = 1
     e._live._step_neurons()
-
-
-def _typical(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of processor time, the median of some calls after one that does not count."""
-    work()
-    samples = []
-    for _ in range(repeats):
-        began = time.thread_time()
-        work()
-        samples.append(time.thread_time() - began)
-    return statistics.median(samples)
 
 
 def _main(folder: Path, neurons: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from engramdb.errors import InvalidInput
 
-VERSION = 1
+VERSION = 2
 _SHIPPED = "sizing.json"
 
 
@@ -31,8 +31,8 @@ class Constants:
 
     Time, in ns: of a tick in which little happens, ``burst_ns`` where many are run in one call, ``call_ns`` elsewhere,
     ``learning_call_ns`` where rows learn, ``dense_call_ns`` of a forward pass; ``sweep_ns`` by model, of a slot awake;
-    ``sizes``, slots, with ``input_ns``, ``spike_ns`` and ``event_ns`` at each: of an input event, of a spike, and of a
-    synapse over which it arrives, wherever it leads; ``pair_ns`` and
+    ``sizes``, slots, with ``train_ns``, ``input_ns``, ``spike_ns`` and ``event_ns`` at each: of a neuron that has a
+    train of input, of an event of it, of a spike, of a synapse that it arrives over, wherever it leads; ``pair_ns`` and
     ``learn_ns`` by learning rule, of a pair of spikes and of an arrival; ``forward_ns`` and ``backward_ns`` by type, of
     a weight; ``void_ns`` of an active neuron that wakes nobody new, and ``near_ns`` of each other
     that it looks at.
@@ -56,6 +56,7 @@ class Constants:
     dense_call_ns: float
     sweep_ns: dict[str, float]
     sizes: list[float]
+    train_ns: list[float]
     input_ns: list[float]
     spike_ns: list[float]
     event_ns: list[float]

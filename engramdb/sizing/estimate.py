@@ -219,7 +219,7 @@ def _tick(network: Network, resident: float, constants: Constants) -> dict[str, 
         if resident < BURSTS
         else constants.call_ns,
         "sweep": awake * _of_model(constants.sweep_ns, network.model),
-        "input": network.driven * active * _at(constants.sizes, constants.input_ns, active),
+        "input": _input(network, constants),
         "spikes": spikes * _at(constants.sizes, constants.spike_ns, active),
         "synapses": near * at_hand + far * _at(constants.sizes, constants.event_ns, resident),
     }
@@ -230,6 +230,13 @@ def _tick(network: Network, resident: float, constants: Constants) -> dict[str, 
             k * spikes * (constants.learn_ns[network.learning] + pairs * constants.pair_ns[network.learning])
         )
     return {name: 1e-9 * value for name, value in tick.items() if value}
+
+
+def _input(network: Network, constants: Constants) -> float:
+    if not network.driven:
+        return 0.0
+    active, sizes = network.active_neurons, constants.sizes
+    return active * (_at(sizes, constants.train_ns, active) + network.driven * _at(sizes, constants.input_ns, active))
 
 
 def _awake(network: Network, resident: float) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import engramdb
 from engramdb.address import IdArray
 from engramdb.sizing.network import LARGEST_SEGMENT, RANDOM, Network
+from engramdb.sizing.pace import Pace
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 from engramdb.store import Store
@@ -32,7 +33,8 @@ _REFRACTORY = ("lif", "lif_exp", "lif_shiu", "lif_cond", "adex")
 _WAKE_AT_ONCE = 1 << 15
 _WARM_UP_TICKS = 60
 _FIRST_TICKS = 5
-_BLOCKS, BLOCK_SECONDS = 9, 0.02  # of ticks, each timed as a whole
+_BLOCKS, BLOCK_SECONDS = 15, 0.02  # of ticks, each timed as a whole
+_WARM_PART = 8  # of a block's ticks, which come before it: the caches are filled again
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ def spike_amplitude(model: str) -> float:
     return _AMPLITUDE.get(model, _ENOUGH_MV)
 
 
+def subthreshold(model: str) -> float:
+    """Input of which one event leaves a neuron of the model awake for many ticks, and does not make it fire."""
+    return _AMPLITUDE.get(model, 15.0) / 3
+
+
 def active_ids(network: Network) -> IdArray:
     """Who is active: spread evenly where wiring has no places, in one region where it has."""
     n = network.active_neurons
@@ -98,18 +105,23 @@ def active_ids(network: Network) -> IdArray:
     return segment << np.uint64(32) | local
 
 
-def measure(folder: Path, network: Network, *, memory: str = "8GiB") -> Measured:
+def measure(folder: Path, network: Network, *, memory: str = "8GiB", pace: Pace | None = None) -> Measured:
     """Make the network in ``folder``, let its active part fire at its rate, and measure some ticks.
 
     Those that are active fire together once and then at random, each given a Poisson train of its own: an input event
     a spike, which is taken as ``network.driven``. Models that do not fire at every one fire as they do;
-    :attr:`Measured.as_it_was` has the rate that came of it.
+    :attr:`Measured.as_it_was` has the rate that came of it. With a ``pace`` times are at that.
     """
-    return in_turns(folder, [network], memory=memory)[0]
+    return in_turns(folder, [network], memory=memory, pace=pace)[0]
 
 
 def in_turns(
-    folder: Path, networks: Sequence[Network], *, memory: str = "8GiB", block_seconds: float = BLOCK_SECONDS
+    folder: Path,
+    networks: Sequence[Network],
+    *,
+    memory: str = "8GiB",
+    block_seconds: float = BLOCK_SECONDS,
+    pace: Pace | None = None,
 ) -> list[Measured]:
     """The same of several, whose ticks are taken by turns: what else the machine does disturbs all of them alike.
 
@@ -119,7 +131,9 @@ def in_turns(
     try:
         for number, network in enumerate(networks):
             specimens.append(
-                _Specimen(folder / (SPECIMEN if not number else f"{number}-{SPECIMEN}"), network, memory, block_seconds)
+                _Specimen(
+                    folder / (SPECIMEN if not number else f"{number}-{SPECIMEN}"), network, memory, block_seconds, pace
+                )
             )
         for _ in range(_BLOCKS):
             for specimen in specimens:
@@ -133,7 +147,7 @@ def in_turns(
 class _Specimen:
     """One network, driven. ``block`` runs some of its ticks and notes their time."""
 
-    def __init__(self, path: Path, network: Network, memory: str, block_seconds: float) -> None:
+    def __init__(self, path: Path, network: Network, memory: str, block_seconds: float, pace: Pace | None) -> None:
         params = dict(network.params)
         if network.model in _REFRACTORY:
             params["refractory"] = 0.0
@@ -146,22 +160,24 @@ class _Specimen:
         self._born = bytes_on_disk(path)
         drive = _dense if network.dense else _void if network.model == "void" else _spiking
         self._run = drive(self._e, self._network)
+        self._timed = _timed if pace is None else pace.timed
         self._seconds: list[float] = []
-        self._spikes = self._events = 0
+        self._spikes = self._events = self._ticks = 0
         # so many in one go that what a call takes beside them does not count
-        began = time.thread_time()
-        self._run(_FIRST_TICKS)
-        took = max(time.thread_time() - began, 1e-6)
+        took = max(_timed(lambda: self._run(_FIRST_TICKS), lambda: None), 1e-6)
         self._each = max(1, round(block_seconds * _FIRST_TICKS / took))
 
     def block(self) -> None:
-        began = time.thread_time()
-        fired, arrived = self._run(self._each)
-        self._seconds.append((time.thread_time() - began) / self._each)
+        took = self._timed(lambda: self._count(self._each), lambda: self._count(1 + self._each // _WARM_PART))
+        self._seconds.append(took / self._each)
+
+    def _count(self, ticks: int) -> None:
+        fired, arrived = self._run(ticks)
+        self._ticks += ticks
         self._spikes, self._events = self._spikes + fired, self._events + arrived
 
     def close(self) -> Measured:
-        stats, ticks = self._e.stats(), self._each * len(self._seconds)
+        stats, ticks = self._e.stats(), self._ticks
         grown = resident_bytes() - self._before
         self._e.stop_stimuli()
         self._e.checkpoint()
@@ -176,6 +192,13 @@ class _Specimen:
 
     def shut(self) -> None:
         self._e._shut()
+
+
+def _timed(work: Callable[[], object], warm: Callable[[], object]) -> float:
+    warm()
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
 
 
 Ticks = Callable[[int], tuple[int, int]]
