@@ -7,6 +7,7 @@ writer; 4 memory budget; 130 interrupted, with the state whole. An error is one 
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 import typer.core
+import typer.main
 
 from engramdb.cli import (
     bench,
@@ -123,6 +125,12 @@ def _start(
         print(context.get_help())
 
 
+@functools.cache
+def _command() -> Any:
+    """All verbs, made from their functions once: that takes longer than most of them."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. ``arguments`` default to those of the process."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -130,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = int(app(args=given, prog_name="engramdb", standalone_mode=False) or 0)
+        code = int(_command()(args=given, prog_name="engramdb", standalone_mode=False) or 0)
         if code == output.INTERRUPTED:  # how the library passes KeyboardInterrupt on
             raise KeyboardInterrupt
         return code
