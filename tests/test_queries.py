@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engramdb
-from engramdb import Bernoulli, Engram, Layer, Projection, SmallWorld, Spec, questions
+from engramdb import Bernoulli, Engram, Layer, Projection, SmallWorld, Spec
 from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, EngramError, InvalidInput, NotFound
+from engramdb.handle import questions
 from engramdb.query.predicate import read
 from tests.networks import edges_of, ids_of, make, specs
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engramdb
-from engramdb import Engram, Explicit, Layer, Projection, SmallWorld, Spec, questions
+from engramdb import Engram, Explicit, Layer, Projection, SmallWorld, Spec
 from engramdb.errors import Damaged
+from engramdb.handle import questions
 from engramdb.store import Store
 from engramdb.store.files import OS_FILES
 from engramdb.store.pairsorter import PairSorter

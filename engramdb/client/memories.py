@@ -1,4 +1,4 @@
-"""Memory traces of a remote engram, see :mod:`engramdb.memories`."""
+"""Memory traces of a remote engram, see :mod:`engramdb.handle.memories`."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from engramdb.sizing.bench import machine
 from engramdb.sizing.constants import Constants
 from engramdb.sizing.estimate import BURSTS, target_bits
 from engramdb.sizing.network import LEARNING, RANDOM, SMALL_WORLD, WEIGHTS, Network
-from engramdb.sizing.pace import Pace
 from engramdb.sizing.specimen import BLOCK_SECONDS, SPECIMEN, Measured, in_turns, measure, subthreshold
+from engramdb.sizing.speed import Speed
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 
@@ -46,19 +46,19 @@ Say = Callable[[str], object]
 
 
 def calibrate(
-    *, quick: bool = False, folder: Path | None = None, say: Say = lambda _: None, pace: Pace | None = None
+    *, quick: bool = False, folder: Path | None = None, say: Say = lambda _: None, speed: Speed | None = None
 ) -> Constants:
     """Measure. ``quick``: small sizes, which show that all works; ``say`` is told what is being measured.
 
-    Times are at the machine's ``pace``: None takes the one it has now.
+    Times are at the machine's ``speed``: None takes the one it has now.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="engramdb-calibrate-") as own:
-        return _Calibration(Path(own), quick, say, pace or Pace()).constants()
+        return _Calibration(Path(own), quick, say, speed or Speed()).constants()
 
 
 class _Calibration:
-    def __init__(self, folder: Path, quick: bool, say: Say, pace: Pace) -> None:
-        self._folder, self._quick, self._say, self._pace = folder, quick, say, pace
+    def __init__(self, folder: Path, quick: bool, say: Say, speed: Speed) -> None:
+        self._folder, self._quick, self._say, self._speed = folder, quick, say, speed
         self._number = 0
 
     def _next(self) -> Path:
@@ -73,11 +73,11 @@ class _Calibration:
     def _in_turns(self, *whats: dict[str, Any]) -> list[Measured]:
         networks = [Network(**{"weight_mv": _WEIGHT, **what}) for what in whats]
         seconds = 1e-4 if self._quick else BLOCK_SECONDS
-        return in_turns(self._next(), networks, block_seconds=seconds, pace=self._pace)
+        return in_turns(self._next(), networks, block_seconds=seconds, speed=self._speed)
 
     def _typical(self, work: Callable[[], object], repeats: int) -> float:
         """Seconds of processor time, the median of some calls, each after one that fills the caches."""
-        return statistics.median(self._pace.timed(work, work) for _ in range(repeats))
+        return statistics.median(self._speed.timed(work, work) for _ in range(repeats))
 
     def constants(self) -> Constants:
         constants: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class _Calibration:
     def _swept(self, neurons: int) -> float:
         """Seconds of the step of all neurons alone, in the midst of activity."""
         with self._driven(neurons, _HZ, "lif") as e:
-            return statistics.median(self._pace.timed(partial(_sweep, e), partial(e.run, 2)) for _ in range(15))
+            return statistics.median(self._speed.timed(partial(_sweep, e), partial(e.run, 2)) for _ in range(15))
 
     def _driven(self, neurons: int, hz: float, model: str) -> engramdb.Engram:
         """An open engram of unconnected neurons, each with a Poisson train that hardly makes it fire."""

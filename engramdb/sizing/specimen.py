@@ -15,7 +15,7 @@ import numpy as np
 import engramdb
 from engramdb.address import IdArray
 from engramdb.sizing.network import LARGEST_SEGMENT, RANDOM, Network
-from engramdb.sizing.pace import Pace
+from engramdb.sizing.speed import Speed
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 from engramdb.store import Store
@@ -105,14 +105,14 @@ def active_ids(network: Network) -> IdArray:
     return segment << np.uint64(32) | local
 
 
-def measure(folder: Path, network: Network, *, memory: str = "8GiB", pace: Pace | None = None) -> Measured:
+def measure(folder: Path, network: Network, *, memory: str = "8GiB", speed: Speed | None = None) -> Measured:
     """Make the network in ``folder``, let its active part fire at its rate, and measure some ticks.
 
     Those that are active fire together once and then at random, each given a Poisson train of its own: an input event
     a spike, which is taken as ``network.driven``. Models that do not fire at every one fire as they do;
-    :attr:`Measured.as_it_was` has the rate that came of it. With a ``pace`` times are at that.
+    :attr:`Measured.as_it_was` has the rate that came of it. With a ``speed`` times are at that.
     """
-    return in_turns(folder, [network], memory=memory, pace=pace)[0]
+    return in_turns(folder, [network], memory=memory, speed=speed)[0]
 
 
 def in_turns(
@@ -121,7 +121,7 @@ def in_turns(
     *,
     memory: str = "8GiB",
     block_seconds: float = BLOCK_SECONDS,
-    pace: Pace | None = None,
+    speed: Speed | None = None,
 ) -> list[Measured]:
     """The same of several, whose ticks are taken by turns: what else the machine does disturbs all of them alike.
 
@@ -132,7 +132,7 @@ def in_turns(
         for number, network in enumerate(networks):
             specimens.append(
                 _Specimen(
-                    folder / (SPECIMEN if not number else f"{number}-{SPECIMEN}"), network, memory, block_seconds, pace
+                    folder / (SPECIMEN if not number else f"{number}-{SPECIMEN}"), network, memory, block_seconds, speed
                 )
             )
         for _ in range(_BLOCKS):
@@ -147,7 +147,7 @@ def in_turns(
 class _Specimen:
     """One network, driven. ``block`` runs some of its ticks and notes their time."""
 
-    def __init__(self, path: Path, network: Network, memory: str, block_seconds: float, pace: Pace | None) -> None:
+    def __init__(self, path: Path, network: Network, memory: str, block_seconds: float, speed: Speed | None) -> None:
         params = dict(network.params)
         if network.model in _REFRACTORY:
             params["refractory"] = 0.0
@@ -160,7 +160,7 @@ class _Specimen:
         self._born = bytes_on_disk(path)
         drive = _dense if network.dense else _void if network.model == "void" else _spiking
         self._run = drive(self._e, self._network)
-        self._timed = _timed if pace is None else pace.timed
+        self._timed = _timed if speed is None else speed.timed
         self._seconds: list[float] = []
         self._spikes = self._events = self._ticks = 0
         # so many in one go that what a call takes beside them does not count

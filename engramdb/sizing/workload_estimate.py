@@ -14,8 +14,8 @@ from engramdb.sizing.constants import shipped
 from engramdb.sizing.estimate import estimate
 from engramdb.sizing.figure import Figure, one, scaled
 from engramdb.sizing.network import RANDOM, Network
-from engramdb.sizing.pace import Pace
 from engramdb.sizing.specimen import Measured, measure
+from engramdb.sizing.speed import Speed
 
 _WEIGHT = (0.001, 0.004)  # so small that spikes arise from input alone
 _MEMORY_BYTES = 8 << 30
@@ -60,16 +60,16 @@ def compared(name: str, measured: Measured, constants: Any, own: Any) -> list[Fi
 
 def run(folder: Path, quick: bool) -> list[Figure]:
     """Measured against estimated: the ratio is how far off the estimate is, and 0.83 to 1.2 are the goal."""
-    own, pace = shipped(), Pace()
+    own, speed = shipped(), Speed()
     if not quick:
         (folder / "calibrate").mkdir()
-        own = calibrate(folder=folder / "calibrate", pace=pace)
+        own = calibrate(folder=folder / "calibrate", speed=speed)
     wanted = list(networks(2_000 if quick else 200_000).items())
     figures: list[Figure] = []
     for number, (name, network) in enumerate(wanted[::5] if quick else wanted):
         part = folder / str(number)
         part.mkdir()
-        figures += compared(name, measure(part, network, pace=pace), shipped(), own)
+        figures += compared(name, measure(part, network, speed=speed), shipped(), own)
     for what in ("RAM of the budget", "disk", "tick"):
         off = sorted(max(f.ratio, 1 / f.ratio) for f in figures if f.name.endswith(f": {what}") and f.ratio)
         within = sum(ratio <= 1.2 for ratio in off)

@@ -19,7 +19,7 @@ from engramdb.topology.settings import Settings
 
 if TYPE_CHECKING:
     from engramdb.engram import Engram
-    from engramdb.questions import At
+    from engramdb.handle.questions import At
 
 _CANDIDATES = 256  # for seeds of patches: those that lie in the patch of another are passed over
 

@@ -13,8 +13,8 @@ _GATHERED = 200_000
 _FIRST = 31
 
 
-class Pace:
-    """Processor time as it would be if the machine kept the pace it had when this was made.
+class Speed:
+    """Processor time as it would be if the machine kept the speed it had when this was made.
 
     A virtual machine's speed changes by half within minutes, with what its neighbours do to clock, caches and memory.
     Reading scattered words of an array slows down as ticks do: of what the same tick takes from minute to minute, the
@@ -33,7 +33,7 @@ class Pace:
         return time.thread_time() - began
 
     def timed(self, work: Callable[[], object], warm: Callable[[], object]) -> float:
-        """Seconds of ``work`` after ``warm``, which fills the caches again and does not count; at the usual pace."""
+        """Seconds of ``work`` after ``warm``, which fills the caches again and does not count; at the usual speed."""
         before = self._seconds()
         warm()
         began = time.thread_time()

@@ -6,8 +6,7 @@ They change nothing, and take no memory from a run: what they read is kept apart
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +14,15 @@ import numpy.typing as npt
 from engramdb.address import IdArray, format_id
 from engramdb.errors import InvalidId, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
+from engramdb.handle.handle import Handle
 from engramdb.naming import Ids, resolve
 from engramdb.query.neurons import Neuron, Neurons, Present, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.query.view import Rows, View
-from engramdb.spec import Layer, Spec
+from engramdb.spec import Spec
 from engramdb.store import Store
 
 if TYPE_CHECKING:
-    from engramdb.engine import Engine
     from engramdb.query.select import Ranking, Selection
     from engramdb.query.walk import By, Direction, Ego
     from engramdb.query.walk import Path as Way
@@ -41,27 +40,8 @@ _MOST_RUNS = 6
 _SORT_BYTES = 1 << 28
 
 
-class Questions:
+class Questions(Handle):
     """What :class:`engramdb.Engram` answers."""
-
-    _store: Store
-    _bundles: Bundles
-    _kept: dict[str, npt.NDArray[Any]]
-    _engine: Engine | None
-    _past: dict[int, View]
-    _budget: int
-    _wiring: Callable[[], Wiring]
-    checkpoint: Callable[..., Any]
-
-    @property
-    def location(self) -> Path:
-        """Where it is; of a published engram its URL."""
-        return self._store.path
-
-    @property
-    def spec(self) -> Spec:
-        """What it is made of."""
-        return self._store.spec
 
     # ---- naming neurons
 
@@ -86,9 +66,6 @@ class Questions:
     def declares(self, ids: IdArray) -> npt.NDArray[np.bool_]:
         """Whether there is a neuron of each of ``ids``, uint64 (n,); bool (n,)."""
         return self._bundles.exists(ids)
-
-    def _layer_size(self, layer: Layer) -> int:
-        return sum(size for (index, _), size in self._bundles.sizes.items() if index == layer.index)
 
     def _one(self, neuron_id: Ids, view: View | None = None) -> int:
         ids = self.resolve(neuron_id) if view is None else self._resolved(neuron_id, view)
@@ -138,11 +115,6 @@ class Questions:
             while len(self._past) > _PAST_KEPT:
                 self._past.pop(next(iter(self._past))).store.close()
         return self._past[number]
-
-    def _forget_past(self) -> None:
-        for view in self._past.values():
-            view.store.close()
-        self._past.clear()
 
     def _resolved(self, ids: Ids, view: View) -> IdArray:
         return self.resolve(ids) if view.store is self._store else view.check(resolve(ids, view.store))
@@ -326,9 +298,6 @@ class Questions:
         self._store.write_reverse(
             touched_pairs(self._store, self._wiring) if pairs is None else pairs, self._sorting_bytes(), whole=whole
         )
-
-    def _check_writable(self) -> None:
-        raise NotImplementedError
 
 
 class _Once:

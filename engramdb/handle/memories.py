@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,33 +10,21 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.errors import AlreadyExists, InvalidInput, ReadOnly
+from engramdb.handle.driving import Driving
 from engramdb.naming import Ids
-from engramdb.store import Store
 
 if TYPE_CHECKING:
-    from engramdb.engine import Engine
+    from engramdb.handle.questions import At
     from engramdb.query.trace import Drift, Presentation, Recall, Trace
     from engramdb.query.view import View
-    from engramdb.questions import At
     from engramdb.run import Run
 
 _SHARE = 4  # of the memory budget: what a recall may take, beside it
 
 
-class Memories:
+class Memories(Driving):
     """What :class:`engramdb.Engram` remembers."""
 
-    _store: Store
-    _engine: Engine | None
-    _kept: dict[str, npt.NDArray[Any]]
-    _budget: int
-    _threads: int
-    _view: Callable[..., View]
-    _resolved: Callable[[Ids, View], IdArray]
-    _check_writable: Callable[[], None]
-    _journaled: Callable[..., AbstractContextManager[None]]
-    resolve: Callable[[Ids], IdArray]
-    stimulate: Callable[..., int]
     run: Callable[..., Run]
 
     def imprint(self, name: str, ids: Ids, *, replace: bool = False) -> Trace:
