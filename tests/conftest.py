@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline: the first example of a test compiles kernels, and shared machines stall.
-settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile(
     "thorough", max_examples=500, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )

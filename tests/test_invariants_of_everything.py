@@ -18,7 +18,7 @@ from tests.life import Life, assert_same, lived
 from tests.test_model_networks import DRIVEN
 
 
-@settings(max_examples=max(5, settings().max_examples // 3))
+@settings(max_examples=max(5, settings().max_examples // 5))
 @given(spec=specs(), story=stories, how=st.lists(ways, min_size=1, max_size=2))
 def test_a_story_ends_the_same_however_it_is_lived(spec: Spec, story: list[tuple[str, int]], how: list[Way]) -> None:
     """Within a budget that barely fits, by several threads, off a slow disk, cut anywhere; and as the twin has it."""

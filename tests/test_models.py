@@ -231,7 +231,13 @@ def test_parameters_that_do_not_fit_are_refused_by_name(model: str, params: dict
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("model", "params"), [("izhikevich", {"i_e": 10.0}), ("adex", {"i_e": (900.0, 1200.0)})])
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [
+        ("izhikevich", {"i_e": 10.0}),
+        pytest.param("adex", {"i_e": (900.0, 1200.0)}, marks=pytest.mark.slow),  # its kernels take long to compile
+    ],
+)
 def test_neurons_that_never_rest_are_born_awake_and_fire_for_ever(model: str, params: dict, tmp_path) -> None:  # type: ignore[no-untyped-def]
     from tests.modeltwin import assert_same_fields, model_twin_of
 
