@@ -23,6 +23,7 @@ from engramdb.errors import EngramError, HandleClosed, InvalidInput, NotFound, R
 from engramdb.growth.bundle import Bundle, Bundles
 from engramdb.memories import Memories
 from engramdb.naming import Ids
+from engramdb.newest import Newest
 from engramdb.query.view import View
 from engramdb.questions import Questions
 from engramdb.run import MOST_TICKS, Boundary, Run, interruptible, run_ticks
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from engramdb.store.compaction import Compacted
     from engramdb.store.upkeep.gc import Collected
     from engramdb.store.zarrview.view import ZarrStore
-    from engramdb.topology import Tracker
+    from engramdb.topology import Reading, Tracker
     from engramdb.wiring import Wiring
 
 LARGEST_WEIGHT = 16384.0  # mV; 131,072 of them may arrive in one tick before the sum of inputs overflows
@@ -142,6 +143,7 @@ class Engram(Questions, Memories):
         self._bundles: Bundles = self._store.bundles
         self._kept = self._store.read_state()
         self._wired: Wiring | None = None
+        self._noted = None  # it was of another present
         self._stop_engine()
 
     def _wiring(self) -> Wiring:
@@ -268,6 +270,13 @@ class Engram(Questions, Memories):
         if self._cycle is None:
             self._cycle = Cycle(self)
         return self._cycle
+
+    @property
+    def newest_reading(self) -> Newest | None:
+        """The newest reading of the topology of this engram: of a run or a question through this handle, or of its
+        growth cycle. None where there is none yet; none is taken for it."""
+        found = [Newest.of_cycle(self.cycle.standing), self._noted]
+        return max((one for one in found if one is not None), key=lambda one: one.tick, default=None)
 
     # ---- driving
 
@@ -421,7 +430,10 @@ class Engram(Questions, Memories):
         if topology is not None:
             from engramdb.topology.watch import Watch
 
-            watch = Watch(self._followed(topology), self.moment, keep=to is None)
+            def note(reading: Reading) -> None:
+                self._noted = Newest.of("run", reading)
+
+            watch = Watch(self._followed(topology), self.moment, note, keep=to is None)
             what = what or (() if record_ids is None else ("spikes",))
         if what or to is not None or record_ids is not None:
             ids = None if record_ids is None else self.resolve(record_ids)

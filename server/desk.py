@@ -208,7 +208,8 @@ class Desk:
         """The end of a tick in a run: tell of it, answer who only reads; whether the slice must end here."""
         self.ticks += len(boundary.counts)
         self._show()
-        self.hub.tell(boundary, self.stats)
+        if self._engram is not None:
+            self.hub.tell(boundary, self.stats, self._engram)
         if self._visits:
             self._serve(until_write=True)
         # those who came meanwhile and only read wait for the next end of a tick: a new run costs more than a visit

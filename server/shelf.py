@@ -185,7 +185,11 @@ class Shelf:
 
 def standing(engram: Engram, desk: Desk) -> dict[str, Any]:
     """How an engram stands, as its listeners are told."""
+    newest = engram.newest_reading
     return {
+        "neurons": len(engram),
+        "complexity": None if newest is None else newest.complexity,
+        "topology": None if newest is None else newest._asdict(),
         "running": getattr(desk.running, "job", None),
         "job": getattr(desk.running, "job", None),
         "tick": engram.tick,

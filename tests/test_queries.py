@@ -197,9 +197,7 @@ def brute(text: str | None, whole: Whole) -> Any:
             (c("spike_count") == 0) & ((c("layer") != "exc") | (c("v") < -66))
         ),
         "last_spike >= spike_count": c("last_spike") >= c("spike_count"),
-        "in_degree < out_degree and spike_count = 0": (
-            (c("in_degree") < c("out_degree")) & (c("spike_count") == 0)
-        ),
+        "in_degree < out_degree and spike_count = 0": ((c("in_degree") < c("out_degree")) & (c("spike_count") == 0)),
     }[text]
 
 
@@ -281,7 +279,9 @@ def test_in_degrees_are_counted_where_that_takes_minutes_and_refused_where_it_ta
     joins = [Projection("few", "few", FixedOutdegree(k=3), weight=1.0)]
     with make(tmp_path, Spec(seed=7, layers=layers, projections=joins), memory="64MiB") as e:
         e.connect(range(40), 50, 2.0)
-        with pytest.raises(InvalidInput, match="in_degree of layer cortex: 1,200,000,000,0.. synapses .* select by id"):
+        with pytest.raises(
+            InvalidInput, match=r"in_degree of layer cortex: 1,200,000,000,\d+ synapses .* select by id"
+        ):
             e.top("in_degree", 3)
         assert e.top("in_degree", 30, layer="few").values.sum() == 90
         page = e.select(columns=["id", "in_degree"], limit=60)  # these few are looked up one by one

@@ -279,7 +279,7 @@ class _LayerScan:
 
 
 def columns_of(view: View, ids: IdArray, fields: Collection[str]) -> dict[str, npt.NDArray[Any]]:
-    """The fields of ``ids`` (sorted, distinct), (n,) each, looked up one by one; NaN where a neuron's model has no such field."""
+    """The fields of ``ids`` (sorted, distinct), (n,) each, one by one; NaN where a model has no such field."""
     many = view.neurons(ids)
     columns: dict[str, npt.NDArray[Any]] = {}
     for name in fields:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,12 @@ import pyarrow.parquet
 import pytest
 
 import engramdb
-from tests.service.served import SPEC, finished, made, problem
+from tests.service.served import SPEC, finished, made, problem, ran, streamed
 
 
 @pytest.fixture
 def path(api: httpx.Client, request: pytest.FixtureRequest) -> str:
     return made(api, request.node.name.replace("_", "-")[-60:].lstrip("-"))
-
-
-def ran(api: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """What a run came to, whether it was answered or became a job."""
-    if answer.status_code == 200:
-        found: dict[str, Any] = answer.json()
-        return found
-    job = finished(api, answer)
-    assert job["state"] == "done", job
-    result: dict[str, Any] = job["result"]
-    return result
 
 
 def wait_for_ticks(api: httpx.Client, path: str, ticks: int) -> int:
@@ -146,26 +133,6 @@ def test_a_job_tells_how_it_goes(api: httpx.Client, path: str) -> None:
     told = [json.loads(line[6:]) for line in text.splitlines() if line.startswith('data: {"id"')]
     assert told[-1]["state"] == "done"
     assert text.rstrip().endswith("event: bye\ndata: {}")
-
-
-def events_of(response: httpx.Response) -> Any:
-    """(kind, data, id) of each event of a stream."""
-    kind, number = "", None
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            kind = line[7:]
-        elif line.startswith("id: "):
-            number = int(line[4:])
-        elif line.startswith("data: "):
-            yield kind, json.loads(line[6:]), number
-
-
-@contextmanager
-def streamed(api: httpx.Client, url: str) -> Iterator[Any]:
-    """The events of a stream, over a connection of its own."""
-    with httpx.Client(base_url=api.base_url, timeout=60.0) as client, client.stream("GET", url) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        yield events_of(response)
 
 
 def test_the_stream_tells_each_tick_with_some_of_its_spikes(api: httpx.Client, path: str) -> None:
