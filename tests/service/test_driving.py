@@ -200,6 +200,12 @@ def test_an_event_for_many_ticks_has_the_spikes_of_all_of_them(api: httpx.Client
     assert len(spikes) > 0
     halves = np.array(found["counts"]).reshape(2, 10).mean(axis=1) / (1000 * 0.001)
     np.testing.assert_allclose([data["rate_hz"] for data in ticks], halves)
+    exc = np.array([int(neuron) < 800 for _, neuron in spikes])
+    first = np.array([tick <= 10 for tick, _ in spikes])
+    assert 0 < exc.sum() < len(exc)
+    for data, half in zip(ticks, (first, ~first), strict=True):
+        expected = {"exc": (half & exc).sum() / (800 * 0.01), "inh": (half & ~exc).sum() / (200 * 0.01)}
+        assert data["rates_hz"] == pytest.approx(expected)
 
 
 def test_a_stream_says_goodbye_when_its_engram_is_dropped(api: httpx.Client, path: str) -> None:

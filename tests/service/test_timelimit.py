@@ -24,7 +24,7 @@ LARGE: dict[str, Any] = {
     }],
 }  # fmt: skip
 ASKED: list[dict[str, Any]] = [
-    {"query": "path", "a": 0, "b": 19_999_999, "by": "strength", "full": 1e6, "limit": 1_000_000},
+    {"query": "path", "a": 0, "b": 10_000_000, "by": "strength", "full": 1e6, "limit": 1_000_000},
     {"query": "count", "where": "local < 10 and id > 5"},
     {"query": "select", "where": "id < 0", "order": "-local"},
     {"query": "top", "field": "in_degree", "n": 3},
@@ -80,7 +80,7 @@ def test_what_ran_out_of_time_has_changed_nothing(tmp_path: Path) -> None:
             lambda: e.count(where="local < 10"),
             lambda: e.top("in_degree", 3),
             lambda: e.ego(5, hops=3),
-            lambda: e.path(0, 19_999_999, by="strength", full=1e6),
+            lambda: e.path(0, 10_000_000, by="strength", full=1e6),
             lambda: e.recall([1, 2], 50),
             lambda: e.neuron(5),
         ):
