@@ -192,7 +192,7 @@ def test_every_so_many_ticks(api: httpx.Client, path: str) -> None:
 def test_an_event_for_many_ticks_has_the_spikes_of_all_of_them(api: httpx.Client, path: str) -> None:
     with streamed(api, path + "/stream?every=10&spikes=1000") as events:
         next(events)
-        api.post(path + "/stimuli", json={"ids": list(range(50)), "amplitude": 20.0, "duration": 2})
+        api.post(path + "/stimuli", json={"ids": [*range(50), "1/0/3", "1/0/4"], "amplitude": 20.0, "duration": 2})
         found = ran(api, api.post(path + "/ticks", json={"ticks": 20, "record": ["spikes", "counts"], "hz": 400.0}))
         ticks = [next(event for event in events if event[0] == "tick")[1] for _ in range(2)]
     spikes = [(tick, neuron) for data in ticks for tick, neuron in data["spikes"]]
