@@ -280,12 +280,12 @@ def test_in_degrees_are_counted_where_that_takes_minutes_and_refused_where_it_ta
     with make(tmp_path, Spec(seed=7, layers=layers, projections=joins), memory="64MiB") as e:
         e.connect(range(40), 50, 2.0)
         with pytest.raises(
-            InvalidInput, match=r"in_degree of layer cortex: 1,200,000,000,\d+ synapses .* select by id"
+            InvalidInput, match=r"in_degree of layer cortex: 1,200,000,000,\d+ synapses .* select by id$"
         ):
             e.top("in_degree", 3)
         assert e.top("in_degree", 30, layer="few").values.sum() == 90
-        page = e.select(columns=["id", "in_degree"], limit=60)  # these few are looked up one by one
-        assert page["in_degree"][50] == len(e.synapses(50, "in")) >= 40
+        page = e.select(where="id >= 40", columns=["id", "in_degree"], limit=20)  # these few are looked up one by one
+        assert page["in_degree"][10] == len(e.synapses(50, "in")) >= 40
         assert "in_degree" not in e.select(limit=1).columns
 
 

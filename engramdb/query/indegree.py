@@ -104,13 +104,13 @@ class InDegrees:
 
     def _generating(self, source: Layer | None = None) -> list[Bundle]:
         """The bundles of ``source``, or of all, by id, some of whose rows are generated and may end in this layer."""
+        # of materialized ones too: forgotten, a row is the generated one again
         indices = {one.index for one in self._sources} if source is None else {source.index}
         projections = self._view.spec.all_projections
         here = [
             bundle
             for bundle in self._view.bundles.bundles
             if bundle.layer in indices
-            and (not bundle.materialized or bundle.unwritten)
             and any(projections[wire.projection].post == self._layer.name for wire in bundle.wires)
         ]
         return sorted(here, key=lambda bundle: (bundle.layer, bundle.segment, bundle.lo))
