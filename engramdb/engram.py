@@ -19,6 +19,7 @@ from engramdb.handle.conversions import Conversions
 from engramdb.handle.history import History
 from engramdb.handle.memories import Memories
 from engramdb.naming import Ids
+from engramdb.newest import Newest
 from engramdb.run import MOST_TICKS, Boundary, Run, run_ticks
 from engramdb.stimuli.command import COMMANDS
 from engramdb.store import Store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from engramdb.growth.cycle import Cycle
     from engramdb.layerhandle import LayerHandle
     from engramdb.store import Report
-    from engramdb.topology import Tracker
+    from engramdb.topology import Reading, Tracker
 
 _REPLAY_SECONDS = 30.0  # a checkpoint comes by itself when replaying the journal would take longer
 
@@ -114,6 +115,13 @@ class Engram(Memories, Changes, History, Conversions):
             self._cycle = Cycle(self)
         return self._cycle
 
+    @property
+    def newest_reading(self) -> Newest | None:
+        """The newest reading of the topology of this engram: of a run or a question through this handle, or of its
+        growth cycle. None where there is none yet; none is taken for it."""
+        found = [Newest.of_cycle(self.cycle.standing), self._noted]
+        return max((one for one in found if one is not None), key=lambda one: one.tick, default=None)
+
     def run(
         self,
         ticks: int,
@@ -155,7 +163,10 @@ class Engram(Memories, Changes, History, Conversions):
         if topology is not None:
             from engramdb.topology.watch import Watch
 
-            watch = Watch(self._followed(topology), self.moment, keep=to is None)
+            def note(reading: Reading) -> None:
+                self._noted = Newest.of("run", reading)
+
+            watch = Watch(self._followed(topology), self.moment, note, keep=to is None)
             what = what or (() if record_ids is None else ("spikes",))
         if what or to is not None or record_ids is not None:
             ids = None if record_ids is None else self.resolve(record_ids)

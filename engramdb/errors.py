@@ -21,6 +21,7 @@
     +-- Conflict               exit 1: somebody else changed the same thing first
     +-- Locked                 exit 3: another writer holds the engram
     +-- BudgetExceeded         exit 4: the memory budget cannot hold what is active at once
+    +-- TookTooLong            exit 1: a question did not end within the time it was given; it changed nothing
     +-- HandleClosed           exit 2: closed, or inherited through fork
 """
 
@@ -115,6 +116,10 @@ class BudgetExceeded(EngramError):
 
     exit_code = 4
     run: Run | None = None
+
+
+class TookTooLong(EngramError):
+    pass
 
 
 class HandleClosed(InvalidInput):

@@ -84,12 +84,13 @@ class Boundary:
     """The end of a tick within a run: ``tick``, and what happened since the boundary that was told before.
 
     ``counts``: int64 (n,), spikes in each of the last n ticks. ``spikes()``: their (tick int64, id uint64), sorted;
-    only while this boundary lasts.
+    only while this boundary lasts, and so ``layers()``: of each spike the index of its layer (uint16), by tick.
     """
 
     tick: int
     counts: Int64Array
     spikes: Callable[[], tuple[Int64Array, IdArray]]
+    layers: Callable[[], npt.NDArray[np.uint16]]
 
 
 class SpikeCounts:
@@ -150,9 +151,13 @@ def _by_tick(engine: Engine, stretch: Stretch) -> tuple[Int64Array, IdArray]:
     return ticks[order], ids[order]
 
 
+def _layers(engine: Engine, stretch: Stretch) -> npt.NDArray[np.uint16]:
+    return (engine.working_set.slots.id[stretch.fired] >> np.uint64(48)).astype(np.uint16)
+
+
 def _boundary(engine: Engine, stretch: Stretch) -> Boundary:
     counts = np.zeros(stretch.ticks, dtype=np.int64) if stretch.counts is None else stretch.counts
-    return Boundary(engine.tick, counts, lambda: _by_tick(engine, stretch))
+    return Boundary(engine.tick, counts, lambda: _by_tick(engine, stretch), lambda: _layers(engine, stretch))
 
 
 def _next(ticks: int, seconds: float) -> int:

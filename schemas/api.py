@@ -60,7 +60,7 @@ class Count(Body):
 
 
 class Top(Body):
-    """The neurons with the largest value of a field."""
+    """The neurons with the largest value of a field, such as ``spike_count``, ``out_degree`` or ``in_degree``."""
 
     query: Literal["top"]
     field: str
@@ -133,12 +133,16 @@ class Reward(Body):
 
 
 class Ticks(Body):
-    """``record``: what the answer has; ``to``: a name, for spikes in a file; ``hz``: ticks a second of wall time."""
+    """``record``: what the answer has; ``to``: a name, for spikes in a file; ``hz``: ticks a second of wall time.
+
+    ``topology``: measure it in the ticks that this number divides.
+    """
 
     ticks: Annotated[int, Field(ge=0, le=1 << 40)]
     record: Annotated[list[Literal["spikes", "counts", "rates"]], Field(max_length=3)] = []
     to: Annotated[str, Field(max_length=64)] | None = None
     hz: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    topology: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
 
 
 class Growth(Body):

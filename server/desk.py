@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import engramdb
+from engramdb import timelimit
 from engramdb.engram import Engram
 from engramdb.run import Boundary
 from engramdb.server.hub import Hub
@@ -24,6 +25,7 @@ from engramdb.server.neuron import Found, Lookup, look_up
 from engramdb.server.problems import Problem
 
 T = TypeVar("T")
+_VISITS_S = 1.0  # of questions at the end of one tick of a run, and the last of them to its end
 _log = logging.getLogger("engramdb.server")
 
 
@@ -41,12 +43,19 @@ class Work(Protocol):
 
 
 class Visit:
-    """A function of the engram, and the future that gets what it returns."""
+    """A function of the engram, and the future that gets what it returns; ``seconds``: that it may take, or None."""
 
-    __slots__ = ("future", "reads", "work")
+    __slots__ = ("future", "reads", "seconds", "work")
 
-    def __init__(self, work: Callable[[Engram], Any], future: asyncio.Future[Any], reads: bool) -> None:
-        self.work, self.future, self.reads = work, future, reads
+    def __init__(
+        self, work: Callable[[Engram], Any], future: asyncio.Future[Any], reads: bool, seconds: float | None
+    ) -> None:
+        self.work, self.future, self.reads, self.seconds = work, future, reads, seconds
+
+    def made(self, engram: Engram) -> Any:
+        """What it returns; raises TookTooLong."""
+        with timelimit.within(None if self.seconds is None else timelimit.Limit.of(self.seconds)):
+            return self.work(engram)
 
 
 class Desk:
@@ -90,13 +99,14 @@ class Desk:
         """Whether it takes visits."""
         return not self._closing
 
-    async def read(self, work: Callable[[Engram], T]) -> T:
-        """What ``work`` returns, at the next end of a tick. It must change nothing."""
-        return await self._enter(work, True)
+    async def read(self, work: Callable[[Engram], T], seconds: float | None = None) -> T:
+        """What ``work`` returns, at the next end of a tick. It must change nothing, and be done within ``seconds``."""
+        return await self._enter(work, True, seconds)
 
-    async def write(self, work: Callable[[Engram], T]) -> T:
-        """What ``work`` returns, in its turn, between two slices of a run."""
-        return await self._enter(work, False)
+    async def write(self, work: Callable[[Engram], T], seconds: float | None = None) -> T:
+        """What ``work`` returns, in its turn, between two slices of a run. ``seconds``: for a question, which has to be
+        asked there."""
+        return await self._enter(work, False, seconds)
 
     async def look_up(self, neuron: str) -> bytes:
         """One neuron as JSON; all that wait are looked up together."""
@@ -107,10 +117,10 @@ class Desk:
         found: Found = await future
         return found.json()
 
-    async def _enter(self, work: Callable[[Engram], T], reads: bool) -> T:
+    async def _enter(self, work: Callable[[Engram], T], reads: bool, seconds: float | None) -> T:
         self._check()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._visits.append(Visit(work, future, reads))
+        self._visits.append(Visit(work, future, reads, seconds))
         self._wake.set()
         return await future
 
@@ -198,7 +208,8 @@ class Desk:
         """The end of a tick in a run: tell of it, answer who only reads; whether the slice must end here."""
         self.ticks += len(boundary.counts)
         self._show()
-        self.hub.tell(boundary, self.stats)
+        if self._engram is not None:
+            self.hub.tell(boundary, self.stats, self._engram)
         if self._visits:
             self._serve(until_write=True)
         # those who came meanwhile and only read wait for the next end of a tick: a new run costs more than a visit
@@ -207,7 +218,10 @@ class Desk:
 
     def _serve(self, *, until_write: bool) -> None:
         visits = self._visits
+        ends = time.monotonic() + _VISITS_S
         while visits:
+            if until_write and time.monotonic() > ends:  # long questions in a row: the others after another tick
+                break
             visit = visits[0]
             if isinstance(visit, Lookup):
                 self._look_up(self._lookups())
@@ -218,7 +232,7 @@ class Desk:
             if visit.future.cancelled() and visit.reads:  # who asked has gone
                 continue
             try:
-                self._done.append((visit.future, visit.work(self._opened()), None))
+                self._done.append((visit.future, visit.made(self._opened()), None))
             except BaseException as error:  # noqa: BLE001 - it is the answer
                 self._done.append((visit.future, None, error))
             if not visit.reads:

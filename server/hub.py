@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from engramdb.address import IdArray
+from engramdb.engram import Engram
+from engramdb.newest import Newest
 from engramdb.run import Boundary, Int64Array
 
 _KEPT = 64  # stretches of ticks that wait for one listener; the oldest go first
@@ -18,12 +20,20 @@ _KEPT = 64  # stretches of ticks that wait for one listener; the oldest go first
 
 @dataclass(frozen=True)
 class Told:
-    """A stretch of ticks: the last one, spikes in each, some of the spikes, and the counters at its end."""
+    """A stretch of ticks: the last one, spikes in each, some of the spikes, and how all stands at its end.
+
+    ``layers``: name and neurons of each; ``fired``: int64 (m, layers), their spikes in the m ticks in which there were
+    any, whose places in ``counts`` are ``at``. ``newest``: the newest reading of the topology that was ever taken.
+    """
 
     tick: int
     counts: Int64Array
+    at: Int64Array
+    fired: Int64Array
+    layers: tuple[tuple[str, int], ...]
     spikes: tuple[Int64Array, IdArray] | None
     stats: dict[str, Any]
+    newest: Newest | None
 
 
 @dataclass(eq=False)
@@ -66,13 +76,16 @@ class Hub:
         """They have gone."""
         self.listeners = tuple(one for one in self.listeners if one is not listener)
 
-    def tell(self, boundary: Boundary, stats: dict[str, Any]) -> None:
+    def tell(self, boundary: Boundary, stats: dict[str, Any], engram: Engram) -> None:
         """Tell all of a stretch of ticks; nobody is waited for."""
         if not self.listeners:
             return
         wanted = max(listener.spikes for listener in self.listeners)
         spikes = _some(boundary, wanted) if wanted else None
-        told = Told(boundary.tick, boundary.counts, spikes, stats)
+        at, fired = _by_layer(boundary, [layer.index for layer in engram.spec.layers])
+        told = Told(
+            boundary.tick, boundary.counts, at, fired, layers_of(engram), spikes, stats, engram.newest_reading
+        )  # fmt: skip
         for listener in self.listeners:
             listener.told.append(told)
             if len(listener.told) > _KEPT:
@@ -92,6 +105,28 @@ class Hub:
         for listener in self.listeners:
             listener.over = True
             _wake(listener)
+
+
+def layers_of(engram: Engram) -> tuple[tuple[str, int], ...]:
+    """Name and neurons of each layer, in the order of the spec."""
+    sizes = engram.sizes
+    return tuple(
+        (layer.name, sum(size for (index, _), size in sizes.items() if index == layer.index))
+        for layer in engram.spec.layers
+    )
+
+
+def _by_layer(boundary: Boundary, indices: list[int]) -> tuple[Int64Array, Int64Array]:
+    """Places of ticks with spikes (m,), and spikes of each layer in them (m, layers)."""
+    at = np.flatnonzero(boundary.counts)
+    counts = boundary.counts[at]
+    if len(indices) == 1 or not len(at):
+        return at, counts.reshape(-1, 1) if len(indices) == 1 else np.empty((0, len(indices)), np.int64)
+    order = np.argsort(indices)
+    layer = order[np.searchsorted(np.array(indices)[order], boundary.layers())]
+    row = np.repeat(np.arange(len(at)), counts)
+    fired = np.bincount(row * len(indices) + layer, minlength=len(at) * len(indices))
+    return at, fired.reshape(len(at), len(indices))
 
 
 def _wake(listener: Listener) -> None:

@@ -16,7 +16,8 @@ class Limits:
     - ``spikes``: that a run keeps in memory for its answer; more go to a file with ``to``.
     - ``requests``: at work at once; ``streams``: open at once; ``readers``: threads for snapshots; ``waiting``: how
       many may wait for these, and for the writer of one engram.
-    - ``query_seconds``: for an answer about a snapshot. ``patience_seconds``: until a run becomes a job.
+    - ``query_seconds``: for a question: about a snapshot since it came, about the present since its turn has come.
+    - ``patience_seconds``: until a run becomes a job.
     - ``idle_seconds``: until an engram that nobody asks for is closed.
     - ``header_bytes``: of all headers, ``path_bytes``: of a path with its query.
     """

@@ -76,6 +76,7 @@ _OF_ERRORS: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.Conflict, 409, "conflict"),
     (errors.Locked, 423, "locked"),
     (errors.BudgetExceeded, 507, "memory-budget"),
+    (errors.TookTooLong, 503, "timeout"),
     (errors.EngramError, 500, "internal"),
 )
 
@@ -126,7 +127,7 @@ def problem_of(error: BaseException, root: str = "") -> Problem:
             field = getattr(error, "field", None)
             pointer = pointer_of(field) if isinstance(error, errors.InvalidSpec) and field else None
             return Problem(
-                status, slug, detail, pointer=pointer, headers={"Retry-After": "1"} if status == 503 else None
+                status, slug, detail, pointer=pointer, headers={"Retry-After": "1"} if slug == "engram-closed" else None
             )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(507, "disk-full", "the disk is full; free some space and ask again")

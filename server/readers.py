@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import engramdb
+from engramdb import timelimit
 from engramdb.engram import Engram
 from engramdb.server.limits import MEBI, Limits
-from engramdb.server.problems import Problem
+from engramdb.server.problems import Problem, problem_of
 from engramdb.store import Store
 
 T = TypeVar("T")
@@ -36,17 +37,20 @@ class Readers:
             raise Problem(
                 429, "too-many-requests", "all readers are at work; ask again later", headers={"Retry-After": "1"}
             )
-        limit = self._limits.query_seconds if seconds is None else seconds
+        limit = timelimit.Limit.of(self._limits.query_seconds if seconds is None else seconds)
+
+        def limited() -> T:
+            with timelimit.within(limit):  # nobody waits for the answer any more: the thread is for the next
+                return work()
+
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, limited)
         future.add_done_callback(self._left)
         try:
-            return await asyncio.wait_for(asyncio.shield(future), limit)
+            return await asyncio.wait_for(asyncio.shield(future), limit.seconds)
         except TimeoutError:
             future.cancel()
-            raise Problem(
-                503, "timeout", f"the question took more than {limit:g} s; ask for less, or export the snapshot",
-            ) from None  # fmt: skip
+            raise problem_of(limit.over()) from None
 
     def _left(self, future: asyncio.Future[T]) -> None:
         self._waiting -= 1

@@ -131,14 +131,14 @@ class Shelf:
 
     # ---- what is asked
 
-    async def read(self, name: str, work: Callable[[Engram], T]) -> T:
-        """What ``work`` returns of the present, at the end of a tick."""
-        return await (await self.desk(name)).read(work)
+    async def read(self, name: str, work: Callable[[Engram], T], seconds: float | None = None) -> T:
+        """What ``work`` returns of the present, at the end of a tick; a question may take so many ``seconds``."""
+        return await (await self.desk(name)).read(work, seconds)
 
-    async def write(self, name: str, work: Callable[[Engram], T]) -> T:
-        """What ``work`` returns, in its turn; listeners are told of what it changed."""
+    async def write(self, name: str, work: Callable[[Engram], T], seconds: float | None = None) -> T:
+        """What ``work`` returns, in its turn; ``seconds`` as of :meth:`read`, for a question that needs its turn."""
         desk = await self.desk(name)
-        return await desk.write(work)
+        return await desk.write(work, seconds)
 
     async def tell(self, name: str) -> None:
         """Tell listeners how the engram stands, where there are any."""
@@ -185,7 +185,11 @@ class Shelf:
 
 def standing(engram: Engram, desk: Desk) -> dict[str, Any]:
     """How an engram stands, as its listeners are told."""
+    newest = engram.newest_reading
     return {
+        "neurons": len(engram),
+        "complexity": None if newest is None else newest.complexity,
+        "topology": None if newest is None else newest._asdict(),
         "running": getattr(desk.running, "job", None),
         "job": getattr(desk.running, "job", None),
         "tick": engram.tick,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,11 @@ from engramdb.server.jobwork import JobWork
 if TYPE_CHECKING:
     import pyarrow.parquet
 
+    from engramdb.topology import Tracker
+
 _SLICE_S = 1.0  # of a run, at the end of which it is journaled
 _BEHIND_S = 1.0  # so much of what a paced run could not keep is made up for
+_READINGS = 10_000  # of the topology, the newest, in an answer
 RECORDS = ("spikes", "counts", "rates")
 
 
@@ -101,11 +105,12 @@ class Recording:
 
 
 class TickRun(JobWork):
-    """So many ``ticks``, paced by ``hz`` where it is given, and what is recorded of them."""
+    """So many ``ticks``, paced by ``hz`` where it is given, and what is recorded and measured of them."""
 
     def __init__(
-        self, job: Job, jobs: Jobs, *, ticks: int, hz: float | None, record: Sequence[str], file: Path | None, most: int
-    ) -> None:
+        self, job: Job, jobs: Jobs, *, ticks: int, hz: float | None, record: Sequence[str], file: Path | None,
+        most: int, topology: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(job, jobs)
         self._ticks, self._hz = ticks, hz
         self._recording = Recording(record, file, most)
@@ -119,6 +124,9 @@ class TickRun(JobWork):
         self._layers: dict[int, str] = {}
         self._dt_ms = 1.0
         self._tick = 0
+        self._every = topology  # ticks from one reading to the next
+        self._tracker: Tracker | None = None
+        self._readings: deque[dict[str, Any]] = deque(maxlen=_READINGS)
 
     def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> float | None:
         """See :class:`~engramdb.server.desk.Work`."""
@@ -151,8 +159,14 @@ class TickRun(JobWork):
                 return let_in(boundary) or job.cancel_asked.is_set() or time.monotonic() > ends
 
             tick, started = engram.tick, time.perf_counter()
+            if self._every is not None and self._tracker is None:
+                from engramdb.topology import Settings, Tracker
+
+                # as GET topology measures by default: one of its own for all slices, which must not matter
+                self._tracker = Tracker(Settings(clusters="components"), every=self._every)
             try:
-                engram.run(left, between=between)
+                run = engram.run(left, between=between, topology=self._tracker)
+                self._readings += [reading.row() for reading in run.topology]
             except BudgetExceeded:
                 self._done += engram.tick - tick
                 raise
@@ -173,6 +187,8 @@ class TickRun(JobWork):
             "elapsed_s": round(self._busy_s, 6),
             **self._recording.result(self._done, self._dt_ms, self._layers),
         }
+        if self._every is not None:
+            result["topology"] = list(self._readings)
         if self._file is not None:
             result["file"] = f"/v1/jobs/{self.job}/result"
         return result

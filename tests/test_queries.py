@@ -14,14 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engramdb
-from engramdb import Bernoulli, Engram, Layer, Projection, SmallWorld, Spec
+from engramdb import Bernoulli, Engram, FixedOutdegree, Layer, Projection, SmallWorld, Spec
 from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, EngramError, InvalidInput, NotFound
 from engramdb.handle import questions
+from engramdb.query import indegree
 from engramdb.query.predicate import read
 from tests.networks import edges_of, ids_of, make, specs
 
 FEW = settings(max_examples=settings().max_examples // 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _windows_are_small() -> Iterator[None]:
+    """So that in-degrees of small engrams are counted in several passes, and of some neurons one by one."""
+    before = indegree._FEW, indegree._WINDOW, indegree._ROWS_AT_ONCE
+    indegree._FEW, indegree._WINDOW, indegree._ROWS_AT_ONCE = 20, 64, 50
+    yield
+    indegree._FEW, indegree._WINDOW, indegree._ROWS_AT_ONCE = before
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +58,8 @@ class Whole:
             return self.ids if name == "id" else self.layer
         if name == "state":
             return np.array(self.neurons.state)
+        if name == "in_degree":
+            return np.bincount(np.searchsorted(self.ids, self.post), minlength=len(self.ids))
         return self.neurons.out_degree if name == "out_degree" else self.neurons.fields[name]
 
     def hops(self, start: int, backwards: bool = False) -> dict[int, int]:
@@ -160,6 +172,7 @@ conditions = st.sampled_from(
         "id >= 100 and local <= 250",
         "0 = spike_count and (layer != exc or v < -66)",
         "last_spike >= spike_count",
+        "in_degree < out_degree and spike_count = 0",
     ]
 )
 
@@ -185,6 +198,7 @@ def brute(text: str | None, whole: Whole) -> Any:
             (c("spike_count") == 0) & ((c("layer") != "exc") | (c("v") < -66))
         ),
         "last_spike >= spike_count": c("last_spike") >= c("spike_count"),
+        "in_degree < out_degree and spike_count = 0": ((c("in_degree") < c("out_degree")) & (c("spike_count") == 0)),
     }[text]
 
 
@@ -202,7 +216,7 @@ def check_selection(e: Engram, whole: Whole, at: str | None, text: str | None, o
     if order is not None:
         values = whole.column(order.lstrip("-")).astype(np.float64)[true]
         true = true[np.lexsort((true, -values if order.startswith("-") else values))]
-    shown = ["id", "layer", "state", "out_degree", "spike_count", "v", "refractory"]
+    shown = ["id", "layer", "state", "out_degree", "in_degree", "spike_count", "v", "refractory"]
     found = list(pages(e, at, where=text, order=order, columns=shown, limit=max(1, len(true) // 3)))
     assert np.concatenate([page.ids for page in found]).tolist() == whole.ids[true].tolist()
     for name in shown:
@@ -213,7 +227,10 @@ def check_selection(e: Engram, whole: Whole, at: str | None, text: str | None, o
 
 
 @FEW
-@given(specs(150), st.integers(0, 2**32), conditions, st.sampled_from([None, "id", "-v", "-spike_count", "out_degree"]))
+@given(
+    specs(150), st.integers(0, 2**32), conditions,
+    st.sampled_from([None, "id", "-v", "-spike_count", "out_degree", "-in_degree"]),
+)  # fmt: skip
 def test_questions_agree_with_looking_at_everything(spec: Spec, seed: int, text: str | None, order: str | None) -> None:
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder, make(Path(folder), spec) as e:
@@ -231,10 +248,11 @@ def test_questions_agree_with_looking_at_everything(spec: Spec, seed: int, text:
             check_synapses(e, whole, at, random)
             check_walks(e, whole, at, random)
             check_selection(e, whole, at, text, order)
-            top = e.top("spike_count", 7, at=at)
-            counts = whole.column("spike_count").astype(np.int64)
-            first = np.lexsort((whole.ids, -counts))[:7]
-            assert (top.ids.tolist(), top.values.tolist()) == (whole.ids[first].tolist(), counts[first].tolist())
+            for field in ("spike_count", "in_degree"):
+                top = e.top(field, 7, at=at)
+                counts = whole.column(field).astype(np.int64)
+                first = np.lexsort((whole.ids, -counts))[:7]
+                assert (top.ids.tolist(), top.values.tolist()) == (whole.ids[first].tolist(), counts[first].tolist())
 
 
 def test_untouched_neurons_are_counted_without_looking_at_each(tmp_path: Path) -> None:
@@ -254,6 +272,22 @@ def test_untouched_neurons_are_counted_without_looking_at_each(tmp_path: Path) -
             2,
         ]
         assert e.top("spike_count", 3).ids.tolist() == [5, (24 << 32) + 7, 0]
+
+
+def test_in_degrees_are_counted_where_that_takes_minutes_and_refused_where_it_takes_days(tmp_path: Path) -> None:
+    wiring = SmallWorld(k=12, span=50, weight=(3.0, 5.0))
+    layers = [Layer("cortex", segments=[4_000_000_000] * 25, wiring=wiring), Layer("few", index=1, segments=[30])]
+    joins = [Projection("few", "few", FixedOutdegree(k=3), weight=1.0)]
+    with make(tmp_path, Spec(seed=7, layers=layers, projections=joins), memory="64MiB") as e:
+        e.connect(range(40), 50, 2.0)
+        with pytest.raises(
+            InvalidInput, match=r"in_degree of layer cortex: 1,200,000,000,\d+ synapses .* select by id$"
+        ):
+            e.top("in_degree", 3)
+        assert e.top("in_degree", 30, layer="few").values.sum() == 90
+        page = e.select(where="id >= 40", columns=["id", "in_degree"], limit=20)  # these few are looked up one by one
+        assert page["in_degree"][10] == len(e.synapses(50, "in")) >= 40
+        assert "in_degree" not in e.select(limit=1).columns
 
 
 @pytest.fixture

@@ -271,7 +271,7 @@ Where = Annotated[str | None, typer.Option("--where", metavar="CONDITION", help=
 @app.command()
 def top(
     context: typer.Context,
-    field: Annotated[str, typer.Argument(metavar="FIELD", help="A field of the models, or degree.")],
+    field: Annotated[str, typer.Argument(metavar="FIELD", help="A field of the models, degree (out), or in_degree.")],
     n: Annotated[int, typer.Option("--n", min=1, help="So many.")] = 50,
     smallest: Annotated[bool, typer.Option("--smallest", help="The smallest instead of the largest.")] = False,
     layer: LayerName = None,
@@ -281,9 +281,12 @@ def top(
 ) -> None:
     """Rank neurons by a field.
 
+    For in_degree all synapses of the layer are counted, stored and generated; of too many it is refused.
+
     \b
-    Example:
+    Examples:
       engramdb query brain.engram top spike_count --n 10
+      engramdb query brain.engram top in_degree --layer exc
     """
     path: Path = context.obj
     with engramdb.open(path, at=commit_at(at)) as engram:
@@ -322,7 +325,7 @@ def select(
     """List the neurons for which a condition is true.
 
     Conditions compare fields with =, !=, <, <=, >, >= and in, joined by and, or, not and parentheses. Fields: id,
-    layer, segment, local, state (virtual, charged, active, dormant), degree, and those of the models.
+    layer, segment, local, state (virtual, charged, active, dormant), degree, in_degree, and those of the models.
 
     \b
     Examples:

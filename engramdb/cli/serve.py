@@ -55,7 +55,7 @@ def serve(
     max_body: Annotated[str, typer.Option("--max-body", metavar="SIZE", help="Of a request; not of imports.")] = "8MiB",
     max_upload: Annotated[str, typer.Option("--max-upload", metavar="SIZE", help="Of an import.")] = "1TiB",
     query_seconds: Annotated[
-        float, typer.Option("--query-seconds", min=0.1, help="A question about a snapshot may take so long.")
+        float, typer.Option("--query-seconds", min=0.1, help="A question may take so long.")
     ] = 30.0,
     idle_seconds: Annotated[
         float, typer.Option("--idle-seconds", min=1.0, help="An engram that nobody asks for is closed.")

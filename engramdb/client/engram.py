@@ -113,21 +113,23 @@ class RemoteEngram(Questions, Memories, History):
         self.transport.post(f"{self._path}/rewards", {"value": value})
 
     def start(
-        self, ticks: int, record: Sequence[str] = (), *, to: str | None = None, pace_hz: float | None = None
-    ) -> Job | Run:
+        self, ticks: int, record: Sequence[str] = (), *, to: str | None = None, pace_hz: float | None = None,
+        topology: int | None = None,
+    ) -> Job | Run:  # fmt: skip
         """Begin a run: a :class:`Job` where it takes longer than a second or so, else the :class:`Run` it was.
 
-        ``to``: a name, under which the service keeps the spikes as Parquet; see :meth:`Job.fetch`.
+        ``to``: a name, under which the service keeps the spikes as Parquet; see :meth:`Job.fetch`. ``topology``: take a
+        reading in the ticks that it divides; a run has the last in its ``stats``, :meth:`stream` tells of each.
         """
         what = [record] if isinstance(record, str) else [*dict.fromkeys((*record, "counts"))]
-        body = {"ticks": int(ticks), "record": what, "to": to, "hz": pace_hz}
+        body = {"ticks": int(ticks), "record": what, "to": to, "hz": pace_hz, "topology": topology}
         answer = self.transport.post(f"{self._path}/ticks", {k: v for k, v in body.items() if v is not None})
         if "elapsed_s" in answer:
             return run_of(answer, self.dt_ms)
         return Job.of(answer, self.transport)
 
     def run(
-        self, ticks: int, record: Sequence[str] = (), *, pace_hz: float | None = None,
+        self, ticks: int, record: Sequence[str] = (), *, pace_hz: float | None = None, topology: int | None = None,
         progress: Callable[[Job], None] | None = None,
     ) -> Run:  # fmt: skip
         """Run ``ticks`` ticks and wait for the end; ``progress(job)`` is called meanwhile, where it takes a while.
@@ -135,7 +137,7 @@ class RemoteEngram(Questions, Memories, History):
         ``record``: "spikes", and "rates", the spikes of each layer in each tick. Ctrl-C cancels the run at a tick
         boundary.
         """
-        started = self.start(ticks, record, pace_hz=pace_hz)
+        started = self.start(ticks, record, pace_hz=pace_hz, topology=topology)
         if not isinstance(started, Job):
             return started
         try:

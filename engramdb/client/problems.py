@@ -35,6 +35,7 @@ _ERRORS: dict[str, type[EngramError]] = {
     "busy": errors.Conflict,
     "locked": errors.Locked,
     "memory-budget": errors.BudgetExceeded,
+    "timeout": errors.TookTooLong,
 }
 
 

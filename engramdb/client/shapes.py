@@ -116,6 +116,7 @@ def run_of(document: Document, dt_ms: float) -> Run:
         counts=np.array(document.get("counts") or [0] * ticks, dtype=np.int64),
         spikes=(np.array(spikes["tick"], dtype=np.int64), ids_of(spikes["id"])),
         elapsed=float(document["elapsed_s"]), interrupted=False,
+        stats={"topology": document["topology"][-1]} if document.get("topology") else {},
         population={name: np.array(column, dtype=np.int64) for name, column in (document.get("rates") or {}).items()},
     )  # fmt: skip
 

@@ -54,6 +54,11 @@ class Cycle:
 
     # ---- what others ask
 
+    @property
+    def standing(self) -> Standing | None:
+        """All that it knows; None where no cycle was ever started."""
+        return self._found()
+
     def _found(self) -> Standing | None:
         live = self._engram._engine
         return live.cycle if live is not None else Standing.of(self._engram._kept)

@@ -15,6 +15,7 @@ from engramdb.budget import memory_bytes
 from engramdb.cards import card, table
 from engramdb.errors import EngramError, HandleClosed, InvalidInput, ReadOnly
 from engramdb.growth.bundle import Bundles
+from engramdb.newest import Newest
 from engramdb.query.view import View
 from engramdb.store import Commit, Store
 
@@ -116,6 +117,7 @@ class Handle:
         self._bundles: Bundles = self._store.bundles
         self._kept = self._store.read_state()
         self._wired: Wiring | None = None
+        self._noted: Newest | None = None  # one that was taken was of another present
         self._stop_engine()
 
     def _wiring(self) -> Wiring:

@@ -16,6 +16,7 @@ from engramdb.errors import InvalidId, InvalidInput, NotFound
 from engramdb.growth.bundle import Bundles
 from engramdb.handle.handle import Handle
 from engramdb.naming import Ids, resolve
+from engramdb.newest import Newest
 from engramdb.query.neurons import Neuron, Neurons, Present, parameters_of
 from engramdb.query.synapses import Synapses, incoming, outgoing
 from engramdb.query.view import Rows, View
@@ -205,10 +206,11 @@ class Questions(Handle):
         """A page of the neurons of ``layer``, or of all, for which the condition ``where`` is true.
 
         Conditions compare fields, such as ``spike_count > 3 and (state = active or v >= -60)``; see
-        :mod:`engramdb.query.predicate`. Fields are id, layer, segment, local, state, out_degree (or degree) and those
-        of the models. ``order``: a field, from the smallest, or with "-" before it from the largest; ties, and all by
-        default, by id. ``limit``: of the page, None for all. ``cursor``: that of the page before. It holds for one
-        state: where the engram has moved on since, :class:`InvalidInput` says so; pages through a snapshot go on.
+        :mod:`engramdb.query.predicate`. Fields are id, layer, segment, local, state, out_degree (or degree), in_degree
+        and those of the models; for in_degree all rows are passed over, and ``columns`` have it only by name.
+        ``order``: a field, from the smallest, or with "-" before it from the largest; ties, and all by default, by id.
+        ``limit``: of the page, None for all. ``cursor``: that of the page before. It holds for one state: where the
+        engram has moved on since, :class:`InvalidInput` says so; pages through a snapshot go on.
         """
         from engramdb.query.select import Question, select
 
@@ -243,7 +245,10 @@ class Questions(Handle):
         """
         from engramdb.topology import Tracker
 
-        return Tracker(settings).read(self.moment(at))
+        reading = Tracker(settings).read(self.moment(at))
+        if at is None:
+            self._noted = Newest.of("question", reading)
+        return reading
 
     def moment(self, at: At = None) -> Moment:
         """What a measurement of the topology is taken of."""

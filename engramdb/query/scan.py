@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engramdb import models
+from engramdb import models, timelimit
 from engramdb.address import IdArray
 from engramdb.errors import InvalidInput
 from engramdb.layer import Layer
 from engramdb.parameters import parameters_of_layer
+from engramdb.query.indegree import IN_DEGREE, InDegrees, in_degrees
 from engramdb.query.predicate import Columns
 from engramdb.query.view import View
 from engramdb.rules import OneToOne
@@ -65,6 +66,7 @@ class Piece:
         taken = np.sort(np.concatenate([np.empty(0, np.uint64), *named]))
         found, count, at = [np.empty(0, np.uint64)], 0, max(begin, self.lo)
         while at < self.hi and count < most:
+            timelimit.check()
             stop = min(self.hi, at + max(most, 1024))
             ids = np.arange(at, stop, dtype=np.uint64)
             inside = taken[np.searchsorted(taken, ids[0]) : np.searchsorted(taken, ids[-1], side="right")]
@@ -85,14 +87,16 @@ def layers_of(view: View, layer: str | int | None) -> list[Layer]:
 def fields_of(layers: Collection[Layer]) -> list[str]:
     """The names that conditions and columns may use, in the order in which they are shown."""
     own = dict.fromkeys(field.name for layer in layers for field in models.get(layer.model).fields)
-    return ["id", "layer", "segment", "local", "state", "out_degree", *own]
+    return ["id", "layer", "segment", "local", "state", "out_degree", IN_DEGREE, *own]
 
 
 def pieces(view: View, layers: Sequence[Layer], fields: Collection[str], begin: int = 0) -> Iterator[Piece]:
     """Pieces of ``layers`` by id, those that end before ``begin`` left out, with columns for ``fields``."""
     for layer in layers:
         if begin >> 48 <= layer.index:
-            yield from _LayerScan(view, layer, fields).pieces(begin)
+            for piece in _LayerScan(view, layer, fields).pieces(begin):
+                timelimit.check()
+                yield piece
 
 
 class _LayerScan:
@@ -100,7 +104,8 @@ class _LayerScan:
 
     def __init__(self, view: View, layer: Layer, fields: Collection[str]) -> None:
         self._view, self._layer = view, layer
-        self._fields = tuple(fields)
+        self._fields = tuple(name for name in fields if name != IN_DEGREE)
+        self._in_degrees = InDegrees(view, layer) if IN_DEGREE in fields else None
         self._own = parameters_of_layer(layer, view.spec)
         model = self._own.model
         self._at_rest: dict[str, Any] = {field.name: np.float32(0) for field in model.state}
@@ -113,7 +118,7 @@ class _LayerScan:
         if self._drawn:
             self._names |= {STATE_PREFIX + OWN + name for name in layer.columns}
         # whether untouched neurons of one bundle differ in what is asked
-        self._one_by_one = self._drawn or bool({*_ADDRESS} & {*self._fields})
+        self._one_by_one = self._drawn or bool({*_ADDRESS, IN_DEGREE} & {*fields})
         self._better_known = self._exceptions()
         own = [bundle for bundle in view.bundles.bundles if bundle.layer == layer.index]
         self._bundles = sorted(own, key=lambda b: (b.segment, b.lo))
@@ -181,6 +186,17 @@ class _LayerScan:
             yield self._piece(start, stop, [self._recorded(ids[a:b], part)] if b > a else [])
 
     def _piece(self, lo: int, hi: int, groups: list[Group]) -> Piece:
+        piece = self._assembled(lo, hi, groups)
+        if self._in_degrees is None:
+            return piece
+        degrees = self._in_degrees.of(np.arange(lo, hi, dtype=np.uint64))
+        counted = [
+            Group(group.ids, {**group.columns, IN_DEGREE: degrees[np.asarray(group.ids, np.uint64) - np.uint64(lo)]})
+            for group in piece.groups
+        ]
+        return Piece(lo, hi, counted, piece.rest)
+
+    def _assembled(self, lo: int, hi: int, groups: list[Group]) -> Piece:
         """Take those that are better known out of ``groups``, and put the rest into it where it is listed."""
         a, b = (int(np.searchsorted(self._better_known, np.uint64(edge))) for edge in (lo, hi - 1))
         b += int(b < len(self._better_known) and int(self._better_known[b]) == hi - 1)
@@ -263,7 +279,7 @@ class _LayerScan:
 
 
 def columns_of(view: View, ids: IdArray, fields: Collection[str]) -> dict[str, npt.NDArray[Any]]:
-    """The fields of ``ids``, (n,) each, looked up one by one; NaN where a neuron's model has no such field."""
+    """The fields of ``ids`` (sorted, distinct), (n,) each, one by one; NaN where a model has no such field."""
     many = view.neurons(ids)
     columns: dict[str, npt.NDArray[Any]] = {}
     for name in fields:
@@ -280,6 +296,8 @@ def columns_of(view: View, ids: IdArray, fields: Collection[str]) -> dict[str, n
             columns[name] = np.array(many.state, dtype=np.str_)
         elif name == "out_degree":
             columns[name] = many.out_degree
+        elif name == IN_DEGREE:
+            columns[name] = in_degrees(view, ids)
         elif name in many.fields:
             columns[name] = many.fields[name]
         elif name in fields_of(view.spec.layers):

@@ -16,6 +16,7 @@ from engramdb.address import IdArray
 from engramdb.errors import InvalidInput
 from engramdb.extras import extra
 from engramdb.query import predicate
+from engramdb.query.indegree import IN_DEGREE
 from engramdb.query.predicate import TEXT_FIELDS, Predicate
 from engramdb.query.scan import Piece, columns_of, fields_of, layers_of, pieces
 from engramdb.query.view import View
@@ -136,7 +137,11 @@ def select(
     if limit is not None and limit < 1:
         raise InvalidInput(f"limit={limit}: give 1 or more, or None for all")
     known = fields_of(layers_of(view, question.layer))
-    shown = known if columns is None else [predicate.field(name, known, "columns") for name in columns]
+    shown = (
+        [name for name in known if name != IN_DEGREE]
+        if columns is None
+        else [predicate.field(name, known, "columns") for name in columns]
+    )
     after = None if cursor is None else question.after(view, cursor)
     wanted = 1 << 62 if limit is None else limit
     # one more than is wanted says whether there is another page

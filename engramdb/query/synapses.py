@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import timelimit
 from engramdb.address import IdArray, by_layer
 from engramdb.delays import DelayArray, chosen, end_to_end
 from engramdb.spec import Spec
@@ -119,6 +120,7 @@ def onto(targets: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring
     parts: list[Incoming] = []
     named: list[IdArray] = [np.empty(0, dtype=np.uint64)]
     for target in targets.tolist():
+        timelimit.check()
         source, projection, weight, delay = wiring().sources(target)
         parts.append(Incoming(np.full(len(source), target, np.uint64), source, weight, projection, delay))
         named.append(source)
@@ -140,6 +142,7 @@ def _of_rows(sources: IdArray, targets: IdArray, store: Store) -> tuple[IdArray,
     stored, hits = [np.empty(0, dtype=np.uint64)], []
     for _, part in by_layer(sources):
         for start in range(part.start, part.stop, _ROWS_AT_ONCE):
+            timelimit.check()
             records = store.find(sources[start : min(start + _ROWS_AT_ONCE, part.stop)], query=True)
             stored.append(records.ids[records.row_kind == STORED])
             hits.append(_hits(records, targets))
@@ -150,7 +153,9 @@ def _scanned(targets: IdArray, spec: Spec, store: Store) -> Iterator[Records]:
     """All stored rows of the layers that project to ``targets``."""
     onto_layers = {spec.layer(layer).name for layer, _ in by_layer(targets)}
     for name in dict.fromkeys(p.pre for p in spec.all_projections if p.post in onto_layers):
-        yield from store.scan(spec.layer(name).index)
+        for records in store.scan(spec.layer(name).index):
+            timelimit.check()
+            yield records
 
 
 def _hits(records: Records, targets: IdArray) -> Incoming:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import timelimit
 from engramdb.address import IdArray, by_layer
 from engramdb.birth import born_awake
 from engramdb.errors import InvalidInput
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 AMPLITUDE = 20.0
 """mV in every tick of the cue: by default a neuron of the model ``lif``, 15 mV from its threshold, fires at once."""
+_TICKS_AT_ONCE = 16  # of a recall, between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,8 @@ def present(engine: Engine, cue: IdArray, how: Presentation) -> tuple[IdArray, n
     counts: list[npt.NDArray[np.int64]] = []
     left = how.ticks
     while left:
-        stretch = engine.advance(left)
+        timelimit.check()
+        stretch = engine.advance(min(left, _TICKS_AT_ONCE))
         counts.append(np.zeros(stretch.ticks, np.int64) if stretch.counts is None else np.asarray(stretch.counts))
         spikes.append(engine.working_set.slots.id[stretch.fired])
         left -= stretch.ticks

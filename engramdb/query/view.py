@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import timelimit
 from engramdb.address import IdArray, by_layer, format_id
 from engramdb.delays import DelayArray
 from engramdb.errors import NotFound
@@ -56,10 +57,12 @@ class View:
 
     def neurons(self, ids: IdArray) -> Neurons:
         """State and fields of ``ids`` (any order, repeats allowed)."""
+        timelimit.check()
         return look_up(ids, self.spec, self.store, self.wiring, self.present)
 
     def rows(self, ids: IdArray) -> Rows:
         """The rows of ``ids`` (sorted, distinct), of any layers."""
+        timelimit.check()
         parts = [whole_rows(ids[part], self.store, self.wiring) for _, part in by_layer(ids)]
         if len(parts) == 1:
             (only,) = parts

@@ -6,11 +6,12 @@ import heapq
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from engramdb import timelimit
 from engramdb.address import IdArray, format_id
 from engramdb.errors import InvalidInput, NotFound
 from engramdb.query.synapses import onto
@@ -21,6 +22,7 @@ By = Literal["hops", "strength"]
 
 FULL_MV = 15.0
 """By default a synapse of so many mV, from rest to threshold of the default model, passes everything on."""
+_ROWS_AT_ONCE = 1 << 14
 _SETTLED_AT_ONCE = 64  # neurons whose rows are read together by the search for a strong path
 
 
@@ -74,14 +76,21 @@ class Edges:
     def __init__(self, view: View, ids: IdArray, direction: Direction) -> None:
         """``ids``: sorted, distinct."""
         if direction == "out":
-            rows = view.rows(ids)
-            self.near, self.far = np.repeat(ids, np.diff(rows.indptr)), rows.target
-            self.weight, self.projection, delay = rows.weight, rows.projection, rows.delay
+            starts = range(0, max(1, len(ids)), _ROWS_AT_ONCE)
+            parts = [_sent(view, ids[start : start + _ROWS_AT_ONCE]) for start in starts]
         else:
             found = onto(ids, view.spec, view.store, view.wiring)
-            self.near, self.far = found.target, found.source
-            self.weight, self.projection, delay = found.weight, found.projection, found.delay
-        self.delay = view.spec.ticks_of(self.projection, delay)
+            delay = view.spec.ticks_of(found.projection, found.delay)
+            parts = [(found.target, found.source, found.weight, delay, found.projection)]
+        together = parts[0] if len(parts) == 1 else tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        self.near, self.far, self.weight, self.delay, self.projection = together
+
+
+def _sent(view: View, ids: IdArray) -> tuple[npt.NDArray[Any], ...]:
+    """Both ends, weight, delay in ticks and projection of the synapses out of ``ids``."""
+    rows = view.rows(ids)
+    near = np.repeat(ids, np.diff(rows.indptr))
+    return near, rows.target, rows.weight, view.spec.ticks_of(rows.projection, rows.delay), rows.projection
 
 
 def ego(view: View, center: int, hops: int, limit: int, direction: Direction) -> Ego:
@@ -218,6 +227,7 @@ class _Strongest:
         waiting = [(0.0, 0, a)]
         rows: dict[int, tuple[list[int], list[float]]] = {}
         while waiting:
+            timelimit.check()
             so_far, hops, neuron = heapq.heappop(waiting)
             if neuron in done:
                 continue

@@ -13,10 +13,13 @@ _READING_BYTES = 4096  # about, with its patches
 
 
 class Watch:
-    """``tracker`` at work in one run; ``moment`` gives the present. With ``keep`` the readings are kept here."""
+    """``tracker`` at work in one run; ``moment`` gives the present, ``told`` gets each reading. With ``keep`` they are
+    kept here."""
 
-    def __init__(self, tracker: Tracker, moment: Callable[[], Moment], *, keep: bool) -> None:
-        self._tracker, self._moment, self._keep = tracker, moment, keep
+    def __init__(
+        self, tracker: Tracker, moment: Callable[[], Moment], told: Callable[[Reading], None], *, keep: bool
+    ) -> None:
+        self._tracker, self._moment, self._told, self._keep = tracker, moment, told, keep
         self.readings: list[Reading] = []
 
     @property
@@ -34,6 +37,7 @@ class Watch:
     def take(self) -> Reading:
         """A reading of the present."""
         reading = self._tracker.read(self._moment())
+        self._told(reading)
         if self._keep:
             self.readings.append(reading)
         return reading

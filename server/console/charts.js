@@ -93,7 +93,7 @@ export class Line extends Plot {
         this.axis({ size: 24, space: TICK_SPACE, incrs: STEPS, values: (_, ticks) => ticks.map(count) }),
         this.axis({ size: GUTTER, values: (_, values) => values.map(real), space: 24 }),
       ],
-      series: [{}, { stroke: colour("accent"), width: 1.25, points: { show: false } }],
+      series: [{}, { stroke: colour("accent"), width: 1.25, points: { show: this.points ?? false } }],
     };
   }
 }

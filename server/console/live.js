@@ -12,8 +12,8 @@ const CALM_MS = 1000; // between two drawings, for those who want little motion
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Live {
-  #events = []; // {tick, rate, complexity}
-  #readings = []; // {tick, complexity} of a growth cycle
+  #events = []; // {tick, rate}
+  #readings = []; // {source, tick, complexity}, by tick: of growth cycles, runs and questions
   #held = false;
   #waiting = []; // events that came while the picture was held still
   #shown = true;
@@ -26,6 +26,7 @@ export class Live {
     this.raster = new Raster(byId("raster"));
     this.rate = new Line(byId("rate"));
     this.complexity = new Line(byId("complexity"));
+    this.complexity.points = (_, __, first, last) => last - first < 100; // a line of one reading is none
     byId("window").addEventListener("change", (event) => {
       this.raster.window = Number(event.target.value);
       this.#draw();
@@ -53,6 +54,7 @@ export class Live {
     const where = `/v1/engrams/${encodeURIComponent(said.name)}/stream?spikes=${SPIKES}`;
     this.service.listen(where, (event, data) => {
       if (event === "tick") this.#tick(data);
+      if (data.topology) this.#reading(data.topology);
       heard(event, data);
     }, signal, (state, error) => this.#connection(state, error));
   }
@@ -61,13 +63,23 @@ export class Live {
   stands(tick) {
     if (tick >= this.raster.last) return;
     this.#events = this.#events.filter((one) => one.tick <= tick);
+    this.#readings = this.#readings.filter((one) => one.tick <= tick);
     this.raster.add(tick, []);
     this.#soon();
   }
 
-  /** Readings of a growth cycle: {tick, complexity}, the oldest first. */
+  /** Readings of a growth cycle before the page was opened: {tick, complexity}, the oldest first. */
   read(readings) {
-    this.#readings = readings;
+    for (const one of readings) this.#reading({ source: "cycle", ...one });
+  }
+
+  #reading(reading) {
+    const place = this.#readings.findLastIndex((one) => one.tick <= reading.tick);
+    const before = this.#readings[place];
+    const again = before?.tick === reading.tick && before.source === reading.source;
+    if (again && before.complexity === reading.complexity) return;
+    this.#readings.splice(again ? place : place + 1, again ? 1 : 0, reading);
+    if (this.#readings.length > 1.25 * KEPT) this.#readings.splice(0, this.#readings.length - KEPT);
     this.#soon();
   }
 
@@ -92,7 +104,7 @@ export class Live {
   #take(data) {
     const last = this.#events.at(-1);
     if (last && data.tick <= last.tick) this.#events = this.#events.filter((one) => one.tick < data.tick);
-    this.#events.push({ tick: data.tick, rate: data.rate_hz, complexity: data.complexity ?? null });
+    this.#events.push({ tick: data.tick, rate: data.rate_hz });
     if (this.#events.length > 1.25 * KEPT) this.#events.splice(0, this.#events.length - KEPT);
     if ((data.spikes?.length ?? 0) >= SPIKES) this.#thinned = true;
     this.raster.add(data.tick, data.spikes ?? []);
@@ -125,14 +137,11 @@ export class Live {
     const events = this.#events.filter((one) => one.tick >= range[0]);
     const ticks = events.map((one) => one.tick);
     this.rate.set([ticks, events.map((one) => one.rate)], range);
-    // a cycle's readings lie far apart: all of them are shown, and not those in the window alone
-    const told = events.filter((one) => one.complexity !== null);
-    const trend = this.#readings.length ? this.#readings : told;
+    // readings lie far apart: all are shown, and not those in the window alone; but only those that are taken alike
+    const source = this.#readings.at(-1)?.source;
+    const trend = this.#readings.filter((one) => one.source === source);
     byId("complexity-part").hidden = !trend.length;
-    if (trend.length) {
-      const columns = [trend.map((one) => one.tick), trend.map((one) => one.complexity)];
-      this.complexity.set(columns, this.#readings.length ? null : range);
-    }
+    if (trend.length) this.complexity.set([trend.map((one) => one.tick), trend.map((one) => one.complexity)]);
     this.#note();
   }
 

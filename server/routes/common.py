@@ -42,7 +42,7 @@ async def ask(request: Request, name: str, at: str | int, work: Callable[[Engram
     """What ``work`` returns of the present, or of a commit: that is read beside the writer."""
     service = service_of(request)
     if at == LIVE:
-        return await service.shelf.read(name, work)
+        return await service.shelf.read(name, work, service.limits.query_seconds)
     path = await asyncio.to_thread(service.root.existing, name)
     return await service.readers.at(path, at, work)
 

@@ -100,5 +100,8 @@ async def topology(
         return found
 
     if at == LIVE:
-        return await reply(request, await service_of(request).shelf.write(name, work))
+        service = service_of(request)
+        found = await service.shelf.write(name, work, service.limits.query_seconds)
+        await service.shelf.tell(name)
+        return await reply(request, found)
     return await reply(request, await ask(request, name, at, work))

@@ -156,5 +156,9 @@ async def _recall(request: Request, name: str, body: api.Recall) -> Response:
         }
 
     # of the present it is the desk's own work, between two slices: another engine looks at the same store
-    found = await service.shelf.write(name, work) if body.at == LIVE else await ask(request, name, body.at, work)
+    if body.at == LIVE:
+        seconds = None if body.keep else service.limits.query_seconds
+        found = await service.shelf.write(name, work, seconds)
+    else:
+        found = await ask(request, name, body.at, work)
     return await reply(request, found)

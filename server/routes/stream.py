@@ -38,7 +38,7 @@ async def stream(
     if service.streams >= service.limits.streams:
         raise Problem(429, "too-many-requests", f"{service.streams} streams are open", headers={"Retry-After": "5"})
     desk = await service.shelf.desk(name)
-    first = await desk.read(lambda e: {**standing(e, desk), "neurons": len(e), "dt_ms": e.spec.dt_ms})
+    first = await desk.read(lambda e: {**standing(e, desk), "dt_ms": e.spec.dt_ms})
     listener = desk.hub.add(spikes)
     service.streams += 1
     return StreamingResponse(
@@ -52,7 +52,7 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     try:
         yield _event("state", first)
-        shown = _Shown(every, spikes, first["neurons"] * first["dt_ms"] / 1000.0)
+        shown = _Shown(every, spikes, first["dt_ms"] / 1000.0)
         while not (listener.over or service.closing.is_set()):
             try:
                 await asyncio.wait_for(listener.awake.wait(), _HEARTBEAT_S)
@@ -61,8 +61,6 @@ async def _events(
                 continue
             told, states, lost = listener.take()
             text = [_event("state", state) for state in states]
-            for state in states:
-                shown.neuron_seconds = state.get("neurons", first["neurons"]) * first["dt_ms"] / 1000.0
             text += shown.events(told, lost)
             if text:
                 yield b"".join(text)
@@ -84,12 +82,13 @@ class _Shown:
     An event stands for all ticks since the one before: its rate is their mean, its spikes are some of theirs all.
     """
 
-    def __init__(self, every: int, spikes: int, neuron_seconds: float) -> None:
-        self._every, self._spikes, self.neuron_seconds = every, spikes, neuron_seconds
+    def __init__(self, every: int, spikes: int, dt_s: float) -> None:
+        self._every, self._spikes, self._dt_s = every, spikes, dt_s
         self._room = float(_A_SECOND)
         self._at = time.monotonic()
         self._dropped = 0
-        self._fired = self._ticks = 0  # since the last event
+        self._ticks = 0  # since the last event
+        self._fired: npt.NDArray[np.int64] | None = None  # by layer, in these
         self._waiting = (np.empty(0, np.int64), np.empty(0, np.uint64))  # spikes since then
 
     def events(self, told: list[Told], lost: int) -> list[bytes]:
@@ -116,10 +115,10 @@ class _Shown:
             self._wait(stretch)
             while place < len(chosen) and chosen[place] <= stretch.tick:
                 tick = chosen[place]
-                self._count(stretch.counts[counted - begin : tick - begin + 1])
+                self._count(stretch, counted - begin, tick - begin + 1)
                 events.append(self._tick(stretch, tick))
                 counted, place = tick + 1, place + 1
-            self._count(stretch.counts[counted - begin :])
+            self._count(stretch, counted - begin, len(stretch.counts))
         return events
 
     def _wait(self, stretch: Told) -> None:
@@ -132,17 +131,27 @@ class _Shown:
             ticks, ids = ticks[some], ids[some]
         self._waiting = ticks, ids
 
-    def _count(self, counts: npt.NDArray[np.int64]) -> None:
-        self._fired += int(counts.sum())
-        self._ticks += len(counts)
+    def _count(self, stretch: Told, first: int, end: int) -> None:
+        """Add the ticks at places ``first``..``end - 1`` of a stretch."""
+        a, b = np.searchsorted(stretch.at, (first, end))
+        fired = stretch.fired[a:b].sum(axis=0)
+        self._fired = fired if self._fired is None else self._fired + fired
+        self._ticks += end - first
 
     def _tick(self, stretch: Told, tick: int) -> bytes:
         stats = stretch.stats
-        seconds = self.neuron_seconds * self._ticks
+        fired = np.zeros(len(stretch.layers), np.int64) if self._fired is None else self._fired
+        seconds = self._dt_s * self._ticks
         content: dict[str, Any] = {
             "tick": tick,
             "fired": int(stretch.counts[tick - stretch.tick - 1]),
-            "rate_hz": self._fired / seconds if seconds else 0.0,
+            "rate_hz": _rate(int(fired.sum()), sum(neurons for _, neurons in stretch.layers) * seconds),
+            "rates_hz": {
+                name: _rate(spikes, neurons * seconds)
+                for (name, neurons), spikes in zip(stretch.layers, fired.tolist(), strict=True)
+            },
+            "complexity": None if stretch.newest is None else stretch.newest.complexity,
+            "topology": None if stretch.newest is None else stretch.newest._asdict(),
             "active": stats.get("active"),
             "charged": stats.get("charged"),
             "resident": stats.get("resident"),
@@ -154,7 +163,8 @@ class _Shown:
             content["void"] = stats["void"]
         if self._spikes:
             content["spikes"] = self._some(tick)
-        self._dropped = self._fired = self._ticks = 0
+        self._dropped = self._ticks = 0
+        self._fired = None
         return _event("tick", content, tick)
 
     def _some(self, tick: int) -> list[list[Any]]:
@@ -167,6 +177,10 @@ class _Shown:
             some = np.linspace(0, n - 1, self._spikes).astype(np.int64)
             ticks, ids = ticks[some], ids[some]
         return [[int(t), str(i)] for t, i in zip(ticks.tolist(), ids.tolist(), strict=True)]
+
+
+def _rate(spikes: int, neuron_seconds: float) -> float:
+    return spikes / neuron_seconds if neuron_seconds else 0.0
 
 
 def _first(stretch: Told, every: int) -> int:

@@ -47,7 +47,7 @@ async def begin(service: Service, job: Job) -> TickRun:
         file = folder / f"{given['to'].removesuffix('.parquet')}.parquet"
     run = TickRun(
         job, service.jobs, ticks=given["ticks"], hz=given["hz"], record=given["record"], file=file,
-        most=service.limits.spikes,
+        most=service.limits.spikes, topology=given.get("topology"),
     )  # fmt: skip
     service.jobs.add(job)
     put_and_tell(service, desk, run)

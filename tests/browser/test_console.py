@@ -83,10 +83,8 @@ def test_complexity_is_drawn_where_the_stream_has_it(visit: Visit, url: str) -> 
     page = visit(f"{url}/#/celegans").page
     expect(page.locator("#connection-text")).to_have_text("live")
     expect(page.locator("#complexity-part")).to_be_hidden()
-    tick = {"tick": 9, "fired": 0, "rate_hz": 0.0, "complexity": 2.5, "dropped": 0, "spikes": []}
-    page.route("**/stream?*", lambda route: route.fulfill(
-        content_type="text/event-stream", body=f"event: tick\ndata: {json.dumps(tick)}\n\nevent: bye\ndata: {{}}\n\n"
-    ))  # fmt: skip
+    assert page.request.get(f"{url}/v1/engrams/celegans/topology").ok
+    expect(page.locator("#complexity canvas")).to_be_visible()
     page.reload()
     expect(page.locator("#complexity canvas")).to_be_visible()
 

@@ -112,8 +112,9 @@ def test_questions_have_the_same_answers(pair: tuple[RemoteEngram, Engram]) -> N
     same(*(engram.path(0, "1/0/9") for engram in pair))
     same(*(engram.path(0, "1/0/9", by="strength") for engram in pair))
     same(*(engram.top("spike_count", n=7) for engram in pair))
+    same(*(engram.top("in_degree", n=7) for engram in pair))
     assert pair[0].count(where="spike_count > 0") == pair[1].count(where="spike_count > 0") > 0
-    columns = ["id", "v", "spike_count", "layer", "out_degree"]
+    columns = ["id", "v", "spike_count", "layer", "out_degree", "in_degree"]
     same(*(engram.select("exc", "spike_count > 0", columns, "-spike_count", 1000).columns for engram in pair))
     whole = pair[0].select(columns=["id"], limit=None)
     assert (len(whole), whole.cursor) == (380, None)

@@ -78,6 +78,37 @@ def finished(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
         time.sleep(0.01)
 
 
+def ran(api: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+    """What a run came to, whether it was answered or became a job."""
+    if answer.status_code == 200:
+        found: dict[str, Any] = answer.json()
+        return found
+    job = finished(api, answer)
+    assert job["state"] == "done", job
+    result: dict[str, Any] = job["result"]
+    return result
+
+
+def events_of(response: httpx.Response) -> Any:
+    """(kind, data, id) of each event of a stream."""
+    kind, number = "", None
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            kind = line[7:]
+        elif line.startswith("id: "):
+            number = int(line[4:])
+        elif line.startswith("data: "):
+            yield kind, json.loads(line[6:]), number
+
+
+@contextmanager
+def streamed(api: httpx.Client, url: str) -> Iterator[Any]:
+    """The events of a stream, over a connection of its own."""
+    with httpx.Client(base_url=api.base_url, timeout=60.0) as client, client.stream("GET", url) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield events_of(response)
+
+
 class Process:
     """``engramdb serve`` in a process of its own."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,12 @@ import pyarrow.parquet
 import pytest
 
 import engramdb
-from tests.service.served import SPEC, finished, made, problem
+from tests.service.served import SPEC, finished, made, problem, ran, streamed
 
 
 @pytest.fixture
 def path(api: httpx.Client, request: pytest.FixtureRequest) -> str:
     return made(api, request.node.name.replace("_", "-")[-60:].lstrip("-"))
-
-
-def ran(api: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """What a run came to, whether it was answered or became a job."""
-    if answer.status_code == 200:
-        found: dict[str, Any] = answer.json()
-        return found
-    job = finished(api, answer)
-    assert job["state"] == "done", job
-    result: dict[str, Any] = job["result"]
-    return result
 
 
 def wait_for_ticks(api: httpx.Client, path: str, ticks: int) -> int:
@@ -148,26 +135,6 @@ def test_a_job_tells_how_it_goes(api: httpx.Client, path: str) -> None:
     assert text.rstrip().endswith("event: bye\ndata: {}")
 
 
-def events_of(response: httpx.Response) -> Any:
-    """(kind, data, id) of each event of a stream."""
-    kind, number = "", None
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            kind = line[7:]
-        elif line.startswith("id: "):
-            number = int(line[4:])
-        elif line.startswith("data: "):
-            yield kind, json.loads(line[6:]), number
-
-
-@contextmanager
-def streamed(api: httpx.Client, url: str) -> Iterator[Any]:
-    """The events of a stream, over a connection of its own."""
-    with httpx.Client(base_url=api.base_url, timeout=60.0) as client, client.stream("GET", url) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        yield events_of(response)
-
-
 def test_the_stream_tells_each_tick_with_some_of_its_spikes(api: httpx.Client, path: str) -> None:
     heard: list[Any] = []
     ready = threading.Event()
@@ -225,7 +192,7 @@ def test_every_so_many_ticks(api: httpx.Client, path: str) -> None:
 def test_an_event_for_many_ticks_has_the_spikes_of_all_of_them(api: httpx.Client, path: str) -> None:
     with streamed(api, path + "/stream?every=10&spikes=1000") as events:
         next(events)
-        api.post(path + "/stimuli", json={"ids": list(range(50)), "amplitude": 20.0, "duration": 2})
+        api.post(path + "/stimuli", json={"ids": [*range(50), "1/0/3", "1/0/4"], "amplitude": 20.0, "duration": 2})
         found = ran(api, api.post(path + "/ticks", json={"ticks": 20, "record": ["spikes", "counts"], "hz": 400.0}))
         ticks = [next(event for event in events if event[0] == "tick")[1] for _ in range(2)]
     spikes = [(tick, neuron) for data in ticks for tick, neuron in data["spikes"]]
@@ -233,6 +200,12 @@ def test_an_event_for_many_ticks_has_the_spikes_of_all_of_them(api: httpx.Client
     assert len(spikes) > 0
     halves = np.array(found["counts"]).reshape(2, 10).mean(axis=1) / (1000 * 0.001)
     np.testing.assert_allclose([data["rate_hz"] for data in ticks], halves)
+    exc = np.array([int(neuron) < 800 for _, neuron in spikes])
+    first = np.array([tick <= 10 for tick, _ in spikes])
+    assert 0 < exc.sum() < len(exc)
+    for data, half in zip(ticks, (first, ~first), strict=True):
+        expected = {"exc": (half & exc).sum() / (800 * 0.01), "inh": (half & ~exc).sum() / (200 * 0.01)}
+        assert data["rates_hz"] == pytest.approx(expected)
 
 
 def test_a_stream_says_goodbye_when_its_engram_is_dropped(api: httpx.Client, path: str) -> None:

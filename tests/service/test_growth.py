@@ -9,7 +9,7 @@ import httpx
 
 import engramdb
 from engramdb.topology import Settings
-from tests.service.served import finished, made, problem
+from tests.service.served import finished, made, problem, ran, streamed
 
 GROWING: dict[str, Any] = {
     "seed": 7,
@@ -58,3 +58,55 @@ def test_what_cannot_be_a_cycle_says_so(api: httpx.Client) -> None:
     problem(api.post(path + "/cycle", json={"layer": "cortex", "growth": "never"}), 422, "invalid-input")
     problem(api.get(path + "/topology?sample=1"), 422, "invalid-request")
     problem(api.get(path + "/cycle"), 404, "no-cycle")
+
+
+def test_the_stream_has_the_newest_reading_whoever_took_it(api: httpx.Client) -> None:
+    path = made(api, "watched", GROWING)
+    with streamed(api, path + "/stream") as events:
+        kind, state, _ = next(events)
+        assert (kind, state["complexity"], state["topology"]) == ("state", None, None)
+
+        def ticks(n: int, **more: Any) -> list[dict[str, Any]]:
+            job = ran(api, api.post(path + "/ticks", json={"ticks": n, "hz": 200.0, **more}))
+            told = []
+            for kind, data, _ in events:
+                told += [data] if kind == "tick" else []
+                if kind == "tick" and data["tick"] == job["tick"]:
+                    return [*told, job]
+            raise AssertionError("the stream ended")
+
+        *told, _ = ticks(2)
+        assert all(one["complexity"] is None and one["topology"] is None for one in told)
+        asked = api.get(path + "/topology").json()
+        *told, _ = ticks(2)
+        assert told[-1]["complexity"] == asked["complexity"]
+        assert (told[-1]["topology"]["source"], told[-1]["topology"]["tick"]) == ("question", 2)
+
+        *told, job = ticks(6, topology=4)
+        assert [row["tick"] for row in job["topology"]] == [8]
+        newest = [(one["tick"], one["topology"]["source"], one["topology"]["tick"]) for one in told]
+        assert newest == [(n, "run", 8) if n >= 8 else (n, "question", 2) for n in range(5, 11)]
+        row, read = job["topology"][0], told[-1]["topology"]
+        assert told[-1]["complexity"] == row["complexity"]
+        assert all(read[name] == row[name] for name in ("complexity", "mean_dw", "clusters", "b1"))
+
+        assert api.post(path + "/stimuli", json={**DRIVE, "duration": None}).status_code == 200
+        job = finished(api, api.post(path + "/cycle", json={**CYCLE, "ticks": 45}))
+        read = api.get(path + "/cycle").json()["readings"][-1]
+        *told, _ = ticks(1)
+        assert told[-1]["topology"]["source"] == "cycle"
+        assert {name: told[-1]["topology"][name] for name in ("tick", "complexity", "b1")} == {
+            name: read[name] for name in ("tick", "complexity", "b1")
+        }
+    with streamed(api, path + "/stream") as events:
+        assert next(events)[1]["complexity"] == read["complexity"]
+
+
+def test_a_reading_is_forgotten_where_the_engram_goes_back(api: httpx.Client) -> None:
+    path = made(api, "restored", GROWING)
+    assert api.post(path + "/snapshots", json={"name": "begin"}).status_code == 201
+    api.post(path + "/ticks", json={"ticks": 4})
+    assert api.get(path + "/topology").status_code == 200
+    assert api.post(path + "/snapshots/begin/restore").status_code == 200
+    with streamed(api, path + "/stream") as events:
+        assert next(events)[1]["topology"] is None
