@@ -174,24 +174,25 @@ class ReverseIndex:
         self._newest = 0
 
     def _resolved(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """``(run, entries)`` of each visible run, newest first, and the numbers of the lists of touched sources."""
+        """``(run, entries of its first block)`` of each visible run, newest first, and the numbers of the lists of
+        touched sources."""
         if self._visible is None:
-            rows: list[tuple[int, int, str, int, int]] = []  # commit, run, kind, since, entries
-            if self._catalog.has("reverse"):
-                for line, upto in self._chain:
-                    rows += self._catalog.rows(
-                        "SELECT number, run, min(kind), min(since), sum(entries) FROM reverse "
-                        "WHERE line = ? AND number <= ? GROUP BY run",
-                        (line, upto),
-                    )
-            by_run = {
-                ref.run: (ref.commit, ref.run, ref.kind, ref.since, ref.entries) for ref in self._pending
-            }  # of a pending run only its number matters
-            together = [*rows, *by_run.values()]
+            upto = dict(self._chain)
+            first = {ref.run: ref for ref in self._firsts() if ref.commit <= upto.get(ref.line, -1)}
+            first |= {ref.run: ref for ref in reversed(self._pending)}
+            together = [(ref.commit, ref.run, ref.kind, ref.since, ref.entries) for ref in first.values()]
             self._visible = resolve(together)
             visible = {run for run, _ in self._visible[0]}
             self._newest = max((commit for commit, run, *_ in together if run in visible), default=0)
         return self._visible
+
+    def _firsts(self) -> Iterator[BlockRef]:
+        """The first block of each run and list, sought one by one: a run has a block for every 2^14 of its pairs."""
+        run = -1
+        while rows := self._catalog.select("reverse", "WHERE run > ? ORDER BY run, first, block LIMIT 1", (run,)):
+            ref = BlockRef.of_row(rows[0])
+            run = ref.run
+            yield ref
 
     def __bool__(self) -> bool:
         return bool(self._resolved()[0])
@@ -210,7 +211,12 @@ class ReverseIndex:
     @property
     def entries(self) -> int:
         """Pairs in all of them."""
-        return sum(entries for _, entries in self._resolved()[0])
+        total = 0
+        for run, _ in self._resolved()[0]:
+            pending = [ref.entries for ref in self._pending if ref.run == run]
+            named = () if pending else self._catalog.rows("SELECT sum(entries) FROM reverse WHERE run = ?", (run,))
+            total += sum(pending) + sum(int(row[0]) for row in named)
+        return total
 
     def touched(self) -> IdArray:
         """Sources that the runs do not know well, sorted. Raises Damaged."""

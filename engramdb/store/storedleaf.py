@@ -53,7 +53,7 @@ class StoredLeaf:
         self._delay = picker("delay", UINT16, synapses) if "delay" in record.columns else None
 
     def take(self, index: IndexArray) -> Records:
-        """The neurons at ``index`` (int64 (m,), increasing, few, at least one), in arrays of their own.
+        """The neurons at ``index`` (int64 (m,), increasing, few), in arrays of their own.
 
         Raises BadRecord where their targets, which are decoded only now, are not what they should be.
         """
@@ -63,7 +63,7 @@ class StoredLeaf:
         else:
             indptr, synapse = gather(self._indptr, index)
         ids = self.ids[index]
-        step = self._step.upto(int(self._indptr[index[-1] + 1]))
+        step = self._step.upto(int(self._indptr[index[-1] + 1]) if index.size else 0)
         return Records(
             ids=ids,
             state={name: pick(index) for name, pick in self._state.items()},
@@ -86,7 +86,7 @@ class StoredLeaf:
         if zeros > self._far.size:
             raise BadRecord(f"{zeros} far targets are announced and {self._far.size} are there")
         far = self._far.upto(zeros)
-        return np.concatenate([far[before:after] for before, after in edges])
+        return np.concatenate([far[:0], *(far[before:after] for before, after in edges)])
 
 
 class _Beginning:
