@@ -31,6 +31,17 @@ _CACHE_BYTES = 1 << 23
 _MANY = 64  # targets for which it pays to have all rows of a run in memory
 _UINT64 = np.dtype(np.uint64)
 
+# of each run and list, sought one by one: a run has a block for every 2^14 of its pairs
+_FIRST_BLOCKS = """
+WITH RECURSIVE runs (run) AS (
+    SELECT min(run) FROM reverse
+    UNION ALL SELECT (SELECT min(run) FROM reverse WHERE run > runs.run) FROM runs WHERE run IS NOT NULL
+)
+SELECT number, run, kind, since, entries, line FROM reverse WHERE rowid IN (
+    SELECT (SELECT rowid FROM reverse WHERE run = runs.run ORDER BY first, block LIMIT 1) FROM runs
+)
+"""
+
 Pairs = tuple[IdArray, IdArray]
 """``(target, source)``, uint64 (n,), sorted by both, each pair once."""
 
@@ -178,21 +189,15 @@ class ReverseIndex:
         touched sources."""
         if self._visible is None:
             upto = dict(self._chain)
-            first = {ref.run: ref for ref in self._firsts() if ref.commit <= upto.get(ref.line, -1)}
-            first |= {ref.run: ref for ref in reversed(self._pending)}
-            together = [(ref.commit, ref.run, ref.kind, ref.since, ref.entries) for ref in first.values()]
+            found = self._catalog.rows(_FIRST_BLOCKS) if self._catalog.has("reverse") else []
+            by_run = {row[1]: row for *row, line in found if row[0] <= upto.get(line, -1)}
+            for ref in self._pending:
+                by_run.setdefault(ref.run, [ref.commit, ref.run, ref.kind, ref.since, ref.entries])
+            together = [(commit, run, kind, since, entries) for commit, run, kind, since, entries in by_run.values()]
             self._visible = resolve(together)
             visible = {run for run, _ in self._visible[0]}
             self._newest = max((commit for commit, run, *_ in together if run in visible), default=0)
         return self._visible
-
-    def _firsts(self) -> Iterator[BlockRef]:
-        """The first block of each run and list, sought one by one: a run has a block for every 2^14 of its pairs."""
-        run = -1
-        while rows := self._catalog.select("reverse", "WHERE run > ? ORDER BY run, first, block LIMIT 1", (run,)):
-            ref = BlockRef.of_row(rows[0])
-            run = ref.run
-            yield ref
 
     def __bool__(self) -> bool:
         return bool(self._resolved()[0])
