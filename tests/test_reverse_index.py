@@ -19,7 +19,7 @@ import engramdb
 from engramdb import Engram, Explicit, Layer, Projection, SmallWorld, Spec
 from engramdb.errors import Damaged
 from engramdb.handle import questions
-from engramdb.store import Store
+from engramdb.store import Store, reverse
 from engramdb.store.files import OS_FILES
 from engramdb.store.pairsorter import PairSorter
 from engramdb.store.reverse import DROPPED, RUN, TOUCHES, resolve, unseen
@@ -100,6 +100,24 @@ def test_an_index_holds_only_what_cannot_be_computed(joined: Engram) -> None:
     joined.connect(11, 300, 1.0)
     assert joined._store.touched().tolist() == [11]
     assert agrees(joined)
+
+
+def test_an_index_of_many_blocks_and_runs_counts_all_of_them(joined: Engram, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reverse, "BLOCK_ENTRIES", 16)
+    monkeypatch.setattr(questions, "_LEAST_EXTENSION", 10)
+    entries = joined.index()
+    assert entries == joined._store.reverse.entries > 10 * 16
+    joined.connect(range(20, 60), (7 << 48) + 250, 2.0)
+    joined.checkpoint()
+    joined.connect(11, (7 << 48) + 20, 1.0)
+    joined.checkpoint()
+    assert joined._store.reverse.runs == 2
+    assert joined._store.reverse.entries >= entries + 40
+    assert joined._store.touched().tolist() == [11]
+    assert agrees(joined)
+    with engramdb.open(joined.location) as reader:
+        assert reader._store.reverse.runs == 2
+        assert agrees(reader)
 
 
 def test_an_index_follows_history(joined: Engram) -> None:

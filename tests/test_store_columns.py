@@ -69,6 +69,28 @@ def test_any_array_comes_back_bit_for_bit(array: np.ndarray) -> None:
 
 
 @given(arrays(), st.data())
+def test_the_first_elements_of_a_column_are_those_of_all_of_it(array: np.ndarray, data: st.DataObject) -> None:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    codec, encoded = column.encode(flat)
+    wanted = data.draw(st.integers(0, flat.size))
+    found = column.decode_first(codec, encoded, flat.dtype, flat.size, wanted)
+    assert found.size >= wanted
+    assert found.tobytes() == flat[: found.size].tobytes()
+
+
+def test_pcodec_stops_behind_the_elements_that_are_wanted() -> None:
+    numbers = np.random.default_rng(1).integers(0, 10**6, 5000)
+    packed = column.compress(column.PCO, numbers)
+    assert packed is not None
+    for wanted in (1, 256, 257, 4999):
+        found = column.decode_first(column.PCODEC, packed, numbers.dtype, 5000, wanted)
+        assert wanted <= found.size <= min(wanted + 255, 5000)
+        assert found.tolist() == numbers[: found.size].tolist()
+    with pytest.raises(column.BadColumn):
+        column.decode_first(column.PCODEC, packed[: len(packed) // 8], numbers.dtype, 5000, 4000)
+
+
+@given(arrays(), st.data())
 def test_damaged_bytes_are_refused_or_give_an_array_of_that_shape(array: np.ndarray, data: st.DataObject) -> None:
     codec, encoded = column.encode(np.ascontiguousarray(array).reshape(array.shape))
     damaged = bytearray(encoded)
@@ -294,6 +316,37 @@ def test_a_large_leaf_as_it_is_stored_gives_every_row_and_takes_less_memory() ->
     for first in range(0, 5000, 500):
         index = np.arange(first, first + 500, 3)
         assert neurons_of(stored.take(index)) == neurons_of(decoded.take(index))
+
+
+def _anywhere(first: int) -> Records:
+    """4000 neurons with 12 targets each among 10^6, sorted."""
+    leaf = neurons(np.arange(4000) + first, degree=12)
+    targets = np.random.default_rng(5).integers(0, 10**6, (4000, 12))
+    leaf.target = np.sort(targets, axis=1).ravel().astype(np.uint64)
+    return leaf
+
+
+@pytest.mark.parametrize(("first", "packed"), [(2000, "target_step"), (996_000, "target_far")])
+def test_rows_whose_targets_are_packed_are_had_in_any_order(first: int, packed: str) -> None:
+    record = parse_record(encode_leaf(_anywhere(first), line=1, commit=2, leaf=3, low=0)[0])
+    assert record.columns[packed].codec == column.PCODEC
+    decoded = decode_leaf(record)
+    for order in ([[0], [3999], [1700]], [[2500, 2501], [3, 3998]], [[3999], [0]]):
+        stored = StoredLeaf(record)
+        nbytes = stored.nbytes
+        for index in order:
+            assert neurons_of(stored.take(np.array(index))) == neurons_of(decoded.take(np.array(index)))
+        assert stored.nbytes == nbytes, "it was counted as it can become"
+
+
+def test_rows_with_more_far_targets_than_there_are_are_refused() -> None:
+    record = parse_record(encode_leaf(_anywhere(996_000), line=1, commit=2, leaf=3, low=0)[0])
+    columns = {name: record.column(name) for name in record.columns}
+    columns["target_far"] = columns["target_far"][:40_000]
+    stored = StoredLeaf(parse_record(encode_record(record.identity, columns)[0]))
+    assert len(stored.take(np.array([10]))) == 1
+    with pytest.raises(BadRecord, match="far targets are announced and 40000 are there"):
+        stored.take(np.array([3999]))
 
 
 def test_every_flipped_bit_of_a_leaf_is_noticed_where_a_single_row_is_wanted() -> None:

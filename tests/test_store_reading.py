@@ -52,6 +52,29 @@ def test_each_leaf_is_read_once_and_neighbours_with_one_call(engram: Path) -> No
         assert files.reads == [], "beyond every leaf's last neuron nothing need be read"
 
 
+def test_a_query_after_a_few_rows_keeps_a_leaf_from_the_second_time_on(engram: Path) -> None:
+    files = CountingFiles()
+    with Store.open(engram, files=files) as store:
+        wanted = np.array([4, 104, 5, 302 + (1 << 32)], np.uint64)
+        wanted.sort()
+        expected = neurons_of(store.find(wanted))
+        store.cache_bytes = 0
+        store.cache_bytes = 1 << 20
+        kept, read = [], []
+        for _ in range(3):
+            files.reads.clear()
+            assert neurons_of(store.find(wanted, query=True)) == expected
+            kept.append(store.query_bytes)
+            read.append(len(files.reads))
+        assert read == [3, 3, 0], "three leaves, twice"
+        assert kept[0] < 300 < kept[1] == kept[2]
+        assert store.cached_bytes == 0, "nothing is taken from the engine"
+        store.find(wanted[:1])
+        files.reads.clear()
+        assert neurons_of(store.find(wanted[:1], query=True)) == neurons_of(store.find(wanted[:1]))
+        assert files.reads == []
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 5000, 1 << 20])
 def test_decoded_leaves_stay_within_their_budget(engram: Path, cache_bytes: int) -> None:
     with Store.open(engram, cache_bytes=cache_bytes) as store:

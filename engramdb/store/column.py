@@ -45,6 +45,7 @@ _USELESS_STEPS = 0.6  # of int8: only zstd finds anything in them, and reading w
 _PALETTE = struct.Struct("<BB")  # colors - 1, codec of the places
 _FRAME = struct.Struct("<4xI4xI")  # what a Blosc frame begins with: bytes decoded, and of the frame
 _MOST_COLORS = 256
+_BATCH = 256  # elements that pcodec decodes together
 _BITS = {nbytes: np.dtype(f"<u{nbytes}") for nbytes in (1, 2, 4, 8)}
 
 Array = npt.NDArray[Any]
@@ -110,9 +111,16 @@ def _pcodec() -> Any:
 
 
 def load_codecs() -> None:
-    """Import the codecs now (0.2 s the first time) instead of in the first read."""
-    _blosc()
-    _pcodec()
+    """Import the codecs, and use them once, now (0.2 s the first time) instead of in the first read."""
+    _warm()
+
+
+@functools.cache
+def _warm() -> None:
+    # 2 ms that zstd takes to set up in a process would be a tenth of what a cold question may take
+    few = np.arange(_BATCH, dtype=np.uint16)
+    for choice in (ZSTD_BYTES, PCO):
+        decode(choice.codec, compress(choice, few) or b"", few.dtype, few.shape)
 
 
 def encode(array: Array) -> tuple[int, bytes]:
@@ -248,16 +256,37 @@ def decode(codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any]
         except (RuntimeError, ValueError) as error:
             raise BadColumn(str(error)) from error
     elif codec == PCODEC:
-        try:
-            progress = _pcodec().standalone.simple_decompress_into(bytes(data), out)
-        except (RuntimeError, TypeError) as error:
-            raise BadColumn(str(error)) from error
-        _require(progress.n_processed, size)
-        if not progress.finished:
+        if not _unpack(data, out):
             raise BadColumn(f"more than the {size} values that were expected")
     else:
         raise BadColumn(f"its codec is {codec}, and this EngramDB knows {RAW} to {PLANES}")
     return out.reshape(shape)
+
+
+def decode_first(
+    codec: int, data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], size: int, wanted: int
+) -> Array:
+    """The first ``wanted`` of ``size`` elements and perhaps more, as :func:`decode` would give them.
+
+    Pcodec stops behind them; with other codecs they are all. Raises :class:`BadColumn`.
+    """
+    stop = -(-wanted // _BATCH) * _BATCH
+    if codec != PCODEC or stop >= size:
+        return decode(codec, data, dtype, (size,))
+    out = np.empty(stop, dtype)
+    _unpack(data, out)
+    return out
+
+
+def _unpack(data: bytes | npt.NDArray[np.uint8], out: Array) -> bool:
+    """Fill ``out`` from a pcodec file; whether that was all of it. As long as the whole, or a multiple of _BATCH."""
+    try:
+        progress = _pcodec().standalone.simple_decompress_into(bytes(data), out)
+    except (RuntimeError, TypeError) as error:
+        raise BadColumn(str(error)) from error
+    _require(progress.n_processed, out.size)
+    finished: bool = progress.finished
+    return finished
 
 
 def _constant(data: bytes | npt.NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

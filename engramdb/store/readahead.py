@@ -13,6 +13,7 @@ from engramdb.store.versions import LeafRef
 
 _GAP_BYTES = 1 << 16  # reading so much for nothing costs less than another call
 _RUNS_AHEAD = 4
+_FEW_AHEAD = 16  # leaves of which only a few rows are wanted: nobody waits long for one of them
 
 
 def read_leaves(
@@ -42,7 +43,7 @@ def read_few(reader: LeafReader, parts: Iterable[tuple[LeafRef, IdArray]]) -> It
     for ref, wanted in parts:
         reader.expect([ref])
         asked.append((ref, wanted))
-        if len(asked) > _RUNS_AHEAD:
+        if len(asked) > _FEW_AHEAD:
             yield reader.read_few(*asked.popleft(), query=True)
     while asked:
         yield reader.read_few(*asked.popleft(), query=True)

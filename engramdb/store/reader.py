@@ -29,13 +29,25 @@ class BadVersion(BadRecord):
         self.ref = ref
 
 
+class _Asked:
+    """Stands where a query took a few rows of a leaf: who asks twice asks on, and then it is decoded and kept.
+
+    What it was read into is used for the next one: to the system, memory that is new costs as much as reading.
+    """
+
+    nbytes = 64
+
+
+_ASKED = _Asked()
+
+
 class LeafReader:
     """Reads leaf versions of any place in history. ``unnamed`` has those of the writer that no commit names yet."""
 
     def __init__(self, catalog: Catalog, packs: Packs, cache_bytes: int) -> None:
         self._catalog, self._packs = catalog, packs
         self.cache: Cache[Records | StoredLeaf] = Cache(cache_bytes)
-        self.queries: Cache[Records | StoredLeaf] = Cache(0)
+        self.queries: Cache[Records | _Asked] = Cache(0)
         """What queries read, apart: they take nothing from whom ``cache`` serves."""
         self.unnamed: Mapping[tuple[int, int], LeafRef] = {}
 
@@ -58,29 +70,37 @@ class LeafReader:
     def read_few(self, ref: LeafRef, wanted: IdArray, *, query: bool = False) -> Records:
         """Those of ``wanted`` (uint64, increasing, few) that are in the leaf, in arrays of their own.
 
-        A leaf that is not cached decoded is kept as it is stored. Raises LeafDamaged.
+        A leaf that is not cached decoded is cached as it is stored. One that a query asks for is not cached the first
+        time, and decoded the second: then it answers ten times as fast. Raises LeafDamaged.
         """
         place = ref.pack, ref.offset
-        known = (self.cache.peek(place) if query else self.cache.get(place)) or self.queries.get(place)
-        again = query and isinstance(known, StoredLeaf)  # who asks twice asks on: decoded, it answers ten times as fast
-        if known is None:
+        again = query and self.queries.get(place) is _ASKED
+        known = self._cached(ref, query=query)
+        if known is None and not again:
             with contextlib.suppress(BadRecord, CatalogDamaged):  # what is wrong, and what can be done, shows below
-                record, now = self.record(ref)
-                if now.kind == LEAF:
-                    known = StoredLeaf(record)
-                    (self.queries if query else self.cache).put(place, known)
-        if known is None or again:
-            known = self.read(ref, query=query)
-        found, there = find_in(known.ids, wanted)
-        return known.take(found[there]) if there.any() else Records.empty()
+                stored = self.cache.peek(place) or self._stored(ref)
+                if isinstance(stored, StoredLeaf):
+                    few = _few(stored, wanted)
+                    if query:
+                        self.queries.put(place, _ASKED)
+                    else:
+                        self.cache.put(place, stored)
+                    return few
+        return _few(self.read(ref, query=query) if known is None else known, wanted)
+
+    def _stored(self, ref: LeafRef) -> StoredLeaf | None:
+        """A whole version as it is stored; None of another. Raises BadRecord, CatalogDamaged."""
+        record, now = self.record(ref)
+        return StoredLeaf(record) if now.kind == LEAF else None
 
     def _cached(self, ref: LeafRef, *, query: bool = False) -> Records | None:
         """The leaf, where it is cached decoded; a query leaves the cache of the engine as it is."""
         place = ref.pack, ref.offset
-        known = self.cache.peek(place) if query else self.cache.get(place)
-        if not isinstance(known, Records):
-            known = self.queries.get(place)
-        return known if isinstance(known, Records) else None
+        own = self.cache.peek(place) if query else self.cache.get(place)
+        if isinstance(own, Records):
+            return own
+        apart = self.queries.get(place)
+        return apart if isinstance(apart, Records) else None
 
     @property
     def run_bytes(self) -> int:
@@ -247,6 +267,12 @@ class LeafReader:
         except BadRecord:
             return False
         return True
+
+
+def _few(leaf: Records | StoredLeaf, wanted: IdArray) -> Records:
+    """Those of ``wanted`` that are there. Raises BadRecord."""
+    found, there = find_in(leaf.ids, wanted)
+    return leaf.take(found[there]) if there.any() else Records.empty()
 
 
 def describe(ref: LeafRef) -> str:

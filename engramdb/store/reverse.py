@@ -31,6 +31,17 @@ _CACHE_BYTES = 1 << 23
 _MANY = 64  # targets for which it pays to have all rows of a run in memory
 _UINT64 = np.dtype(np.uint64)
 
+# of each run and list, sought one by one: a run has a block for every 2^14 of its pairs
+_FIRST_BLOCKS = """
+WITH RECURSIVE runs (run) AS (
+    SELECT min(run) FROM reverse
+    UNION ALL SELECT (SELECT min(run) FROM reverse WHERE run > runs.run) FROM runs WHERE run IS NOT NULL
+)
+SELECT number, run, kind, since, entries, line FROM reverse WHERE rowid IN (
+    SELECT (SELECT rowid FROM reverse WHERE run = runs.run ORDER BY first, block LIMIT 1) FROM runs
+)
+"""
+
 Pairs = tuple[IdArray, IdArray]
 """``(target, source)``, uint64 (n,), sorted by both, each pair once."""
 
@@ -174,20 +185,15 @@ class ReverseIndex:
         self._newest = 0
 
     def _resolved(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """``(run, entries)`` of each visible run, newest first, and the numbers of the lists of touched sources."""
+        """``(run, entries of its first block)`` of each visible run, newest first, and the numbers of the lists of
+        touched sources."""
         if self._visible is None:
-            rows: list[tuple[int, int, str, int, int]] = []  # commit, run, kind, since, entries
-            if self._catalog.has("reverse"):
-                for line, upto in self._chain:
-                    rows += self._catalog.rows(
-                        "SELECT number, run, min(kind), min(since), sum(entries) FROM reverse "
-                        "WHERE line = ? AND number <= ? GROUP BY run",
-                        (line, upto),
-                    )
-            by_run = {
-                ref.run: (ref.commit, ref.run, ref.kind, ref.since, ref.entries) for ref in self._pending
-            }  # of a pending run only its number matters
-            together = [*rows, *by_run.values()]
+            upto = dict(self._chain)
+            found = self._catalog.rows(_FIRST_BLOCKS) if self._catalog.has("reverse") else []
+            by_run = {row[1]: row for *row, line in found if row[0] <= upto.get(line, -1)}
+            for ref in self._pending:
+                by_run.setdefault(ref.run, [ref.commit, ref.run, ref.kind, ref.since, ref.entries])
+            together = [(commit, run, kind, since, entries) for commit, run, kind, since, entries in by_run.values()]
             self._visible = resolve(together)
             visible = {run for run, _ in self._visible[0]}
             self._newest = max((commit for commit, run, *_ in together if run in visible), default=0)
@@ -210,7 +216,12 @@ class ReverseIndex:
     @property
     def entries(self) -> int:
         """Pairs in all of them."""
-        return sum(entries for _, entries in self._resolved()[0])
+        total = 0
+        for run, _ in self._resolved()[0]:
+            pending = [ref.entries for ref in self._pending if ref.run == run]
+            named = () if pending else self._catalog.rows("SELECT sum(entries) FROM reverse WHERE run = ?", (run,))
+            total += sum(pending) + sum(int(row[0]) for row in named)
+        return total
 
     def touched(self) -> IdArray:
         """Sources that the runs do not know well, sorted. Raises Damaged."""

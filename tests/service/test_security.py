@@ -233,7 +233,8 @@ def test_too_many_at_once_are_told_to_come_again(tmp_path: Path) -> None:
     with served(tmp_path, limits=Limits(streams=1, requests=4)) as client:
         path = made(client, "a", {"layers": [{"name": "a", "segments": [100]}]})
         with client.stream("GET", path + "/stream") as first:
-            next(first.iter_lines())
+            lines = first.iter_lines()  # let go of, it would close the stream
+            next(lines)
             answer = client.get(path + "/stream")
             problem(answer, 429, "too-many-requests")
             assert answer.headers["retry-after"]
