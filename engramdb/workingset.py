@@ -19,7 +19,7 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.keptfields import Sie
 from engramdb.kernels import rows, slots
-from engramdb.kernels.history import RECENT
+from engramdb.kernels.recent import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
 from engramdb.learning.rowsback import learned_rows
 from engramdb.learning.tables import tables_of
@@ -791,8 +791,11 @@ class WorkingSet:
 
         What queries keep goes before anything of the engine's: they must not show in what it evicts.
         """
-        if self.store.query_bytes > self.free_bytes:
-            self.store.query_cache_bytes = max(0, self.free_bytes) // 2
+        free = self.free_bytes
+        if 0 <= free >= self.store.query_bytes:
+            return  # in nearly every tick
+        if self.store.query_bytes > free:
+            self.store.query_cache_bytes = max(0, free) // 2
         if self.free_bytes < 0:  # leaves that are being decoded may take less
             self._trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
         if self.free_bytes < 0:
