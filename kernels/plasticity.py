@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.kernels.bits import lowest_bit
+from engramdb.kernels.bits import choose, lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.history import NEVER, first_after, last_before
 from engramdb.kernels.memory import prefetch
@@ -265,36 +265,37 @@ def _add_up(plus, rule, arrivals, n, begin, n_open, gains):
 
 
 @njit(inline="always")
-def _follow(link, lo, hi, ages, most, ahead, over, gains, n_open, minus, rules, rule):
-    """Let the open spikes of each target act on its synapse, ``most`` at most, and then the arrival.
+def _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, rule):
+    """Let the open spikes of each target act on its synapse, and then the arrival. Whether any weight has changed.
 
-    ``ages``: of the last spikes of the targets; those of ``over`` to ``ahead`` ticks are open. Without a branch: how
-    many there are is different for every synapse. Whether any weight has changed.
+    ``ages``: of the last spikes of the targets, of which the open ones are among the first ``most``. ``gains``: what a
+    spike adds, by ticks since the first of the ``n_open`` open ones, which is ``ahead`` ticks ago; 0 behind the last.
+    Without a branch: how many spikes are open is different for every synapse.
     """
     sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
     by_distance = rules.kind[rule] == MULTIPLICATIVE
-    own_rule = np.uint64(rule)
+    # unsigned, and of 64 bits: what mixes signs is worked out in float64
+    row, none, begin = np.uint64(rule), np.uint64(n_open), np.uint64(ahead)
     changed = False
     for j in range(np.uint64(hi - lo)):
         first = j * np.uint64(RECENT)
         depression = np.int64(0)
         for k in range(np.uint64(RECENT)):
-            depression += minus[own_rule, np.uint64(ages[first + k])]
+            depression += minus[row, np.uint64(ages[first + k])]
         before = link[np.uint64(lo) + j].weight
-        weight = before
-        for k in range(most - 1, -1, -1):
-            place = ahead - ages[first + np.uint64(k)]
-            gain = gains[np.uint64(place if place <= ahead - over else n_open)]
-            own = sign * np.float64(weight)
-            step = np.float64(gain) * _UNIT
-            step *= (high - own) if by_distance else 1.0
-            after = np.float32(sign * min(max(own + step, low), high))
-            weight = after if gain != 0 else weight
-        own = sign * np.float64(weight)
-        step = np.float64(depression) * _UNIT
-        step *= (own - low) if by_distance else 1.0
-        after = np.float32(sign * min(max(own - step, low), high))
-        weight = after if depression != 0 else weight
+        own = sign * np.float64(before)
+        for k in range(np.uint64(most)):
+            age = np.uint64(ages[first + np.uint64(most) - np.uint64(1) - k])
+            gain = gains[min(begin - age, none)]
+            amount = np.float64(gain) * _UNIT
+            step = amount * (high - own) if by_distance else amount
+            after = np.float64(np.float32(min(max(own + step, low), high)))
+            own = choose(amount != 0.0, after, own)
+        amount = np.float64(depression) * _UNIT
+        step = amount * (own - low) if by_distance else amount
+        after = np.float64(np.float32(min(max(own - step, low), high)))
+        own = choose(amount != 0.0, after, own)
+        weight = np.float32(sign * own)
         link[np.uint64(lo) + j].weight = weight
         changed |= weight != before
     return changed
@@ -341,12 +342,12 @@ def arrive(
         # first what needs no decision, so that the loads of all synapses are under way together
         own = of_pair[pair[code[lo]]]
         alike, crowded = own >= 0, False
-        most = np.int64(0)
+        most = np.uint32(0)
         for j in range(lo, hi):
             alike &= of_pair[pair[code[j]]] == own
             several = slot_ages(recent, np.int64(link[j].slot), now, beyond, ages, j - lo, ahead)
             crowded |= ages[(j - lo) * RECENT + RECENT - 1] <= back
-            most = max(most, np.int64(several))
+            most = max(most, several)
             spikes[j - lo] = several
         if kept.shape[0]:
             for j in range(lo, hi):
@@ -356,7 +357,7 @@ def arrive(
         if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
             n_open = end - begin + 1
             _add_up(plus, own, arrivals, n_arrivals, begin, n_open, gains)
-            changed = _follow(link, lo, hi, ages, most, ahead, over, gains, n_open, minus, rules, own)
+            changed = _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, own)
             if changed:
                 records[record[pre[n]]].flags |= LEARNED
             continue
