@@ -41,13 +41,13 @@ def as_float64(_typing: Any, word: Any) -> Any:
 
 @intrinsic
 def choose(_typing: Any, condition: Any, first: Any, second: Any) -> Any:
-    """``first`` where ``condition`` holds, else ``second``, both float64; both are worked out, and nothing is guessed.
+    """``first`` where ``condition`` holds, else ``second``, both float64 and both worked out.
 
-    Of ``a if b else c`` the compiler may make a branch, which a processor that guesses wrong pays for. (To be kept out of
-    one, the condition should compare two float64.)
+    Of ``a if b else c`` the compiler makes a branch, which costs much where the processor cannot guess the way. So that
+    it makes none of this, the condition is to compare two float64.
     """
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.select(args[0], args[1], args[2])
 
-    return types.float64(types.boolean, types.float64, types.float64), codegen
+    return types.float64(condition, first, second), codegen

@@ -36,7 +36,7 @@ def _spread(builder: Any, scalar: Any) -> Any:
 def ages(_typing: Any, recent: Any, slot: Any, now: Any, most: Any, out: Any, row: Any, young: Any) -> Any:
     """``out[RECENT * row + k]`` (uint32) = how long before ``now`` (uint32) the k-th last spike of ``slot`` was.
 
-    Held down to ``most``. Returns how many are not older than ``young`` (uint32). ``slot`` and ``row``: int64.
+    Held down to ``most`` (uint32). Returns how many are not older than ``young`` (uint32). ``slot``, ``row``: int64.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -48,7 +48,7 @@ def ages(_typing: Any, recent: Any, slot: Any, now: Any, most: Any, out: Any, ro
         bits = builder.icmp_unsigned("<=", found, _spread(builder, args[6]))
         return builder.zext(builder.ctpop(builder.bitcast(bits, ir.IntType(RECENT))), _WORD)
 
-    return types.uint32(recent, types.int64, types.uint32, types.uint32, out, types.int64, types.uint32), codegen
+    return types.uint32(recent, slot, now, most, out, row, young), codegen
 
 
 @intrinsic
@@ -63,4 +63,4 @@ def push(_typing: Any, recent: Any, slot: Any, tick: Any) -> Any:
         builder.store(builder.shuffle_vector(before, newest, order), pointer, align=4)
         return context.get_dummy_value()
 
-    return types.void(recent, types.int64, types.uint32), codegen
+    return types.void(recent, slot, tick), codegen
