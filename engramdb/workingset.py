@@ -19,7 +19,7 @@ from engramdb.errors import BudgetExceeded
 from engramdb.growth.bundle import Bundles
 from engramdb.keptfields import Sie
 from engramdb.kernels import rows, slots
-from engramdb.kernels.history import RECENT
+from engramdb.kernels.recent import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
 from engramdb.learning.rowsback import learned_rows
 from engramdb.learning.tables import tables_of
@@ -792,8 +792,8 @@ class WorkingSet:
         What queries keep goes before anything of the engine's: they must not show in what it evicts.
         """
         free = self.free_bytes
-        if free >= 0 and free >= self.store.query_bytes:
-            return
+        if 0 <= free >= self.store.query_bytes:
+            return  # in nearly every tick
         if self.store.query_bytes > free:
             self.store.query_cache_bytes = max(0, free) // 2
         if self.free_bytes < 0:  # leaves that are being decoded may take less

@@ -37,3 +37,17 @@ def as_float64(_typing: Any, word: Any) -> Any:
         return builder.bitcast(args[0], ir.DoubleType())
 
     return types.float64(word), codegen
+
+
+@intrinsic
+def choose(_typing: Any, condition: Any, first: Any, second: Any) -> Any:
+    """``first`` where ``condition`` holds, else ``second``, both float64 and both worked out.
+
+    Of ``a if b else c`` the compiler makes a branch, which costs much where the processor cannot guess the way. So that
+    it makes none of this, the condition is to compare two float64.
+    """
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.select(args[0], args[1], args[2])
+
+    return types.float64(condition, first, second), codegen

@@ -93,19 +93,21 @@ def learn_int8(w, ids, rows, factor, step, x, seed, update, purpose, first, last
     Up with the probability that makes the mean right (Gupta et al. 2015), by a random number of (seed, id, ``update``,
     place): rounded to the nearest, changes of less than half a step would all be lost. Held within -127..127.
     """
+    places = np.flatnonzero(x[0])
+    shown = x[0, places]
     for i in range(first, last):
         row = rows[i]
         drawn = hash_u64(seed, ids[row], update, purpose)
         total = np.float32(0.0)
-        for j in range(w.shape[1]):
-            if x[0, j] != 0:
-                before = np.float64(w[row, j])
-                wanted = before + np.float64(factor[i] * x[0, j]) / step
-                after = np.floor(wanted + unit(absorb(drawn, np.uint64(j))))
-                after = min(max(after, -_MOST_STEPS), _MOST_STEPS)
-                w[row, j] = np.int8(after)
-                change = np.float32((after - before) * step)
-                total += change * change
+        for k in range(places.shape[0]):
+            j = places[k]
+            before = np.float64(w[row, j])
+            wanted = before + np.float64(factor[i] * shown[k]) / step
+            after = np.floor(wanted + unit(absorb(drawn, np.uint64(j))))
+            after = min(max(after, -_MOST_STEPS), _MOST_STEPS)
+            w[row, j] = np.int8(after)
+            change = np.float32((after - before) * step)
+            total += change * change
         norm[i] = np.sqrt(total)
 
 

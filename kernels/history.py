@@ -4,8 +4,7 @@ An array of uint64 has ``stride`` words for each slot: the tick of its last spik
 first: the very last one is the last spike, the one before it the tick before. So nothing has to be done while nobody
 fires, and what is older than the bits reach is forgotten by being shifted out.
 
-Beside it RECENT uint32 for each slot have the ticks of its last spikes, newest first, modulo 2^32; where it had fewer
-of late, what is there is far from now.
+Beside it lie the ticks of each slot's last spikes, see ``recent``.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 from engramdb.kernels.bits import highest_bit, lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.memory import prefetch
+from engramdb.kernels.recent import RECENT, push
 from engramdb.kernels.slots import BLOCK_SHIFT
 
 _WORD = np.int64(64)
@@ -22,7 +22,6 @@ _LAST_BIT = np.uint64(1 << 63)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _AHEAD = 8
 NEVER = np.int64(-1)
-RECENT = 16  # spikes of a slot that lie ready as ticks: a cache line
 _LONG_AGO = np.uint32(1 << 31)
 
 
@@ -41,9 +40,7 @@ def fire(history, recent, stride, fired, tick, block_layer, wanted):
                 for k in range(RECENT):
                     recent[at + k] = np.uint32(tick) - _LONG_AGO
             note(history, base, words, tick)
-            for k in range(RECENT - 1, 0, -1):
-                recent[at + k] = recent[at + k - 1]
-            recent[at] = np.uint32(tick)
+            push(recent, fired[i], np.uint32(tick))
 
 
 @njit(borrows=True, cache=True, nogil=True)

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.kernels.bits import lowest_bit
+from engramdb.kernels.bits import choose, lowest_bit
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.history import NEVER, RECENT, first_after, last_before
+from engramdb.kernels.history import NEVER, first_after, last_before
 from engramdb.kernels.memory import prefetch
+from engramdb.kernels.recent import RECENT
+from engramdb.kernels.recent import ages as slot_ages
 from engramdb.kernels.rows import LEARNED, RESOLVED
 from engramdb.kernels.slots import NO_SLOT, find
 
@@ -38,7 +40,7 @@ class Rules(NamedTuple):
     low: npt.NDArray[np.float64]  # (R,) bounds of that
     high: npt.NDArray[np.float64]
     plus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from arrival to postsynaptic spike, in 2^-32; 0 beyond W
-    minus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from postsynaptic spike to arrival
+    minus: npt.NDArray[np.int64]  # (R, horizon + 2) by ticks from postsynaptic spike to arrival; the same
     rate: npt.NDArray[np.float64]  # (R,) of Hebbian learning, in the unit of weights
     scale_to: npt.NDArray[np.float64]  # (R,) what scaling moves the mean of a row to
     scale_rate: npt.NDArray[np.float64]  # (R,) 0 = no scaling
@@ -263,42 +265,38 @@ def _add_up(plus, rule, arrivals, n, begin, n_open, gains):
 
 
 @njit(inline="always")
-def _potentiate(link, recent, lo, hi, k, now, ahead, over, gains, n_open, rules, rule):
-    """Let the k-th last spike of each target act on its synapse, if it is one of those that have not yet.
+def _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, rule):
+    """Let the open spikes of each target act on its synapse, and then the arrival. Whether any weight has changed.
 
-    Without a branch: how many spikes there are is different for every synapse. Whether any weight has changed.
+    ``ages``: of the last spikes of the targets, of which the open ones are among the first ``most``. ``gains``: what a
+    spike adds, by ticks since the first of the ``n_open`` open ones, which is ``ahead`` ticks ago; 0 behind the last.
+    Without a branch: how many spikes are open is different for every synapse.
     """
     sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
     by_distance = rules.kind[rule] == MULTIPLICATIVE
+    # unsigned, and of 64 bits: what mixes signs is worked out in float64
+    row, none, begin = np.uint64(rule), np.uint64(n_open), np.uint64(ahead)
     changed = False
-    for j in range(lo, hi):
-        place = ahead - (now - recent[np.int64(link[j].slot) * RECENT + k])
-        gain = gains[np.uint64(place if place <= ahead - over else n_open)]
-        before = link[j].weight
+    for j in range(np.uint64(hi - lo)):
+        first = j * np.uint64(RECENT)
+        depression = np.int64(0)
+        for k in range(np.uint64(RECENT)):
+            depression += minus[row, np.uint64(ages[first + k])]
+        before = link[np.uint64(lo) + j].weight
         own = sign * np.float64(before)
-        step = np.float64(gain) * _UNIT
-        step *= (high - own) if by_distance else 1.0
-        weight = np.float32(sign * min(max(own + step, low), high))
-        weight = weight if gain != 0 else before
-        link[j].weight = weight
-        changed |= weight != before
-    return changed
-
-
-@njit(inline="always")
-def _depress(link, lo, hi, depression, rules, rule):
-    """Let the arrival act on all synapses; ``depression`` sums up the pairs. Whether any weight has changed."""
-    sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
-    by_distance = rules.kind[rule] == MULTIPLICATIVE
-    changed = False
-    for j in range(lo, hi):
-        before = link[j].weight
-        own = sign * np.float64(before)
-        step = np.float64(depression[j - lo]) * _UNIT
-        step *= (own - low) if by_distance else 1.0
-        weight = np.float32(sign * min(max(own - step, low), high))
-        weight = weight if depression[j - lo] != 0 else before
-        link[j].weight = weight
+        for k in range(np.uint64(most)):
+            age = np.uint64(ages[first + np.uint64(most) - np.uint64(1) - k])
+            gain = gains[min(begin - age, none)]
+            amount = np.float64(gain) * _UNIT
+            step = amount * (high - own) if by_distance else amount
+            after = np.float64(np.float32(min(max(own + step, low), high)))
+            own = choose(amount != 0.0, after, own)
+        amount = np.float64(depression) * _UNIT
+        step = amount * (own - low) if by_distance else amount
+        after = np.float64(np.float32(min(max(own - step, low), high)))
+        own = choose(amount != 0.0, after, own)
+        weight = np.float32(sign * own)
+        link[np.uint64(lo) + j].weight = weight
         changed |= weight != before
     return changed
 
@@ -306,24 +304,25 @@ def _depress(link, lo, hi, depression, rules, rule):
 @njit(borrows=True, cache=True, nogil=True)
 def arrive(
     record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick,
-    kept, arrivals, gains, depression, spikes,
+    kept, arrivals, gains, ages, spikes,
 ):  # fmt: skip
     """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
 
     ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
-    before, end to end. For its own use: ``arrivals`` and ``gains`` (int64, twice the window and 2 more), ``depression``
-    (int64) and ``spikes`` (uint32), as long as the longest stretch.
+    before, end to end. For its own use: ``arrivals`` and ``gains`` (int64, twice the window and 2 more), and for the
+    synapses of the longest stretch ``ages`` (uint32, RECENT for each) and ``spikes`` (uint32).
     """
     # as locals: a loop that takes arrays out of the tuple counts references each time round
     link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
     plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
     window, settled = clock.window, clock.settled
     words = stride - 1
-    far = np.uint32(window + 1)
+    beyond = np.uint32(clock.horizon + 1)  # no spike of such an age matters
     now = np.uint32(tick)
     done = 0
     for n in range(pre.shape[0]):
         _ask_ahead(link, code, recent, offsets, lengths, n)
+        _ask_for_sources(record, records, history, stride, pre, n)
         lo = offsets[n]
         hi = lo + lengths[n]
         delay = np.int64(code_delay[code[lo]])
@@ -343,32 +342,22 @@ def arrive(
         # first what needs no decision, so that the loads of all synapses are under way together
         own = of_pair[pair[code[lo]]]
         alike, crowded = own >= 0, False
-        most = np.int64(0)
+        most = np.uint32(0)
         for j in range(lo, hi):
-            rule = of_pair[pair[code[j]]]
-            alike &= rule == own
-            rule = max(rule, np.int16(0))
-            at = np.int64(link[j].slot) * RECENT
-            sum_ = np.int64(0)
-            several = np.uint32(0)
-            for k in range(RECENT):
-                age = now - recent[at + k]
-                sum_ += minus[rule, min(age, far)]
-                several += np.uint32(age <= ahead)
-            crowded |= now - recent[at + RECENT - 1] <= back
-            most = max(most, np.int64(several))
-            depression[j - lo] = sum_
+            alike &= of_pair[pair[code[j]]] == own
+            several = slot_ages(recent, np.int64(link[j].slot), now, beyond, ages, j - lo, ahead)
+            crowded |= ages[(j - lo) * RECENT + RECENT - 1] <= back
+            most = max(most, several)
             spikes[j - lo] = several
-            if kept.shape[0]:
+        if kept.shape[0]:
+            for j in range(lo, hi):
                 kept[done] = link[j].weight
                 done += 1
         changed = False
         if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
             n_open = end - begin + 1
             _add_up(plus, own, arrivals, n_arrivals, begin, n_open, gains)
-            for k in range(most - 1, -1, -1):
-                changed |= _potentiate(link, recent, lo, hi, k, now, ahead, over, gains, n_open, rules, own)
-            changed |= _depress(link, lo, hi, depression, rules, own)
+            changed = _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, own)
             if changed:
                 records[record[pre[n]]].flags |= LEARNED
             continue
@@ -380,9 +369,8 @@ def arrive(
             if kind == ELIGIBLE:
                 continue
             weight = before = link[j].weight
-            slot = np.int64(link[j].slot)
-            at = slot * RECENT
-            if now - recent[at + RECENT - 1] <= back:  # more spikes than there is room for
+            slot, at = np.int64(link[j].slot), (j - lo) * RECENT
+            if ages[at + RECENT - 1] <= back:  # more spikes than there is room for
                 error = _error_of(errors, ids[slot])
                 weight = _by_bits(
                     weight, rule, rules, history, slot * stride, words, error, arrivals, n_arrivals, begin, end, tick,
@@ -391,14 +379,17 @@ def arrive(
             else:
                 sign, low, high = signs[rule], lows[rule], highs[rule]
                 for k in range(np.int64(spikes[j - lo]) - 1, -1, -1):
-                    age = now - recent[at + k]
+                    age = ages[at + k]
                     if age >= over:
                         gain = rules.rate[rule] * _error_of(errors, ids[slot]) if kind == HEBBIAN else 0.0
                         weight = _after_spike(
                             weight, tick - np.int64(age), plus, rule, kind, sign, low, high, gain, arrivals, n_arrivals
                         )
-                if depression[j - lo]:
-                    weight = _after_arrival(weight, depression[j - lo], kind, sign, low, high)
+                depression = np.int64(0)
+                for k in range(RECENT):
+                    depression += minus[rule, ages[at + k]]
+                if depression:
+                    weight = _after_arrival(weight, depression, kind, sign, low, high)
             if weight != before:
                 link[j].weight = weight
                 changed = True

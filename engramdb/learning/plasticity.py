@@ -19,6 +19,7 @@ from engramdb.address import IdArray
 from engramdb.flight import Int32Array
 from engramdb.kernels import deliver, history, re_vgsp, rows, slots
 from engramdb.kernels import plasticity as kernel
+from engramdb.kernels.recent import RECENT
 from engramdb.learning.outcomes import Modulation
 from engramdb.state import State
 from engramdb.store import STORED
@@ -38,6 +39,7 @@ class Plasticity:
         self._now = self._settled = self._refreshed = 0
         # of neurons whose rows learn: (tick, slots that fired), for a horizon
         self._spikes: deque[tuple[int, Int64Array]] = deque()
+        self._spikes_bytes = 0
         # rows that are still to be settled in the tick self._settling, or whose windows close
         self._unsettled: Int64Array = NOBODY
         self._settling, self._is_settling, self._rewarded = 0, False, False
@@ -112,7 +114,7 @@ class Plasticity:
             longest = int(lengths.max())
             ticks = 2 * self._tables.window + 2
             scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks, dtype=np.int64),
-                       np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.uint32))  # fmt: skip
+                       np.empty(longest * RECENT, dtype=np.uint32), np.empty(longest, dtype=np.uint32))  # fmt: skip
             of_rules = rules, self._errors, self._clock
             kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
@@ -133,11 +135,18 @@ class Plasticity:
             layer = on.slots.block_layer[fired >> slots.BLOCK_SHIFT]
             self._modulation.fire(tick, np.bincount(layer, minlength=len(tables.learning)), rewards)
         history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
-        own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
-        if len(own):
-            self._spikes.append((tick, own))
+        self._remember(tick, fired)
         self._now = tick
         self._account()
+
+    def _remember(self, tick: int, fired: Int64Array) -> None:
+        """Keep those of the slots that ``fired`` in ``tick`` whose rows learn."""
+        learning = self._tables.learning
+        if not learning.all():
+            fired = fired[learning[self._working_set.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
+        if len(fired):
+            self._spikes.append((tick, fired))
+            self._spikes_bytes += fired.nbytes
 
     def take_back(self) -> None:
         """Undo what arrivals have done in a tick that could not be completed."""
@@ -226,6 +235,7 @@ class Plasticity:
             if not self._spikes or self._spikes[0][0] > now - self._tables.horizon:
                 return
             tick, own = self._spikes.popleft()
+            self._spikes_bytes -= own.nbytes
             self._closing = own[on.history[own * stride] == tick]
 
     def _settle_some(self, held: Int64Array, tick: int, *, closing: bool) -> Int64Array:
@@ -269,9 +279,9 @@ class Plasticity:
         return kernel.Errors(self._error_ids, self._error_values)
 
     def _account(self) -> None:
-        lists = sum(own.nbytes for _, own in self._spikes)
         outcomes = 0 if self._modulation is None else self._modulation.nbytes
-        self._working_set.learning_bytes = lists + self._unsettled.nbytes + self._closing.nbytes + outcomes
+        lists = self._spikes_bytes + self._unsettled.nbytes + self._closing.nbytes
+        self._working_set.learning_bytes = lists + outcomes
 
     # ---- rewards and errors
 
@@ -338,7 +348,5 @@ class Plasticity:
             start, stop = np.searchsorted(state["history_tick"], [tick, tick + 1])
             fired = on.hold(state["history_id"][start:stop])
             history.fire(on.history, on.recent, tables.stride, fired, tick, on.slots.block_layer, tables.noted)
-            own = fired[tables.learning[on.slots.block_layer[fired >> slots.BLOCK_SHIFT]] != 0]
-            if len(own):
-                self._spikes.append((tick, own))
+            self._remember(tick, fired)
         self._account()

@@ -67,6 +67,7 @@ def tables_of(spec: Spec, bundles: Bundles) -> Tables:
     plus, minus = [rule.plus(spec.dt_ms) for rule in pairs], [rule.minus(spec.dt_ms) for rule in pairs]
     found = [_constants(p, rule) for p, rule in zip(projections, pairs, strict=True)]
     window = max(len(table) for table in (*plus, *minus)) - 1
+    horizon = window + max(spec.delay_range(p)[1] for p in projections)
     segments = {layer.index: sum(index == layer.index for index, _ in bundles.sizes) for layer in spec.layers}
     of_pair = [
         (at, number.get(p.name, -1))
@@ -76,7 +77,7 @@ def tables_of(spec: Spec, bundles: Bundles) -> Tables:
     rules = kernel.Rules(
         of_pair=np.array([rule for _, rule in of_pair], dtype=np.int16),
         kind=np.array([_kind(rule) for rule in pairs], dtype=np.uint8),
-        plus=_padded(plus, window), minus=_padded(minus, window),
+        plus=_padded(plus, 2 * window + 2), minus=_padded(minus, horizon + 2),
         **{
             name: np.array([rule[name] for rule in found], dtype=np.float64)
             for name in ("sign", "low", "high", "rate", "scale_to", "scale_rate")
@@ -86,10 +87,9 @@ def tables_of(spec: Spec, bundles: Bundles) -> Tables:
     for position, layer in enumerate(spec.layers):
         learning[position] = any(p.pre == layer.name for p in projections)
         noted[position] = learning[position] or any(p.post == layer.name for p in projections)
-    longest = max(spec.delay_range(p)[1] for p in projections)
     place = {layer.name: position for position, layer in enumerate(spec.layers)}
     return Tables(
-        rules, window, window + longest, learning, noted, np.array([at for at, _ in of_pair], np.uint16),
+        rules, window, horizon, learning, noted, np.array([at for at, _ in of_pair], np.uint16),
         modulated=tuple(rule if isinstance(rule, ReVGSP) else None for rule in pairs),
         posts=tuple(place[p.post] for p in projections), dt_ms=spec.dt_ms,
         one_delay=len({ticks for p in spec.all_projections for ticks in spec.delay_range(p)}) == 1,
@@ -114,8 +114,8 @@ def _constants(projection: Projection, pairs: Bounded) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _padded(tables: list[npt.NDArray[np.int64]], window: int) -> npt.NDArray[np.int64]:
-    out = np.zeros((len(tables), 2 * window + 2), dtype=np.int64)
+def _padded(tables: list[npt.NDArray[np.int64]], length: int) -> npt.NDArray[np.int64]:
+    out = np.zeros((len(tables), length), dtype=np.int64)
     for row, table in zip(out, tables, strict=True):
         row[: len(table)] = table
     return out

@@ -16,15 +16,16 @@ from engramdb.errors import TookTooLong
 from engramdb.server.limits import Limits
 from tests.service.served import finished, made, problem, served
 
+# so large that nothing passes over it in a tenth of a second, however fast the machine
 LARGE: dict[str, Any] = {
     "seed": 3,
     "layers": [{
-        "name": "cortex", "segments": [20_000_000],
+        "name": "cortex", "segments": [300_000_000],
         "wiring": {"rule": "SmallWorld", "k": 12, "span": 50, "long_fraction": 0.2, "weight": [1.0, 14.0]},
     }],
 }  # fmt: skip
 ASKED: list[dict[str, Any]] = [
-    {"query": "path", "a": 0, "b": 10_000_000, "by": "strength", "full": 1e6, "limit": 1_000_000},
+    {"query": "path", "a": 0, "b": 150_000_000, "by": "strength", "full": 1e6, "limit": 1_000_000},
     {"query": "count", "where": "local < 10 and id > 5"},
     {"query": "select", "where": "id < 0", "order": "-local"},
     {"query": "top", "field": "in_degree", "n": 3},
@@ -55,7 +56,9 @@ def test_a_long_question_about_the_present_is_ended_and_ticks_go_on(
     )  # fmt: skip
     said = problem(hurried.post(path + "/query", json=asked), 503, "timeout")
     assert said["detail"] == "the question took more than 0.1 s; ask for less, or export a snapshot"
-    assert hurried.get(path + "/neurons/5").json()["out_degree"] == 12
+    while (answer := hurried.get(path + "/neurons/5")).status_code == 503:
+        time.sleep(0.05)  # under load that too may take longer than a tenth of a second
+    assert answer.json()["out_degree"] == 12
     done = finished(hurried, job)
     assert (done["state"], done["result"]["tick"]) == ("done", before + 200)
 
@@ -66,7 +69,7 @@ def test_a_long_question_about_the_past_frees_its_thread_too(hurried: httpx.Clie
     for asked in ASKED[:2] * 2:  # as many as there are threads, twice
         problem(hurried.post(path + "/query", json={**asked, "at": "then"}), 503, "timeout")
     while hurried.post(path + "/query", json={"query": "ego", "id": 5, "hops": 1, "at": "then"}).status_code == 503:
-        time.sleep(0.05)  # a machine under load may take longer than a tenth of a second for that
+        time.sleep(0.05)
 
 
 def test_what_ran_out_of_time_has_changed_nothing(tmp_path: Path) -> None:

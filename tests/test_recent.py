@@ -1,0 +1,41 @@
+"""The last spikes of slots as vectors: as NumPy has them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engramdb.kernels.compiled import njit
+from engramdb.kernels.recent import RECENT, ages, push
+
+
+@njit()
+def _ages_of(
+    recent: np.ndarray, held: np.ndarray, now: int, most: int, young: int, out: np.ndarray, n: np.ndarray
+) -> None:
+    for i in range(held.shape[0]):
+        n[i] = ages(recent, held[i], np.uint32(now), np.uint32(most), out, i, np.uint32(young))
+
+
+@njit()
+def _push_all(recent: np.ndarray, held: np.ndarray, ticks: np.ndarray) -> None:
+    for i in range(held.shape[0]):
+        push(recent, held[i], ticks[i])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**31), st.integers(0, 2**31))
+def test_spikes_are_pushed_and_their_ages_counted_as_numpy_does(seed: int, now: int, most: int, young: int) -> None:
+    random = np.random.default_rng(seed)
+    recent = np.uint32(now) - random.integers(0, 2 * most + 2, 5 * RECENT).astype(np.uint32)
+    held, ticks = random.permutation(5)[:3].astype(np.int64), random.integers(0, 2**32, 3, dtype=np.uint32)
+    expected = recent.reshape(5, RECENT).copy()
+    expected[held, 1:] = expected[held, :-1]
+    expected[held, 0] = ticks
+    _push_all(recent, held, ticks)
+    np.testing.assert_array_equal(recent.reshape(5, RECENT), expected)
+    out, n = np.zeros((3, RECENT), dtype=np.uint32), np.zeros(3, dtype=np.int64)
+    _ages_of(recent, held, now, most, young, out.reshape(-1), n)
+    found = np.minimum(np.uint32(now) - expected[held], np.uint32(most))
+    np.testing.assert_array_equal(out, found)
+    np.testing.assert_array_equal(n, (found <= young).sum(axis=1))
