@@ -17,18 +17,19 @@ from engramdb.server.limits import Limits
 from tests.service.served import finished, made, problem, served
 
 # so large that nothing passes over it in a tenth of a second, however fast the machine
+WIRING = {"rule": "SmallWorld", "k": 12, "span": 50, "long_fraction": 0.2, "weight": [1.0, 14.0]}
 LARGE: dict[str, Any] = {
     "seed": 3,
-    "layers": [{
-        "name": "cortex", "segments": [300_000_000],
-        "wiring": {"rule": "SmallWorld", "k": 12, "span": 50, "long_fraction": 0.2, "weight": [1.0, 14.0]},
-    }],
-}  # fmt: skip
+    "layers": [
+        {"name": "cortex", "segments": [300_000_000], "wiring": WIRING},
+        {"name": "area", "segments": [16_000_000], "wiring": WIRING},
+    ],
+}
 ASKED: list[dict[str, Any]] = [
     {"query": "path", "a": 0, "b": 150_000_000, "by": "strength", "full": 1e6, "limit": 1_000_000},
     {"query": "count", "where": "local < 10 and id > 5"},
     {"query": "select", "where": "id < 0", "order": "-local"},
-    {"query": "top", "field": "in_degree", "n": 3},
+    {"query": "top", "field": "in_degree", "n": 3, "layer": "area"},
     {"query": "recall", "cue": [1, 2], "ticks": 100_000, "amplitude": 20.0, "duration": 100_000},
 ]
 SECONDS = 0.1
