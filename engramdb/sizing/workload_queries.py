@@ -29,7 +29,7 @@ def run(folder: Path, quick: bool) -> list[Figure]:
     resident, random, wide = (10_000, 20_000, 50_000) if quick else (1_000_000, 1_000_000, 10_000_000)
     repeats = 3 if quick else 20
     return [
-        *_lookups(folder / "resident.engram", resident, repeats),
+        *_lookups(folder / "resident.engram", resident, 10 * repeats),
         *_rows(folder / "world.engram", folder / "random.engram", random, repeats, quick),
         *_scans(folder / "wide.engram", wide, 3 if quick else 7),
     ]
