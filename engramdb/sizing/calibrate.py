@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,7 @@ QUICK_SIZES = (1_000, 3_000, 6_000, 9_000)
 _DISK_NEURONS = 20_000
 _SMALL = 20_000
 _WEIGHT = (0.001, 0.003)  # so small that spikes arise from input alone
-_RATES = (0.02, 0.08)  # at which rules learn
+_RATES = (0.01, 0.04)  # at which rules learn
 _SPIKE_RATES = (0.01, 0.03, 0.06)
 _HZ = 50.0
 _DIMENSION = 768
@@ -82,9 +81,9 @@ class _Calibration:
     def constants(self) -> Constants:
         constants: dict[str, Any] = {}
         for name, part in (
-            ("disk", self._disk), ("memory", self._memory), ("models", self._sweeps), ("spikes", self._spikes),
-            ("learning", self._learning), ("awake", self._left), ("receptive vectors", self._vectors),
-            ("void neurons", self._void),
+            ("disk", self._disk), ("memory", self._memory), ("ticks", self._lif), ("spikes", self._spikes),
+            ("models", self._models), ("learning", self._learning), ("awake", self._left),
+            ("receptive vectors", self._vectors), ("void neurons", self._void),
         ):  # fmt: skip
             self._say(name)
             constants |= part(constants)
@@ -131,31 +130,41 @@ class _Calibration:
 
     # ---- time
 
-    def _sweeps(self, _: dict[str, Any]) -> dict[str, Any]:
-        """The step of ``lif`` that comes along, and what a tick of each other model takes more under the same input."""
+    def _lif(self, _: dict[str, Any]) -> dict[str, Any]:
+        """The step of ``lif`` that comes along, and what a tick takes in which little happens."""
         small, large = (500, 2_000) if self._quick else (20_000, 200_000)
-        others = [model for model in names() if model not in ("dense_lif", "void", "lif") and "." not in model]
         swept = 1e9 * (self._swept(large) - self._swept(small)) / (large - small)
-        with ExitStack() as opened:
-            engrams = [opened.enter_context(self._driven(large, _HZ, model)) for model in ("lif", *others)]
-            took = [[self._typical(partial(e.run, 10), 1) / 10 for e in engrams] for _ in range(15)]
-        lif, *rest = np.median(took, axis=0)
-        sweep = {"lif": max(0.1, swept)}
-        for model, tick in zip(others, rest, strict=True):
-            sweep[model] = max(0.1, sweep["lif"] + 1e9 * float(tick - lif) / large)
-        return {"sweep_ns": sweep, "burst_ns": self._call(True), "call_ns": self._call(False)}
+        return {
+            "sweep_ns": {"lif": max(0.1, swept)}, "burst_ns": self._call(True), "call_ns": self._call(False),
+        }  # fmt: skip
+
+    def _models(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The step of every other model: what its tick takes more than that of ``lif``, but for its own spikes."""
+        others = [model for model in names() if model not in ("dense_lif", "void", "lif") and "." not in model]
+        size = 1  # of those measured
+        neurons = round(found["sizes"][size])
+        lif, *rest = self._in_turns(
+            *(
+                {"neurons": neurons, "model": m, "materialized": m == "izhikevich", "firing": 0.03}
+                for m in ("lif", *others)
+            )
+        )
+        spike, event = found["spike_ns"][size], found["event_ns"][0]
+        sweep = dict(found["sweep_ns"])
+        for m in rest:
+            more = 1e9 * (m.tick - lif.tick) - (m.spikes - lif.spikes) * spike - (m.events - lif.events) * event
+            sweep[m.network.model] = max(0.1, sweep["lif"] + more / neurons)
+        return {"sweep_ns": sweep}
 
     def _swept(self, neurons: int) -> float:
         """Seconds of the step of all neurons alone, in the midst of activity."""
-        with self._driven(neurons, _HZ, "lif") as e:
+        with self._driven(neurons, _HZ) as e:
             return statistics.median(self._speed.timed(partial(_sweep, e), partial(e.run, 2)) for _ in range(15))
 
-    def _driven(self, neurons: int, hz: float, model: str) -> engramdb.Engram:
+    def _driven(self, neurons: int, hz: float) -> engramdb.Engram:
         """An open engram of unconnected neurons, each with a Poisson train that hardly makes it fire."""
-        e = engramdb.create(
-            self._next() / "e", Network(neurons=neurons, k=0, model=model).spec(), durability="checkpoint"
-        )
-        e.poisson(np.arange(neurons), hz, subthreshold(model))
+        e = engramdb.create(self._next() / "e", Network(neurons=neurons, k=0).spec(), durability="checkpoint")
+        e.poisson(np.arange(neurons), hz, subthreshold("lif"))
         e.run(20)
         return e
 
@@ -197,27 +206,27 @@ class _Calibration:
         """An event of a Poisson train, to a neuron that does not fire: what three times as many take more."""
         ticks = []
         for hz in (_HZ, 3 * _HZ):
-            with self._driven(neurons, hz, "lif") as e:
+            with self._driven(neurons, hz) as e:
                 many = 10 if self._quick else max(10, 2_000_000 // neurons)
                 ticks.append(self._typical(partial(e.run, many), 7) / many)
         return max(1.0, 1e12 * (ticks[1] - ticks[0]) / (2 * _HZ * neurons))
 
     def _learning(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Each rule at two rates, beside the same network without: what an arrival takes, and what each pair does."""
+        """Each rule at two rates, beside the same network without: what an arrival takes, and a neuron in each tick."""
         neurons = 2_000 if self._quick else _SMALL
-        learn, pair = {}, {}
+        learn, keep = {}, {}
         call = 1e9 * self._specimen(neurons=200, firing=0.01, learning="stdp").tick
         for rule in LEARNING[1:]:
             kinds = [(rule, firing) for firing in _RATES] + [("none", firing) for firing in _RATES]
             both = self._in_turns(*({"neurons": neurons, "firing": f, "learning": r} for r, f in kinds))
-            costs, pairs = [], []
-            for m, plain in zip(both[:2], both[2:], strict=True):
-                costs.append((1e9 * (m.tick - plain.tick) - call + found["burst_ns"]) / max(m.events, 1.0))
-                spec = m.network.spec()
-                pairs.append(m.spikes / neurons * tables_of(spec, Bundles.initial(spec)).window)
-            pair[rule] = max(0.0, (costs[1] - costs[0]) / (pairs[1] - pairs[0]))
-            learn[rule] = max(0.1, statistics.mean(costs) - statistics.mean(pairs) * pair[rule])
-        return {"learn_ns": learn, "pair_ns": pair, "learning_call_ns": max(found["call_ns"], call)}
+            more = [
+                1e9 * (m.tick - plain.tick) - call + found["burst_ns"]
+                for m, plain in zip(both[:2], both[2:], strict=True)
+            ]
+            events = [max(m.events, 1.0) for m in both[:2]]
+            learn[rule] = max(0.1, (more[1] - more[0]) / (events[1] - events[0]))
+            keep[rule] = max(0.0, more[0] - events[0] * learn[rule]) / neurons
+        return {"learn_ns": learn, "keep_ns": keep, "learning_call_ns": max(found["call_ns"], call)}
 
     def _left(self, found: dict[str, Any]) -> dict[str, Any]:
         """What those that fired, and those that are awake, leave on disk."""

@@ -32,10 +32,10 @@ class Constants:
     Time, in ns: of a tick in which little happens, ``burst_ns`` where many are run in one call, ``call_ns`` elsewhere,
     ``learning_call_ns`` where rows learn, ``dense_call_ns`` of a forward pass; ``sweep_ns`` by model, of a slot awake;
     ``sizes``, slots, with ``train_ns``, ``input_ns``, ``spike_ns`` and ``event_ns`` at each: of a neuron that has a
-    train of input, of an event of it, of a spike, of a synapse that it arrives over, wherever it leads; ``pair_ns`` and
-    ``learn_ns`` by learning rule, of a pair of spikes and of an arrival; ``forward_ns`` and ``backward_ns`` by type, of
-    a weight; ``void_ns`` of an active neuron that wakes nobody new, and ``near_ns`` of each other
-    that it looks at.
+    train of input, of an event of it, of a spike, of a synapse that it arrives over, wherever it leads; ``keep_ns`` and
+    ``learn_ns`` by learning rule, of a neuron in each tick and of an arrival; ``forward_ns`` and ``backward_ns`` by
+    type, of a weight; ``void_ns`` of an active neuron that wakes nobody new, and ``near_ns`` of each other that it
+    looks at.
     """
 
     disk_base: float
@@ -61,7 +61,7 @@ class Constants:
     spike_ns: list[float]
     event_ns: list[float]
     learn_ns: dict[str, float]
-    pair_ns: dict[str, float]
+    keep_ns: dict[str, float]
     forward_ns: dict[str, float]
     backward_ns: dict[str, float]
     void_ns: float

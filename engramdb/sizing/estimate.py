@@ -224,11 +224,8 @@ def _tick(network: Network, resident: float, constants: Constants) -> dict[str, 
         "synapses": near * at_hand + far * _at(constants.sizes, constants.event_ns, resident),
     }
     if learns:
-        spec = network.spec()
-        pairs = network.firing * tables_of(spec, Bundles.initial(spec)).window
-        tick["learning"] = (
-            k * spikes * (constants.learn_ns[network.learning] + pairs * constants.pair_ns[network.learning])
-        )
+        rule = network.learning
+        tick["learning"] = active * constants.keep_ns[rule] + k * spikes * constants.learn_ns[rule]
     return {name: 1e-9 * value for name, value in tick.items() if value}
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 import engramdb
 from engramdb.address import IdArray
+from engramdb.growth.bundle import Bundles
+from engramdb.learning.tables import tables_of
 from engramdb.sizing.network import LARGEST_SEGMENT, RANDOM, Network
 from engramdb.sizing.speed import Speed
 from engramdb.sizing.workload_bytes import bytes_on_disk
@@ -222,7 +224,10 @@ def _spiking(e: engramdb.Engram, network: Network) -> Ticks:
         return _plain(e)
     e.stimulate(ids, amplitude)
     e.poisson(ids, rate_of(network), amplitude)
-    e.run(_WARM_UP_TICKS)
+    spec = network.spec()
+    # until as many spikes are remembered as will ever be
+    remembered = tables_of(spec, Bundles.initial(spec)).horizon if spec.learns else 0
+    e.run(max(_WARM_UP_TICKS, remembered))
     return _plain(e)
 
 
