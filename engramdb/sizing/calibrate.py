@@ -31,7 +31,7 @@ from engramdb.sizing.speed import Speed
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 
-SIZES = (10_000, 80_000, 250_000, 400_000)  # the last one beyond bursts
+SIZES = (10_000, 50_000, 200_000, 400_000)  # the last one beyond bursts
 QUICK_SIZES = (1_000, 3_000, 6_000, 9_000)
 _DISK_NEURONS = 20_000
 _SMALL = 20_000
