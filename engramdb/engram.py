@@ -177,10 +177,7 @@ class Engram(Memories, Changes, History, Conversions):
             )  # fmt: skip
 
         def done(seconds: float) -> None:
-            self._journal("ran", {}, {})
-            self._seconds_since_checkpoint += seconds
-            if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():
-                self.checkpoint(wait=False)
+            self._ran("ran", live.tick, {}, {}, seconds)
 
         line = ProgressLine() if progress is True else None
         tell = line or (progress if callable(progress) else None)
@@ -207,7 +204,7 @@ class Engram(Memories, Changes, History, Conversions):
     def _ran(
         self, kind: str, since: int, meta: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], seconds: float
     ) -> None:
-        """Journal ticks that were run after the tick ``since`` and are no plain ones; a checkpoint may fall due."""
+        """Journal ticks that were run; a replay does ``kind`` after the tick ``since``. A checkpoint may fall due."""
         self._store.journal_append(kind, since, meta, arrays)
         self._seconds_since_checkpoint += seconds
         if self._seconds_since_checkpoint > _REPLAY_SECONDS and self._store.idle():

@@ -26,7 +26,7 @@ from engramdb.sizing.bench import machine
 from engramdb.sizing.constants import Constants
 from engramdb.sizing.estimate import BURSTS, target_bits
 from engramdb.sizing.network import LEARNING, RANDOM, SMALL_WORLD, WEIGHTS, Network
-from engramdb.sizing.specimen import BLOCK_SECONDS, SPECIMEN, Measured, in_turns, measure, subthreshold
+from engramdb.sizing.specimen import BLOCK_SECONDS, SPECIMEN, Measured, in_turns, measure
 from engramdb.sizing.speed import Speed
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
@@ -38,7 +38,7 @@ _SMALL = 20_000
 _WEIGHT = (0.001, 0.003)  # so small that spikes arise from input alone
 _RATES = (0.01, 0.04)  # at which rules learn
 _SPIKE_RATES = (0.01, 0.03, 0.06)
-_HZ = 50.0
+_HZ, _HARDLY_MV = 50.0, 5.0  # of trains that leave neurons awake and hardly make them fire: threshold is at 15
 _DIMENSION = 768
 
 Say = Callable[[str], object]
@@ -164,7 +164,7 @@ class _Calibration:
     def _driven(self, neurons: int, hz: float) -> engramdb.Engram:
         """An open engram of unconnected neurons, each with a Poisson train that hardly makes it fire."""
         e = engramdb.create(self._next() / "e", Network(neurons=neurons, k=0).spec(), durability="checkpoint")
-        e.poisson(np.arange(neurons), hz, subthreshold("lif"))
+        e.poisson(np.arange(neurons), hz, _HARDLY_MV)
         e.run(20)
         return e
 

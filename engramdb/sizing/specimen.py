@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from engramdb.address import IdArray
 from engramdb.growth.bundle import Bundles
 from engramdb.learning.tables import tables_of
 from engramdb.sizing.network import LARGEST_SEGMENT, RANDOM, Network
-from engramdb.sizing.speed import Speed
+from engramdb.sizing.speed import Speed, processor_seconds
 from engramdb.sizing.workload_bytes import bytes_on_disk
 from engramdb.sizing.workload_memory import resident_bytes
 from engramdb.store import Store
@@ -93,11 +92,6 @@ def spike_amplitude(model: str) -> float:
     return _AMPLITUDE.get(model, _ENOUGH_MV)
 
 
-def subthreshold(model: str) -> float:
-    """Input of which one event leaves a neuron of the model awake for many ticks, and does not make it fire."""
-    return _AMPLITUDE.get(model, 15.0) / 3
-
-
 def active_ids(network: Network) -> IdArray:
     """Who is active: spread evenly where wiring has no places, in one region where it has."""
     n = network.active_neurons
@@ -166,7 +160,7 @@ class _Specimen:
         self._seconds: list[float] = []
         self._spikes = self._events = self._ticks = 0
         # so many in one go that what a call takes beside them does not count
-        took = max(_timed(lambda: self._run(_FIRST_TICKS), lambda: None), 1e-6)
+        took = max(processor_seconds(lambda: self._run(_FIRST_TICKS)), 1e-6)
         self._each = max(1, round(block_seconds * _FIRST_TICKS / took))
 
     def block(self) -> None:
@@ -198,9 +192,7 @@ class _Specimen:
 
 def _timed(work: Callable[[], object], warm: Callable[[], object]) -> float:
     warm()
-    began = time.thread_time()
-    work()
-    return time.thread_time() - began
+    return processor_seconds(work)
 
 
 Ticks = Callable[[int], tuple[int, int]]

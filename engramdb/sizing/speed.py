@@ -13,6 +13,13 @@ _GATHERED = 200_000
 _FIRST = 31
 
 
+def processor_seconds(work: Callable[[], object]) -> float:
+    """What this thread takes for ``work``."""
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
 class Speed:
     """Processor time as it would be if the machine kept the speed it had when this was made.
 
@@ -28,15 +35,11 @@ class Speed:
         self._usual = statistics.median(self._seconds() for _ in range(_FIRST))
 
     def _seconds(self) -> float:
-        began = time.thread_time()
-        self._values[self._places].sum()
-        return time.thread_time() - began
+        return processor_seconds(lambda: self._values[self._places].sum())
 
     def timed(self, work: Callable[[], object], warm: Callable[[], object]) -> float:
         """Seconds of ``work`` after ``warm``, which fills the caches again and does not count; at the usual speed."""
         before = self._seconds()
         warm()
-        began = time.thread_time()
-        work()
-        took = time.thread_time() - began
+        took = processor_seconds(work)
         return took * 2 * self._usual / (before + self._seconds())
