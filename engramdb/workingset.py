@@ -676,16 +676,18 @@ class WorkingSet:
         slots.awake_slots(self.slots, held)
         return self.slots.id[held], self._fields(held)
 
-    def fields(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
-        """State of ``ids`` at this moment, (n,) by column of the in-flight state; zeros at rest.
+    def fields(self, held: Int64Array) -> dict[str, npt.NDArray[Any]]:
+        """State at this moment in the slots ``held`` (see :meth:`lookup`), (n,) by column of the in-flight state.
 
-        ``u`` and the other fields of the models in use, float32, relative to rest, and ``refractory``, int32.
+        ``u`` and the other fields of the models in use, float32, relative to rest, and ``refractory``, int32; zeros
+        where there is no slot.
         """
-        held = self.lookup(ids)
         found = np.flatnonzero(held >= 0)
+        if len(found) == len(held):
+            return self._fields(held)
         out: dict[str, npt.NDArray[Any]] = {}
         for name, values in self._fields(held[found]).items():
-            out[name] = np.zeros(len(ids), dtype=values.dtype)
+            out[name] = np.zeros(len(held), dtype=values.dtype)
             out[name][found] = values
         return out
 

@@ -121,8 +121,20 @@ def take(slots, layer, neuron_id):
 @njit(borrows=True, cache=True, nogil=True)
 def find_many(slots, ids, out):
     """``out[i]`` (int64) = slot of ``ids[i]`` (uint64), or -1."""
-    for i in range(ids.shape[0]):
-        out[i] = find(slots, ids[i])
+    index_table, id = slots.index_table, slots.id
+    mask = np.uint64(index_table.shape[0] - 1)
+    n = ids.shape[0]
+    for i in range(n + 2 * _AHEAD):
+        if i < n:
+            prefetch(index_table, np.int64(mix64(ids[i]) & mask))
+        soon = i - _AHEAD
+        if 0 <= soon < n:
+            entry = index_table[mix64(ids[soon]) & mask]
+            if entry != 0:
+                prefetch(id, np.int64(entry) - 1)
+        now = soon - _AHEAD
+        if now >= 0:
+            out[now] = find(slots, ids[now])
 
 
 @njit(borrows=True, cache=True, nogil=True)

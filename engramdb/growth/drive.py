@@ -90,7 +90,7 @@ class _SpikeDrive:
 
     def terms(self, ids: IdArray) -> tuple[Float32Array, Float32Array]:
         _, last_spike = self._live.working_set.source.counts(ids)
-        resident, history = self._present.history(ids)
+        resident, history = self._present.history(self._present.held(ids))
         newer = ~history.on_top | (history.last_spike > 0)
         last_spike[np.flatnonzero(resident)[newer]] = history.last_spike[newer]
         ago = self._live.tick - last_spike

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from engramdb.wiring import Wiring
     from engramdb.workingset import WorkingSet
 
+_VIRTUAL, _CHARGED, _ACTIVE, _DORMANT = (np.int8(code) for code in range(4))
+_STATES = np.array(["virtual", "charged", "active", "dormant"], dtype=object)
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -104,10 +107,17 @@ class Present:
         made = int(held.counters[slots.N_BLOCKS]) * slots.BLOCK
         return held.id[:made][held.used[:made] != 0]
 
-    def state(self, ids: IdArray) -> dict[str, npt.NDArray[Any]]:
-        """State of ``ids``, (n,) by column of the in-flight state, see :meth:`WorkingSet.fields`; zeros at rest."""
+    def held(self, ids: IdArray) -> npt.NDArray[np.int64]:
+        """Where a live working set has ``ids`` at this moment; -1 for all of them where there is none."""
+        return np.full(len(ids), -1, dtype=np.int64) if self._live is None else self._live.lookup(ids)
+
+    def state(self, ids: IdArray, held: npt.NDArray[np.int64] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """State of ``ids``, (n,) by column of the in-flight state, see :meth:`WorkingSet.fields`; zeros at rest.
+
+        ``held``: what :meth:`held` says of them, if it was asked already.
+        """
         if self._live is not None:
-            return self._live.fields(ids)
+            return self._live.fields(self._live.lookup(ids) if held is None else held)
         out: dict[str, npt.NDArray[Any]] = {
             "u": np.zeros(len(ids), dtype=np.float32),
             "refractory": np.zeros(len(ids), dtype=np.int32),
@@ -159,27 +169,27 @@ class Present:
                 return fields_now(ids, keeper, store, layer, self._spec)
         return fields_of(ids, store.find(ids, query=True), layer, self._spec)
 
-    def history(self, ids: IdArray) -> tuple[npt.NDArray[np.bool_], History]:
-        """Which of ``ids`` have their record in RAM, and for those (in order) what it says."""
+    def history(self, held: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], History]:
+        """Which of the neurons ``held`` (see :meth:`held`) have their record in RAM, and for those what it says."""
         if self._live is None:
             none = np.empty(0, dtype=bool)
-            return np.zeros(len(ids), dtype=bool), History(
+            return np.zeros(len(held), dtype=bool), History(
                 np.empty(0, np.uint32), np.empty(0, np.int64), none, none, np.empty(0, np.int64)
             )
         from engramdb.kernels import rows
 
-        held = self._live.lookup(ids)
         record = np.where(held >= 0, self._live.slots.record[np.maximum(held, 0)], -1)
         resident = record >= 0
-        # field by field: NumPy takes ten times as long to gather whole records
-        at, records = record[resident], self._live.records
-        spike_count = records["spike_count"][at]
-        on_top = records["flags"][at] & rows.ON_TOP != 0
+        # as rows of words: each record is one miss, where field by field each has several
+        records = self._live.records.view(np.uint64).reshape(-1, rows.RECORD.itemsize // 8)
+        records = records.take(record[resident], axis=0).reshape(-1).view(rows.RECORD)
+        spike_count = records["spike_count"].copy()
+        on_top = records["flags"] & rows.ON_TOP != 0
         # who has fired and whose row has not been read yet will have it when the spike arrives
-        loaded = records["offset"][at] >= 0
+        loaded = records["offset"] >= 0
         active = loaded | (on_top & (spike_count > 0))
-        degree = np.where(loaded & ~on_top, records["length"][at].astype(np.int64), -1)
-        return resident, History(spike_count, records["last_spike"][at], active, on_top, degree)
+        degree = np.where(loaded & ~on_top, records["length"].astype(np.int64), -1)
+        return resident, History(spike_count, records["last_spike"].copy(), active, on_top, degree)
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,8 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     model = np.empty(n, dtype=object)
     active = np.zeros(n, dtype=bool)
     of_records: dict[str, npt.NDArray[Any]] = {}
-    resident, history = present.history(unique)
+    held = present.held(unique)
+    resident, history = present.history(held)
     whole = resident.copy()  # of whom the store need not be asked
     whole[resident] = history.out_degree >= 0
     degree[resident] = history.out_degree
@@ -241,15 +252,15 @@ def look_up(ids: IdArray, spec: Spec, store: Store, wiring: Callable[[], Wiring]
     last_spike[resident] = np.where(silent_since, last_spike[resident], history.last_spike)
     recorded[resident] |= history.spike_count > 0
     active[resident] |= history.active
-    kept = present.state(unique)
+    kept = present.state(unique, held)
     awake = np.zeros(n, dtype=bool)
     for values in kept.values():
         awake |= values != 0
 
-    state = np.select([active, recorded & ~awake, awake], ["active", "dormant", "charged"], "virtual")
+    state = np.where(active, _ACTIVE, np.where(awake, _CHARGED, np.where(recorded, _DORMANT, _VIRTUAL)))
     fields = {**present.fields(unique, kept, store), **of_records, "spike_count": spike_count, "last_spike": last_spike}
     return Neurons(
-        ids, state[back].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
+        ids, _STATES[state[back]].tolist(), {k: x[back] for k, x in fields.items()}, degree[back], model[back].tolist()
     )
 
 
