@@ -168,10 +168,15 @@ def problem_with(value: object) -> str | None:
 
 def draw(value: object, seed: int, ids: npt.NDArray[np.uint64], purpose: np.uint64) -> npt.NDArray[np.float32]:
     """What each neuron of ``ids`` draws from ``value``, a number or distribution, for ``purpose``."""
+    return sampled(resolved(value).table(), seed, ids, purpose)
+
+
+def sampled(table: FloatArray, seed: int, ids: npt.NDArray[np.uint64], purpose: np.uint64) -> npt.NDArray[np.float32]:
+    """The same from the ``table`` of a distribution."""
     from engramdb.kernels import rng
 
     hashes = np.empty(len(ids), dtype=np.uint64)
     drawn = np.empty(len(ids), dtype=np.float32)
     rng.fill_hashes(np.uint64(seed), ids, np.uint64(0), purpose, hashes)
-    rng.fill_samples(resolved(value).table(), hashes, drawn)
+    rng.fill_samples(table, hashes, drawn)
     return drawn

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray
-from engramdb.distribution import Distribution, draw, resolved
+from engramdb.distribution import Distribution, resolved, sampled
 from engramdb.layer import Layer
 from engramdb.models import Model
 from engramdb.state import column_of
@@ -45,6 +45,7 @@ class LayerParameters:
         self.model = models.get(layer.model)
         self.columns = tuple(layer.columns)
         self._seed, self._dt_ms = seed, dt_ms
+        self._tables: dict[str, npt.NDArray[np.float64]] = {}  # of distributions, once they are drawn from
         self._values = self.model.values(layer.params)
         self._varying = {
             name: value
@@ -69,7 +70,9 @@ class LayerParameters:
 
     def drawn(self, name: str, value: object, ids: IdArray) -> npt.NDArray[np.float32]:
         """What each neuron of ``ids`` has as the parameter ``name``, a number or a distribution."""
-        return draw(value, self._seed, ids, purpose(name))
+        if name not in self._tables:
+            self._tables[name] = resolved(value).table()
+        return sampled(self._tables[name], self._seed, ids, purpose(name))
 
     def values(self, ids: IdArray, given: Given = None) -> dict[str, Any]:
         """Parameters of ``ids`` by name: numbers, and float64 (n,) of those that differ from neuron to neuron."""

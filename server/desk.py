@@ -113,7 +113,8 @@ class Desk:
         self._check()
         future = self._loop.create_future()
         self._visits.append(Lookup(neuron, future))
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
         found: Found = await future
         return found.json()
 

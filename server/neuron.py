@@ -10,7 +10,7 @@ import orjson
 
 from engramdb.address import IdArray, as_ids, parse
 from engramdb.engram import Engram
-from engramdb.errors import EngramError, InvalidId
+from engramdb.errors import EngramError, InvalidId, NotFound
 from engramdb.query.neurons import Neurons
 
 
@@ -36,7 +36,9 @@ def look_up(engram: Engram, names: list[str]) -> list[Found | BaseException]:
         except EngramError as error:
             answers[place] = error
     array = np.array(ids, dtype=np.uint64)
-    if plain:
+    try:
+        many = engram.neurons(array)
+    except NotFound:
         known = engram.declares(array)
         for index in np.flatnonzero(~known).tolist():
             try:
@@ -45,8 +47,8 @@ def look_up(engram: Engram, names: list[str]) -> list[Found | BaseException]:
                 answers[places[index]] = error
         array = array[known]
         places = [place for place, there in zip(places, known.tolist(), strict=True) if there]
-    if len(array):
         many = engram.neurons(array)
+    if len(array):
         labels = [None] * len(array) if plain else engram.labels(array)
         layers = {layer.index: layer.name for layer in engram.spec.layers}
         for index, place in enumerate(places):

@@ -6,6 +6,7 @@ made of additions and multiplications, which IEEE 754 defines to the last bit.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import factorial
 from typing import Any
 
@@ -20,6 +21,16 @@ _COEFFICIENTS = [1.0 / factorial(n) for n in range(14)]
 
 def exp(x: Any) -> Any:
     """e^x (float64, shape of ``x``) for -700 <= x <= 700, clipped to that, with an error below 1 ulp."""
+    return _of_number(x) if type(x) is float else _exp(x)
+
+
+@lru_cache(maxsize=256)
+def _of_number(x: float) -> Any:
+    """A model's constants are asked for again and again; what differs by neuron is few of them."""
+    return _exp(x)
+
+
+def _exp(x: Any) -> Any:
     x = np.clip(np.asarray(x, dtype=np.float64), -700.0, 700.0)
     k = np.rint(x * _LOG2_E)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW

@@ -181,8 +181,8 @@ class Present:
         record = np.where(held >= 0, self._live.slots.record[np.maximum(held, 0)], -1)
         resident = record >= 0
         # as rows of words: each record is one miss, where field by field each has several
-        records = self._live.records.view(np.uint64).reshape(-1, rows.RECORD.itemsize // 8)
-        records = records.take(record[resident], axis=0).reshape(-1).view(rows.RECORD)
+        words = self._live.records.view(np.uint64).reshape(-1, rows.RECORD.itemsize // 8)
+        records = words.take(record[resident], axis=0).reshape(-1).view(rows.RECORD)
         spike_count = records["spike_count"].copy()
         on_top = records["flags"] & rows.ON_TOP != 0
         # who has fired and whose row has not been read yet will have it when the spike arrives
