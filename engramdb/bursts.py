@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from engramdb.flight import Flight
 from engramdb.kernels import slots
-from engramdb.kernels.burst import BOUNDARY, BROKEN, DELIVERED, FIRED
-from engramdb.models.kernel import burst_of
+from engramdb.kernels.burst import BOUNDARY, BROKEN, DELIVERED, FIRED, burst
+from engramdb.kernels.indirect import address_of
+from engramdb.models.kernel import step_of
 from engramdb.stimuli.pending import Stimuli
 from engramdb.workingset import Int64Array, WorkingSet
 
@@ -53,7 +53,7 @@ class Bursts:
         self._stimuli = stimuli
         layers = working_set.layers
         self._mine = np.stack([layers.of_model(model) for model in layers.models])
-        self._kernel: Any = None
+        self._steps = np.empty(0, dtype=np.int64)
         self._spikes = np.empty(0, dtype=np.int64)
         self._ticks = _FIRST_TICKS
         self._in_vain = self._waiting = 0
@@ -82,11 +82,12 @@ class Bursts:
             self._spikes[ends[i] : ends[i + 1]] = fired
         working_set.renew_limits()
         layers = working_set.layers
-        if self._kernel is None:
-            self._kernel = burst_of(layers.models)
+        if not len(self._steps):
+            like = working_set.slots, layers.constants, layers.rows, self._mine[0], 0, blocks, self._spikes, ends
+            self._steps = np.array([address_of(step_of(model), *like) for model in layers.models], dtype=np.int64)
         began = time.perf_counter()
-        done, stands, events = self._kernel(
-            working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
+        done, stands, events = burst(
+            self._steps, working_set.slots, working_set.records, working_set.arena, working_set.codes, layers.constants,
             layers.rows, self._mine, calendar, least, longest, delay, first, ticks, coming.held, coming.amplitude,
             coming.ends, coming.slots, coming.amounts, self._spikes, ends,
         )  # fmt: skip

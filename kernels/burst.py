@@ -7,18 +7,13 @@ there.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from types import FunctionType
-from typing import Any
-
 import numpy as np
 
 from engramdb.kernels.calendar import IN_USE, peek, postpone, schedule, take
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.deliver import NEAR_BLOCKS, deliver, deliver_apart, fire, gather
+from engramdb.kernels.indirect import call
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT, N_BLOCKS, N_FRESH, add_input
-from engramdb.kernels.stepping import Step
 
 # where a burst stands when it returns
 BOUNDARY = 0  # at the end of a tick
@@ -26,36 +21,24 @@ DELIVERED = 1  # in a tick whose spikes are delivered; what follows needs Python
 FIRED = 2  # in a tick in which neurons without a record have fired
 BROKEN = 3  # in a tick whose spikes are delivered in part: it is to be taken back
 
-# what _burst and _and_others are compiled with; these here are only there to be read
-_step: Any = None
-_step_all: Any = None
-_others: Any = None
+_FIRST_BLOCK = np.int64(0)
 
 
-def _only(slots, constants, rows, mine, number, stop, fired, count):
-    """Step all blocks of the model ``number``, the last of those in use; see ``stepping``."""
-    _step(slots, constants, rows, mine[number], 0, stop, fired, count)
-
-
-def _and_others(slots, constants, rows, mine, number, stop, fired, count):
-    """Step all blocks of the model ``number`` and of those that follow."""
-    _step(slots, constants, rows, mine[number], 0, stop, fired, count)
-    _others(slots, constants, rows, mine, number + 1, stop, fired, count)
-
-
-def _burst(
-    slots, records, arena, codes, constants, rows, mine, calendar, least, longest, delay, first, ticks, held, amplitude,
-    event_ends, event_slots, event_amounts, spikes, ends,
+@njit(cache=True, nogil=True)
+def burst(
+    steps, slots, records, arena, codes, constants, rows, mine, calendar, least, longest, delay, first, ticks, held,
+    amplitude, event_ends, event_slots, event_amounts, spikes, ends,
 ):  # fmt: skip
     """Run up to ``ticks`` ticks, from the tick ``first`` on.
 
-    ``constants``, ``rows`` and, one row a model, ``mine``: see ``stepping``; ``calendar``, ``least``, ``longest``: see
-    ``calendar``. ``delay``: that of all synapses, 0 where they differ. ``held`` and ``amplitude`` (int64): input to add
-    in every tick; ``event_ends[i]`` to ``event_ends[i + 1]`` of ``event_slots`` and ``event_amounts`` (all int64):
-    input of tick number i besides. ``spikes`` (int64): slots that fired, of the ``delay`` ticks before first and then
-    of these; ``ends`` (int64, (delay + ticks + 1,)): ``ends[i]`` to ``ends[i + 1]`` of them are those of tick
-    first - delay + i. Returns (whole ticks, where it stands, synaptic events delivered); where neurons have FIRED,
-    ``ends`` has this tick's too.
+    ``steps``: int64 (models,), where the machine code of each model's step lies, for exactly the types that it is
+    called with here. ``constants``, ``rows`` and, one row a model, ``mine``: see ``stepping``; ``calendar``, ``least``,
+    ``longest``: see ``calendar``. ``delay``: that of all synapses, 0 where they differ. ``held`` and ``amplitude``
+    (int64): input to add in every tick; ``event_ends[i]`` to ``event_ends[i + 1]`` of ``event_slots`` and
+    ``event_amounts`` (all int64): input of tick number i besides. ``spikes`` (int64): slots that fired, of the
+    ``delay`` ticks before first and then of these; ``ends`` (int64, (delay + ticks + 1,)): ``ends[i]`` to
+    ``ends[i + 1]`` of them are those of tick first - delay + i. Returns (whole ticks, where it stands, synaptic events
+    delivered); where neurons have FIRED, ``ends`` has this tick's too.
     """
     counters = slots.counters
     record, block_layer = slots.record, slots.block_layer
@@ -109,7 +92,8 @@ def _burst(
         begin, stop = event_ends[done], event_ends[done + 1]
         add_input(slots, event_slots[begin:stop], event_amounts[begin:stop])
         count[0] = end
-        _step_all(slots, constants, rows, mine, 0, counters[N_BLOCKS], spikes, count)
+        for model in range(steps.shape[0]):
+            call(steps[model], (slots, constants, rows, mine[model], _FIRST_BLOCK, counters[N_BLOCKS], spikes, count))
         ends[delay + done + 1] = count[0]
         fired = spikes[end : count[0]]
         if fired.shape[0] > 0:
@@ -127,22 +111,3 @@ def _has_room(slots, calendar, delay, spikes, end):
     """Whether all slots might fire: ``spikes`` is filled up to ``end``, and each needs an entry in the calendar."""
     most = slots.counters[N_BLOCKS] * BLOCK
     return end + most <= spikes.shape[0] and (delay > 0 or calendar.counters[IN_USE] + most <= calendar.slot.shape[0])
-
-
-def burster(steps: Sequence[Step], plain: Sequence[Callable[..., None]]) -> Callable[..., Any]:
-    """A burst for a network of the models whose compiled steps are ``steps``, made of the functions ``plain``."""
-    name = re.sub(r"[^0-9A-Za-z]", "_", "_".join(step.__qualname__ for step in steps))
-    step_all: Any = None
-    for number, step in reversed(list(enumerate(steps))):
-        code = _only if step_all is None else _and_others
-        step_all = _made(code, {"_step": step, "_others": step_all}, f"{name}_{number}", plain, inline="always")
-    return _made(_burst, {"_step_all": step_all}, name, plain, cache=True, nogil=True)
-
-
-def _made(
-    of: Callable[..., Any], values: dict[str, Any], name: str, plain: Sequence[Callable[..., None]], **options: Any
-) -> Callable[..., Any]:
-    function = FunctionType(of.__code__, {**globals(), **values}, of.__name__)
-    # Numba tells what it has kept apart by name; it does not look at what globals are
-    function.__qualname__ = f"{of.__name__}_{name}"
-    return njit(of=plain, **options)(function)

@@ -25,7 +25,7 @@ from engramdb import (
 )
 from tests.test_model_networks import DRIVEN
 
-# models of the layers; each set of them has a burst of its own, which takes seconds to compile
+# models of the layers: each is in one of the sets
 MODELS = [("lif",), ("lif", "lif_exp"), ("izhikevich", "lif_cond", "adex"), ("lif_shiu", "intfire1")]
 KINDS = (
     "run", "run", "run", "run", "pulse", "pulse", "current", "poisson", "train", "stop", "connect", "set_weight",

@@ -17,6 +17,7 @@ from numba.core.errors import TypingError
 import engramdb
 from engramdb import FixedOutdegree, Layer, Projection, SmallWorld, Spec
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.indirect import address_of, call
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -58,6 +59,29 @@ def test_networks_of_other_sizes_and_shapes_are_run_by_the_same_machine_code(tmp
     run_some(tmp_path / "5", Layer("a", segments=[50], wiring=FixedOutdegree(k=1, weight=0.0)))
     after = signatures()
     assert {name: count for name, count in after.items() if before.get(name, count) != count} == {}
+
+
+@njit(nogil=True)
+def _by_address(addresses, values, factor):
+    total = 0
+    for address in addresses:
+        total += call(address, (values, factor, np.float64(0.5)))
+    return total
+
+
+@njit(nogil=True)
+def _whole(values, factor, offset):
+    if factor == 0:
+        raise ValueError("no factor")
+    return np.int64(values[0] * factor + offset)
+
+
+def test_code_that_is_called_by_its_address_gives_what_it_gives_by_its_name() -> None:
+    values = np.arange(5, 9)
+    address = address_of(_whole, values, 7, 0.5)
+    assert _by_address(np.array([address, address]), values, 7) == 2 * _whole(values, 7, 0.5) == 70
+    with pytest.raises(ValueError, match="no factor"):
+        _by_address(np.array([address]), values, 0)
 
 
 SCRIPT = """

@@ -27,14 +27,6 @@ def _step(block: Callable[..., None], name: str, fields: int, constants: int, in
     return stepper(block, name, fields=fields, constants=constants, inputs=inputs)
 
 
-@cache
-def burst_of(models: tuple[Model, ...]) -> Callable[..., tuple[int, int, int]]:
-    """The burst of a network of ``models``, see ``_burst`` in :mod:`engramdb.kernels.burst`."""
-    from engramdb.kernels.burst import burster
-
-    return burster([step_of(model) for model in models], [block_of(model) for model in models])
-
-
 def block_of(model: Model) -> Callable[..., None]:
     """The step of one block that the model names."""
     if callable(model.kernel):
