@@ -63,6 +63,12 @@ def sort_keys(start, stop, target, weight, keys, moving):
         weight[start + i] = moving[keys[i] & _PLACE_MASK]
 
 
+@njit(inline="always")
+def _comes_after(delay, target, one, other):
+    """Whether the synapse at ``one`` comes behind the one at ``other``, in order of (delay, target)."""
+    return delay[one] > delay[other] or (delay[one] == delay[other] and target[one] > target[other])
+
+
 @njit(cache=True, nogil=True)
 def sort_row(start, stop, delay, projection, target, weight):
     """Sort a stretch of four arrays by (``delay``, ``target``); equal ones keep their order."""
@@ -80,12 +86,42 @@ def sort_row(start, stop, delay, projection, target, weight):
             delay[j], target[j] = moving_delay, moving_target
             weight[j], projection[j] = moving_weight, moving_projection
         return
-    order = np.argsort(target[start:stop], kind="mergesort")
-    order = order[np.argsort(delay[start:stop][order], kind="mergesort")]
-    delay[start:stop] = delay[start:stop][order]
-    target[start:stop] = target[start:stop][order]
-    weight[start:stop] = weight[start:stop][order]
-    projection[start:stop] = projection[start:stop][order]
+    # np.argsort, and indexing by what it gives, would take twice as long to compile as all that calls this
+    n = stop - start
+    order, other = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    for low in range(0, n, SHORT):
+        for i in range(low, min(low + SHORT, n)):
+            j = i
+            while j > low and _comes_after(delay, target, start + order[j - 1], start + i):
+                order[j] = order[j - 1]
+                j -= 1
+            order[j] = i
+    width = SHORT
+    while width < n:
+        for low in range(0, n, 2 * width):
+            left, right = low, min(low + width, n)
+            middle, high = right, min(low + 2 * width, n)
+            for at in range(low, high):
+                from_right = left >= middle or (
+                    right < high and _comes_after(delay, target, start + order[left], start + order[right])
+                )
+                if from_right:
+                    other[at] = order[right]
+                    right += 1
+                else:
+                    other[at] = order[left]
+                    left += 1
+        order, other = other, order
+        width *= 2
+    d, p = np.empty_like(delay[:n]), np.empty_like(projection[:n])
+    t, w = np.empty_like(target[:n]), np.empty_like(weight[:n])
+    for i in range(n):
+        d[i], p[i], t[i], w[i] = delay[start + i], projection[start + i], target[start + i], weight[start + i]
+    for i in range(n):
+        place = order[i]
+        delay[start + i], projection[start + i], target[start + i], weight[start + i] = (
+            d[place], p[place], t[place], w[place],
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engramdb.address import as_ids, pack, unpack
 from engramdb.errors import NotFound
 from engramdb.growth.bundle import Bundles
+from engramdb.kernels import order
 from engramdb.spec import (
     FixedOutdegree,
     Layer,
@@ -239,3 +240,16 @@ def test_generator_1_is_frozen(neuron: str) -> None:
     bundles, _ = Bundles.initial(GOLDEN_SPEC).grow(GOLDEN_SPEC, "inh", 10, tick=3)
     rows = Wiring(GOLDEN_SPEC, bundles).rows(as_ids(neuron))
     assert row(GOLDEN_SPEC, rows, 0) == GOLDEN[neuron]
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.one_of(st.integers(0, 40), st.sampled_from([63, 64, 65, 97, 300])))
+def test_the_synapses_of_a_row_are_sorted_by_delay_and_target_and_keep_their_order(seed: int, n: int) -> None:
+    random = np.random.default_rng(seed)
+    delay, projection = random.integers(1, 5, n).astype(np.uint16), random.integers(0, 3, n).astype(np.uint16)
+    target, weight = random.integers(0, 9, n).astype(np.uint64), np.arange(n, dtype=np.float32)
+    columns = delay, projection, target, weight
+    arrays = [np.pad(column, 2, constant_values=7) for column in columns]
+    order.sort_row(2, 2 + n, *arrays)
+    expected = np.lexsort((target, delay))
+    for array, column in zip(arrays, columns, strict=True):
+        np.testing.assert_array_equal(array, np.pad(column[expected], 2, constant_values=7))
