@@ -19,6 +19,7 @@ from engramdb.kernels.bits import choose, lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.history import NEVER, first_after, last_before
 from engramdb.kernels.memory import prefetch
+from engramdb.kernels.pairs import SYNAPSES, TICKS, add_up, follow
 from engramdb.kernels.recent import RECENT
 from engramdb.kernels.recent import ages as slot_ages
 from engramdb.kernels.rows import LEARNED, RESOLVED
@@ -39,7 +40,7 @@ class Rules(NamedTuple):
     sign: npt.NDArray[np.float64]  # (R,) weights times this are what the rule moves
     low: npt.NDArray[np.float64]  # (R,) bounds of that
     high: npt.NDArray[np.float64]
-    plus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from arrival to postsynaptic spike, in 2^-32; 0 beyond W
+    plus: npt.NDArray[np.int64]  # (R, 2 W + 2 + TICKS) by ticks from arrival to postsynaptic spike, in 2^-32; 0 beyond W
     minus: npt.NDArray[np.int64]  # (R, horizon + 2) by ticks from postsynaptic spike to arrival; the same
     rate: npt.NDArray[np.float64]  # (R,) of Hebbian learning, in the unit of weights
     scale_to: npt.NDArray[np.float64]  # (R,) what scaling moves the mean of a row to
@@ -249,35 +250,25 @@ def sources(
 
 
 @njit(inline="always")
-def _add_up(plus, rule, arrivals, n, begin, n_open, gains):
-    """Fill ``gains`` (int64): what a spike in each of ``n_open`` ticks from ``begin`` on gains by ``n`` ``arrivals``.
-
-    One more is 0.
-    """
-    for t in range(n_open + 1):
-        gains[t] = 0
-    # unsigned indices: the compiler makes vectors of such a loop
-    own = np.uint64(rule)
-    for k in range(n):
-        shift = np.uint64(begin - arrivals[k])
-        for t in range(np.uint64(n_open)):
-            gains[t] += plus[own, shift + t]
-
-
-@njit(inline="always")
 def _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, rule):
     """Let the open spikes of each target act on its synapse, and then the arrival. Whether any weight has changed.
 
-    ``ages``: of the last spikes of the targets, of which the open ones are among the first ``most``. ``gains``: what a
-    spike adds, by ticks since the first of the ``n_open`` open ones, which is ``ahead`` ticks ago; 0 behind the last.
-    Without a branch: how many spikes are open is different for every synapse.
+    ``ages``: of the last spikes of the targets, of which the open ones are among the first ``most``. ``gains``
+    (float64): what a spike adds, by ticks since the first of the ``n_open`` open ones, which is ``ahead`` ticks ago; 0
+    behind the last. Without a branch: how many spikes are open is different for every synapse.
     """
     sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
     by_distance = rules.kind[rule] == MULTIPLICATIVE
     # unsigned, and of 64 bits: what mixes signs is worked out in float64
     row, none, begin = np.uint64(rule), np.uint64(n_open), np.uint64(ahead)
     changed = False
-    for j in range(np.uint64(hi - lo)):
+    whole = (hi - lo) // SYNAPSES * SYNAPSES
+    for j in range(0, whole, SYNAPSES):
+        changed |= follow(
+            link, lo + j, ages, j, np.int64(most), np.int64(ahead), np.int64(n_open), gains, minus, np.int64(rule),
+            sign, low, high, by_distance,
+        )  # fmt: skip
+    for j in range(np.uint64(whole), np.uint64(hi - lo)):
         first = j * np.uint64(RECENT)
         depression = np.int64(0)
         for k in range(np.uint64(RECENT)):
@@ -286,8 +277,7 @@ def _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, rule):
         own = sign * np.float64(before)
         for k in range(np.uint64(most)):
             age = np.uint64(ages[first + np.uint64(most) - np.uint64(1) - k])
-            gain = gains[min(begin - age, none)]
-            amount = np.float64(gain) * _UNIT
+            amount = gains[min(begin - age, none)]
             step = amount * (high - own) if by_distance else amount
             after = np.float64(np.float32(min(max(own + step, low), high)))
             own = choose(amount != 0.0, after, own)
@@ -319,6 +309,7 @@ def arrive(
     words = stride - 1
     beyond = np.uint32(clock.horizon + 1)  # no spike of such an age matters
     now = np.uint32(tick)
+    own_row = ages.shape[0] // RECENT - 1
     done = 0
     for n in range(pre.shape[0]):
         _ask_ahead(link, code, recent, offsets, lengths, n)
@@ -326,22 +317,22 @@ def arrive(
         lo = offsets[n]
         hi = lo + lengths[n]
         delay = np.int64(code_delay[code[lo]])
-        base = pre[n] * stride
-        last = last_before(history, base, words, tick - delay)
-        begin, end = tick, tick - 1
-        n_arrivals = 0
-        if last != NEVER and tick - delay - last <= clock.horizon:
-            begin = max(last + delay, settled + 1)
-            end = min(tick - 1, last + delay + window)
-            if begin <= end:
-                n_arrivals = arrivals_of(history, base, words, last, delay, begin - window, arrivals)
-            else:
-                begin, end = tick, tick - 1
+        # the spike before the one that arrives; of those that fire so often that there is no room for it, from the bits
+        farthest = np.uint32(clock.horizon + delay + 1)
+        later = np.int64(slot_ages(recent, pre[n], now, farthest, ages, own_row, np.uint32(delay)))
+        last = tick - np.int64(ages[own_row * RECENT + min(later, RECENT - 1)])
+        if later == RECENT:
+            last = last_before(history, pre[n] * stride, words, tick - delay)
+        begin, end = max(last + delay, settled + 1), min(tick - 1, last + delay + window)
+        if last == NEVER or tick - delay - last > clock.horizon or begin > end:
+            begin, end = tick, tick - 1
+        # how long before ``begin`` spikes arrived: of those that arrive later it is a huge unsigned number
+        slot_ages(recent, pre[n], np.uint32(begin - delay), np.uint32(window + 1), ages, own_row, np.uint32(0))
         back = np.uint32(max(tick - begin, window))
         ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
         # first what needs no decision, so that the loads of all synapses are under way together
         own = of_pair[pair[code[lo]]]
-        alike, crowded = own >= 0, False
+        alike, crowded = own >= 0, ages[own_row * RECENT + RECENT - 1] <= np.uint32(window)
         most = np.uint32(0)
         for j in range(lo, hi):
             alike &= of_pair[pair[code[j]]] == own
@@ -356,11 +347,14 @@ def arrive(
         changed = False
         if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
             n_open = end - begin + 1
-            _add_up(plus, own, arrivals, n_arrivals, begin, n_open, gains)
+            add_up(plus, np.int64(own), ages, own_row * RECENT, n_open, gains)
             changed = _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, own)
             if changed:
                 records[record[pre[n]]].flags |= LEARNED
             continue
+        n_arrivals = 0
+        if begin <= end:
+            n_arrivals = arrivals_of(history, pre[n] * stride, words, last, delay, begin - window, arrivals)
         for j in range(lo, hi):
             rule = of_pair[pair[code[j]]]
             if rule < 0:

@@ -19,6 +19,7 @@ from engramdb.address import IdArray
 from engramdb.flight import Int32Array
 from engramdb.kernels import deliver, history, re_vgsp, rows, slots
 from engramdb.kernels import plasticity as kernel
+from engramdb.kernels.pairs import TICKS
 from engramdb.kernels.recent import RECENT
 from engramdb.learning.outcomes import Modulation
 from engramdb.state import State
@@ -113,8 +114,8 @@ class Plasticity:
             recent = on.history, on.recent, stride
             longest = int(lengths.max())
             ticks = 2 * self._tables.window + 2
-            scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks, dtype=np.int64),
-                       np.empty(longest * RECENT, dtype=np.uint32), np.empty(longest, dtype=np.uint32))  # fmt: skip
+            scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks + TICKS, dtype=np.float64),
+                       np.empty((longest + 1) * RECENT, dtype=np.uint32), np.empty(longest, dtype=np.uint32))  # fmt: skip
             of_rules = rules, self._errors, self._clock
             kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
