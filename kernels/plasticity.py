@@ -186,13 +186,14 @@ def scale(record, records, arena, codes, rules, pre, offsets, lengths):
 
 
 @njit(inline="always")
-def _ask_ahead(link, code, recent, offsets, lengths, n):
+def _ask_ahead(link, code, several_codes, recent, offsets, lengths, n):
     """Ask for a row that comes later, and for the last spikes of the targets of one that comes soon."""
     if n + 2 * _AHEAD < offsets.shape[0]:
         ahead = offsets[n + 2 * _AHEAD]
         prefetch(link, ahead)
         prefetch(link, ahead + lengths[n + 2 * _AHEAD] - 1)
-        prefetch(code, ahead)
+        if several_codes:
+            prefetch(code, ahead)
     if n + _AHEAD < offsets.shape[0]:
         ahead = offsets[n + _AHEAD]
         for j in range(ahead, ahead + min(lengths[n + _AHEAD], 64)):
@@ -200,11 +201,10 @@ def _ask_ahead(link, code, recent, offsets, lengths, n):
 
 
 @njit(inline="always")
-def _ask_for_sources(record, records, history, stride, fired, i):
-    """Ask for the records of slots that come after ``fired[i]``, and for their histories."""
+def _ask_for_sources(record, records, fired, i):
+    """Ask for the records of slots that come after ``fired[i]``."""
     if i + 2 * _AHEAD < fired.shape[0]:
         prefetch(record, fired[i + 2 * _AHEAD])
-        prefetch(history, fired[i + 2 * _AHEAD] * stride)
     if i + _AHEAD < fired.shape[0]:
         ahead = record[fired[i + _AHEAD]]
         if ahead >= 0:
@@ -213,8 +213,7 @@ def _ask_for_sources(record, records, history, stride, fired, i):
 
 @njit(borrows=True, cache=True, nogil=True)
 def sources(
-    record, records, arena, codes, traces, history, stride, fired, delays, left, offsets, lengths, slot, first, weight,
-    trace,
+    record, records, arena, codes, traces, fired, delays, left, offsets, lengths, slot, first, weight, trace
 ):  # fmt: skip
     """Whose the stretches ``offsets``, ``lengths`` (int64) of the arena are, over which spikes of ``fired`` arrive.
 
@@ -228,7 +227,7 @@ def sources(
     n_left = 0
     kept = 0
     for i in range(fired.shape[0]):
-        _ask_for_sources(record, records, history, stride, fired, i)
+        _ask_for_sources(record, records, fired, i)
         if n_left < left.shape[0] and left[n_left] == i:
             n_left += 1
             continue
@@ -311,12 +310,16 @@ def arrive(
     now = np.uint32(tick)
     own_row = ages.shape[0] // RECENT - 1
     done = 0
+    several_codes, keeps = codes.made[0] > 1, kept.shape[0] > 0
     for n in range(pre.shape[0]):
-        _ask_ahead(link, code, recent, offsets, lengths, n)
-        _ask_for_sources(record, records, history, stride, pre, n)
+        _ask_ahead(link, code, several_codes, recent, offsets, lengths, n)
+        _ask_for_sources(record, records, pre, n)
+        if n + _AHEAD < pre.shape[0]:
+            prefetch(recent, pre[n + _AHEAD] * RECENT)
         lo = offsets[n]
         hi = lo + lengths[n]
-        delay = np.int64(code_delay[code[lo]])
+        first_code = code[lo] if several_codes else np.uint16(0)
+        delay = np.int64(code_delay[first_code])
         # the spike before the one that arrives; of those that fire so often that there is no room for it, from the bits
         farthest = np.uint32(clock.horizon + delay + 1)
         later = np.int64(slot_ages(recent, pre[n], now, farthest, ages, own_row, np.uint32(delay)))
@@ -331,19 +334,20 @@ def arrive(
         back = np.uint32(max(tick - begin, window))
         ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
         # first what needs no decision, so that the loads of all synapses are under way together
-        own = of_pair[pair[code[lo]]]
+        own = of_pair[pair[first_code]]
         alike, crowded = own >= 0, ages[own_row * RECENT + RECENT - 1] <= np.uint32(window)
         most = np.uint32(0)
+        if several_codes:
+            for j in range(lo, hi):
+                alike &= of_pair[pair[code[j]]] == own
         for j in range(lo, hi):
-            alike &= of_pair[pair[code[j]]] == own
             several = slot_ages(recent, np.int64(link[j].slot), now, beyond, ages, j - lo, ahead)
             crowded |= ages[(j - lo) * RECENT + RECENT - 1] <= back
             most = max(most, several)
             spikes[j - lo] = several
-        if kept.shape[0]:
-            for j in range(lo, hi):
-                kept[done] = link[j].weight
-                done += 1
+            if keeps:
+                kept[done + j - lo] = link[j].weight
+        done += hi - lo
         changed = False
         if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
             n_open = end - begin + 1

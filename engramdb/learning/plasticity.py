@@ -105,7 +105,7 @@ class Plasticity:
             slot, first = own, np.zeros(len(own), dtype=np.int64)
         else:
             slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
-            at = on.history, stride, fired, delay, left, offsets, lengths
+            at = fired, delay, left, offsets, lengths
             kernel.sources(*rows, self._trace, *at, slot, first, weight, trace)
         self._before.append((slot, first, lengths, weight, trace))
         stretches = slot, offsets, lengths
