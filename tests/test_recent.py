@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.recent import RECENT, ages, push
+from engramdb.kernels.recent import RECENT, ages, ages_of_row, push, younger
+from engramdb.kernels.rows import LINK
 
 
 @njit()
@@ -15,7 +16,15 @@ def _ages_of(
     recent: np.ndarray, held: np.ndarray, now: int, most: int, young: int, out: np.ndarray, n: np.ndarray
 ) -> None:
     for i in range(held.shape[0]):
-        n[i] = ages(recent, held[i], np.uint32(now), np.uint32(most), out, i, np.uint32(young))
+        ages(recent, held[i], np.uint32(now), np.uint32(most), out, i)
+        n[i] = younger(out, i, np.uint32(young))
+
+
+@njit()
+def _ages_of_row(
+    recent: np.ndarray, link: np.ndarray, begin: int, n: int, now: int, most: int, out: np.ndarray
+) -> None:
+    ages_of_row(recent, link, begin, n, np.uint32(now), np.uint32(most), out, n)
 
 
 @njit()
@@ -39,3 +48,18 @@ def test_spikes_are_pushed_and_their_ages_counted_as_numpy_does(seed: int, now: 
     found = np.minimum(np.uint32(now) - expected[held], np.uint32(most))
     np.testing.assert_array_equal(out, found)
     np.testing.assert_array_equal(n, (found <= young).sum(axis=1))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**31), st.integers(0, 9))
+def test_the_ages_of_a_row_are_those_of_its_targets_and_the_least_of_all(
+    seed: int, now: int, most: int, n: int
+) -> None:
+    random = np.random.default_rng(seed)
+    recent = np.uint32(now) - random.integers(0, 2 * most + 2, 5 * RECENT).astype(np.uint32)
+    link = np.zeros(12, dtype=LINK)
+    link["slot"] = random.integers(0, 5, 12)
+    out = np.zeros((n + 1, RECENT), dtype=np.uint32)
+    _ages_of_row(recent, link, 2, n, now, most, out.reshape(-1))
+    found = np.minimum(np.uint32(now) - recent.reshape(5, RECENT)[link["slot"][2 : 2 + n]], np.uint32(most))
+    np.testing.assert_array_equal(out[:n], found)
+    np.testing.assert_array_equal(out[n], np.vstack([found, np.full(RECENT, most, dtype=np.uint32)]).min(axis=0))

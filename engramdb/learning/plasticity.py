@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.flight import Int32Array
-from engramdb.kernels import deliver, history, re_vgsp, rows, slots
+from engramdb.kernels import arrival, deliver, history, re_vgsp, rows, slots
 from engramdb.kernels import plasticity as kernel
 from engramdb.kernels.pairs import TICKS
 from engramdb.kernels.recent import RECENT
@@ -106,7 +106,7 @@ class Plasticity:
         else:
             slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
             at = fired, delay, left, offsets, lengths
-            kernel.sources(*rows, self._trace, *at, slot, first, weight, trace)
+            arrival.sources(*rows, self._trace, *at, slot, first, weight, trace)
         self._before.append((slot, first, lengths, weight, trace))
         stretches = slot, offsets, lengths
         if self._pairs:
@@ -115,9 +115,9 @@ class Plasticity:
             longest = int(lengths.max())
             ticks = 2 * self._tables.window + 2
             scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks + TICKS, dtype=np.float64),
-                       np.empty((longest + 1) * RECENT, dtype=np.uint32), np.empty(longest, dtype=np.uint32))  # fmt: skip
+                       np.empty((longest + 2) * RECENT, dtype=np.uint32))  # fmt: skip
             of_rules = rules, self._errors, self._clock
-            kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
+            arrival.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
             re_vgsp.arrive(
                 *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, *stretches, tick
@@ -237,7 +237,8 @@ class Plasticity:
                 return
             tick, own = self._spikes.popleft()
             self._spikes_bytes -= own.nbytes
-            self._closing = own[on.history[own * stride] == tick]
+            silent = np.empty_like(own)
+            self._closing = silent[: history.last_in(on.history, stride, own, tick, silent)].copy()
 
     def _settle_some(self, held: Int64Array, tick: int, *, closing: bool) -> Int64Array:
         """Settle rows of ``held`` as far as they can be in RAM at once; returns the others."""
