@@ -146,8 +146,8 @@ def arrive(
     """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
 
     ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
-    before, end to end. For its own use: ``arrivals`` (int64, twice the window and 2 more), ``gains`` (float64, TICKS more
-    than that), and ``ages`` (uint32, RECENT for each synapse of the longest stretch, and twice more).
+    before, end to end. For its own use: ``arrivals`` (int64, twice the window and 2 more), ``gains`` (float64, TICKS
+    more than that), and ``ages`` (uint32, RECENT for each synapse of the longest stretch, and twice more).
     """
     # as locals: a loop that takes arrays out of the tuple counts references each time round
     link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair

@@ -114,8 +114,8 @@ def add_up(_typing: Any, plus: Any, rule: Any, distances: Any, at: Any, n_open: 
 
 @intrinsic
 def follow(
-    _typing: Any, link: Any, at: Any, ages: Any, row: Any, most: Any, deep: Any, ahead: Any, none: Any, gains: Any, minus: Any,
-    rule: Any, sign: Any, low: Any, high: Any, by_distance: Any,
+    _typing: Any, link: Any, at: Any, ages: Any, row: Any, most: Any, deep: Any, ahead: Any, none: Any, gains: Any,
+    minus: Any, rule: Any, sign: Any, low: Any, high: Any, by_distance: Any,
 ) -> Any:  # fmt: skip
     """As ``_follow`` of :mod:`engramdb.kernels.plasticity` for the SYNAPSES synapses from ``link[at]`` on.
 
