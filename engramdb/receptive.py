@@ -19,6 +19,7 @@ from engramdb.distribution import resolved
 from engramdb.errors import BudgetExceeded, InvalidInput
 from engramdb.keptfields import Sie, lengths, numbers, vectors
 from engramdb.kernels import dense, rng
+from engramdb.kernels.lanes import BLOCK, LANES
 from engramdb.layer import Layer
 from engramdb.models.dense_lif import places_of
 from engramdb.parameters import parameters_of_layer
@@ -283,6 +284,10 @@ class Receptive:
         self, w: VectorArray, ids: IdArray, rows: Int64Array, factor: Float32Array, x: Float32Array
     ) -> Float32Array:
         norm = np.empty(len(rows), dtype=np.float32)
+        groups = LANES // BLOCK
+        shown, n = np.empty((groups, self.dimension // LANES), dtype=np.int64), np.empty(groups, dtype=np.int64)
+        # of float16 converting is what takes time, of float32 moving whole lines; what is chosen hangs on x alone
+        in_few = self._dtype == np.float16 and 2 * dense.blocks_shown(x, shown, n) < shown.size
 
         def part(_: int, start: int, stop: int) -> None:
             if self.width < self.dimension:
@@ -295,6 +300,8 @@ class Receptive:
                     w, ids, rows, factor, self._step, x, self._seed, np.uint64(self.updates),
                     rng.RECEPTIVE_ROUNDING, start, stop, norm,
                 )  # fmt: skip
+            elif in_few:
+                dense.learn_where(_bits(w), rows, factor, x, shown, n, start, stop, norm)
             else:
                 dense.learn(_bits(w), rows, factor, x, start, stop, norm)
 

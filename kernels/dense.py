@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.lanes import add_scaled, dot
+from engramdb.kernels.lanes import BLOCK, LANES, add_scaled, add_scaled_where, dot
 from engramdb.kernels.rng import absorb, hash_u64, sample, unit
 from engramdb.kernels.slots import BLOCK_SHIFT
 
@@ -68,6 +68,33 @@ def learn(w, rows, factor, x, first, last, norm):
     """
     for i in range(first, last):
         norm[i] = np.sqrt(add_scaled(w, rows[i], rows[min(i + 1, last - 1)], factor[i], x))
+
+
+@njit(cache=True, nogil=True)
+def blocks_shown(x, shown, n):
+    """Fill ``shown`` (int64, (LANES / BLOCK, D / LANES)) and ``n`` (int64) with the blocks in which ``x[0]`` is not 0.
+
+    By where they are in their LANES, see :func:`engramdb.kernels.lanes.add_scaled_where`. Returns how many there are.
+    """
+    n[:] = 0
+    for begin in range(0, x.shape[1] // LANES * LANES, BLOCK):
+        given = 0
+        for j in range(begin, begin + BLOCK):
+            given += x[0, j] != 0
+        group = begin % LANES // BLOCK
+        shown[group, n[group]] = begin
+        n[group] += given > 0
+    return n.sum()
+
+
+@njit(cache=True, nogil=True)
+def learn_where(w, rows, factor, x, shown, n, first, last, norm):
+    """As :func:`learn`, for an ``x`` that is 0 nearly everywhere: there ``w`` is left as it is, the sign of a 0 too.
+
+    ``shown``, ``n``: see :func:`blocks_shown`.
+    """
+    for i in range(first, last):
+        norm[i] = np.sqrt(add_scaled_where(w, rows[i], rows[min(i + 1, last - 1)], factor[i], x, shown, n))
 
 
 @njit(cache=True, nogil=True)

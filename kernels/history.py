@@ -44,6 +44,19 @@ def fire(history, recent, stride, fired, tick, block_layer, wanted):
 
 
 @njit(borrows=True, cache=True, nogil=True)
+def last_in(history, stride, fired, tick, out):
+    """Fill ``out`` (int64) with those of the slots ``fired`` (int64) whose last spike was in ``tick``; how many."""
+    n = 0
+    end = fired.shape[0]
+    for i in range(end):
+        if i + _AHEAD < end:
+            prefetch(history, fired[i + _AHEAD] * stride)
+        out[n] = fired[i]
+        n += np.int64(history[fired[i] * stride]) == tick
+    return n
+
+
+@njit(borrows=True, cache=True, nogil=True)
 def refresh(history, recent, stride, used, since, tick):
     """Put the last spikes of the first ``used`` slots that have not fired ``since`` that tick far from ``tick`` again.
 
@@ -59,13 +72,17 @@ def refresh(history, recent, stride, used, since, tick):
 def note(history, base, words, tick):
     """Note a spike in ``tick``, later than all that are noted, in the ``words`` behind ``history[base]``."""
     gap = tick - np.int64(history[base])
-    whole = gap // _WORD
-    part = np.uint64(gap % _WORD)
-    for w in range(words):
-        low = history[base + 1 + w + whole] if w + whole < words else np.uint64(0)
-        high = history[base + 2 + w + whole] if w + whole + 1 < words else np.uint64(0)
-        # two shifts: by 64 at once is undefined
-        history[base + 1 + w] = (low >> part) | ((high << np.uint64(1)) << (np.uint64(63) - part))
+    whole = min(gap >> 6, words)
+    part = np.uint64(gap & 63)
+    rest = np.uint64(63) - part
+    # two shifts: by 64 at once is undefined
+    first = base + 1 + whole
+    for w in range(words - whole - 1):
+        history[base + 1 + w] = (history[first + w] >> part) | ((history[first + w + 1] << np.uint64(1)) << rest)
+    if whole < words:
+        history[base + words - whole] = history[base + words] >> part
+    for w in range(words - whole, words):
+        history[base + 1 + w] = np.uint64(0)
     history[base + words] |= _LAST_BIT
     history[base] = np.uint64(tick)
 

@@ -10,7 +10,7 @@ Float16 numbers come as uint16 bits, for Numba knows no float16 on processors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from engramdb.kernels.memory import ask
 
 LANES = 32
+BLOCK = 8  # numbers that are changed together
 _LINE = 64  # bytes of the caches
 _FLOAT, _HALF, _BYTE = ir.FloatType(), ir.HalfType(), ir.IntType(8)
 _LARGEST_HALF = 65504.0
@@ -106,15 +107,23 @@ def _total(builder: Any, length: Any, term: Callable[[Any, int], Any]) -> Any:
         before = builder.load(sums)
         after = builder.fadd(builder.extract_element(before, lane), found)
         builder.store(builder.insert_element(before, after, lane), sums)
-    left, lanes = builder.load(sums), LANES
+    return _in_halves(builder, builder.load(sums))
+
+
+def _in_halves(builder: Any, left: Any) -> Any:
+    """The sum of all LANES lanes of ``left``, by halves."""
+    lanes = LANES
     while lanes > 1:
         lanes //= 2
-        halves = [
-            builder.shuffle_vector(left, left, ir.Constant(ir.VectorType(int32, lanes), places))
-            for places in (list(range(lanes)), list(range(lanes, 2 * lanes)))
-        ]
+        halves = [_some(builder, left, left, places) for places in (range(lanes), range(lanes, 2 * lanes))]
         left = builder.fadd(*halves)
-    return builder.extract_element(left, ir.Constant(int32, 0))
+    return builder.extract_element(left, ir.Constant(ir.IntType(32), 0))
+
+
+def _some(builder: Any, one: Any, other: Any, lanes: Iterable[int]) -> Any:
+    """The ``lanes`` of ``one``, and of ``other`` behind it."""
+    places = list(lanes)
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places))
 
 
 @intrinsic
@@ -152,3 +161,52 @@ def add_scaled(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: Any) ->
         return _total(builder, row.length, term)
 
     return types.float32(w, i, ahead, factor, x), codegen
+
+
+@intrinsic
+def add_scaled_where(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: Any, shown: Any, n: Any) -> Any:
+    """As :func:`add_scaled`, but where ``x[0, j]`` is 0 ``w[i, j]`` is left as it is.
+
+    ``shown[g, : n[g]]`` (int64, rising): of the numbers in whole LANES, the blocks of BLOCK in which ``x`` is not all
+    0, by where they begin; those of group g begin at g * BLOCK in their LANES.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        int64 = ir.IntType(64)
+        row = _Row(context, builder, signature.args[0], args[0], args[1])
+        following = _Row(context, builder, signature.args[0], args[0], args[2])
+        other = _Row(context, builder, signature.args[4], args[4], ir.Constant(int64, 0))
+
+        def term(at: Any, lanes: int) -> Any:
+            before, given = row.read(at, lanes), other.read(at, lanes)
+            after = builder.fadd(before, builder.fmul(_spread(builder, args[3], lanes), given))
+            after = builder.select(builder.fcmp_unordered("!=", given, _constant(0.0, lanes)), after, before)
+            change = builder.fsub(row.write(at, lanes, after), before)
+            return builder.fmul(change, change)
+
+        places = context.make_array(signature.args[5])(context, builder, args[5])
+        counts = context.make_array(signature.args[6])(context, builder, args[6])
+        groups = []
+        for g in range(LANES // BLOCK):
+            group = ir.Constant(int64, g)
+            sums = cgutils.alloca_once_value(builder, _constant(0.0, BLOCK))
+            count = builder.load(cgutils.get_item_pointer(context, builder, signature.args[6], counts, [group]))
+            with cgutils.for_range(builder, count) as loop:
+                place = [group, loop.index]
+                at = builder.load(cgutils.get_item_pointer(context, builder, signature.args[5], places, place))
+                following.ask_for(at, BLOCK)
+                builder.store(builder.fadd(builder.load(sums), term(at, BLOCK)), sums)
+            groups.append(builder.load(sums))
+        while len(groups) > 1:
+            lanes = range(2 * groups[0].type.count)
+            groups = [_some(builder, *pair, lanes) for pair in zip(groups[::2], groups[1::2], strict=True)]
+        sums = cgutils.alloca_once_value(builder, groups[0])
+        behind = builder.mul(builder.udiv(row.length, ir.Constant(int64, LANES)), ir.Constant(int64, LANES))
+        with cgutils.for_range(builder, builder.sub(row.length, behind)) as loop:
+            found = term(builder.add(behind, loop.index), 1)
+            lane = builder.trunc(loop.index, ir.IntType(32))
+            after = builder.fadd(builder.extract_element(builder.load(sums), lane), found)
+            builder.store(builder.insert_element(builder.load(sums), after, lane), sums)
+        return _in_halves(builder, builder.load(sums))
+
+    return types.float32(w, i, ahead, factor, x, shown, n), codegen

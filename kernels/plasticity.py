@@ -4,6 +4,8 @@ Nothing is done when a postsynaptic neuron fires. A row is *settled* when its ow
 of its last spike closes, and before anybody reads it: then the postsynaptic spikes since it was last settled act in
 the order of time. So no list of incoming synapses is needed, and results do not depend on when a row is settled.
 
+What happens when a spike arrives is in :mod:`engramdb.kernels.arrival`.
+
 A weight is float32. Whatever one spike does to it is worked out in float64 and rounded once; sums over pairs are
 integers in units of 2^-32, so their order is nothing.
 """
@@ -15,19 +17,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.kernels.bits import choose, lowest_bit
+from engramdb.kernels.bits import lowest_bit
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.history import NEVER, first_after, last_before
-from engramdb.kernels.memory import prefetch
-from engramdb.kernels.recent import RECENT
-from engramdb.kernels.recent import ages as slot_ages
 from engramdb.kernels.rows import LEARNED, RESOLVED
 from engramdb.kernels.slots import NO_SLOT, find
 
 ADDITIVE, MULTIPLICATIVE, HEBBIAN, ELIGIBLE = range(4)  # in ``kind``; the last is engramdb.kernels.re_vgsp's
 
-_UNIT = 1.0 / 4294967296.0
-_AHEAD = 8  # rows
+UNIT = 1.0 / 4294967296.0
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -39,7 +37,7 @@ class Rules(NamedTuple):
     sign: npt.NDArray[np.float64]  # (R,) weights times this are what the rule moves
     low: npt.NDArray[np.float64]  # (R,) bounds of that
     high: npt.NDArray[np.float64]
-    plus: npt.NDArray[np.int64]  # (R, 2 W + 2) by ticks from arrival to postsynaptic spike, in 2^-32; 0 beyond W
+    plus: npt.NDArray[np.int64]  # (R, 2 W + 2 + TICKS) by ticks from arrival to spike, in 2^-32; 0 beyond W
     minus: npt.NDArray[np.int64]  # (R, horizon + 2) by ticks from postsynaptic spike to arrival; the same
     rate: npt.NDArray[np.float64]  # (R,) of Hebbian learning, in the unit of weights
     scale_to: npt.NDArray[np.float64]  # (R,) what scaling moves the mean of a row to
@@ -62,7 +60,8 @@ class Errors(NamedTuple):
 
 
 @njit(inline="always")
-def _error_of(errors, neuron_id):
+def error_of(errors, neuron_id):
+    """The error of a neuron; 1 where it was given none."""
     if errors.ids.shape[0] == 0:
         return 1.0
     at = np.searchsorted(errors.ids, neuron_id)
@@ -91,7 +90,7 @@ def arrivals_of(history, base, words, last, delay, since, out):
 
 
 @njit(inline="always")
-def _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n):
+def after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n):
     """``weight`` (float32) after a postsynaptic ``spike``, with ``n`` ``arrivals`` (int64) before it.
 
     ``gain``: what Hebbian learning adds, in the unit of weights.
@@ -102,7 +101,7 @@ def _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrival
     if amount == 0:
         return weight
     own = sign * np.float64(weight)
-    step = np.float64(amount) * _UNIT
+    step = np.float64(amount) * UNIT
     if kind == MULTIPLICATIVE:
         step *= high - own
     elif kind == HEBBIAN:
@@ -111,17 +110,17 @@ def _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrival
 
 
 @njit(inline="always")
-def _after_arrival(weight, amount, kind, sign, low, high):
+def after_arrival(weight, amount, kind, sign, low, high):
     """``weight`` (float32) after an arrival; ``amount`` (int64) sums up the pairs that it closes."""
     own = sign * np.float64(weight)
-    step = np.float64(amount) * _UNIT
+    step = np.float64(amount) * UNIT
     if kind == MULTIPLICATIVE:
         step *= own - low
     return np.float32(sign * min(max(own - step, low), high))
 
 
 @njit(borrows=True, cache=True, nogil=True)
-def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begin, end, arrival, window):
+def by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begin, end, arrival, window):
     """``weight`` after the spikes ``begin`` to ``end`` of the target whose history is at ``post``, and the ``arrival``.
 
     ``arrival`` is the tick of one that acts last, or 0. For any number of spikes.
@@ -148,10 +147,10 @@ def _by_bits(weight, rule, rules, history, post, words, error, arrivals, n, begi
             break
         word &= word - np.uint64(1)
         if begin <= spike <= end:
-            weight = _after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n)
+            weight = after_spike(weight, spike, plus, rule, kind, sign, low, high, gain, arrivals, n)
         if arrival > 0 and arrival - spike <= window:
             depression += minus[rule, arrival - spike]
-    return _after_arrival(weight, depression, kind, sign, low, high) if depression else weight
+    return after_arrival(weight, depression, kind, sign, low, high) if depression else weight
 
 
 @njit(borrows=True, cache=True, nogil=True)
@@ -173,7 +172,7 @@ def scale(record, records, arena, codes, rules, pre, offsets, lengths):
                 if of_pair[pair[code[j]]] == rule:
                     total += np.int64(np.rint(np.float64(link[j].weight) * 4294967296.0))
                     n += 1
-            mean = sign * np.float64(total) * _UNIT / max(n, 1)
+            mean = sign * np.float64(total) * UNIT / max(n, 1)
             if n == 0 or mean <= 0.0:
                 continue
             factor = 1.0 + rules.scale_rate[rule] * (rules.scale_to[rule] / mean - 1.0)
@@ -182,219 +181,6 @@ def scale(record, records, arena, codes, rules, pre, offsets, lengths):
                     own = sign * np.float64(link[j].weight) * factor
                     link[j].weight = np.float32(sign * min(max(own, low), high))
             records[record[pre[i]]].flags |= LEARNED
-
-
-@njit(inline="always")
-def _ask_ahead(link, code, recent, offsets, lengths, n):
-    """Ask for a row that comes later, and for the last spikes of the targets of one that comes soon."""
-    if n + 2 * _AHEAD < offsets.shape[0]:
-        ahead = offsets[n + 2 * _AHEAD]
-        prefetch(link, ahead)
-        prefetch(link, ahead + lengths[n + 2 * _AHEAD] - 1)
-        prefetch(code, ahead)
-    if n + _AHEAD < offsets.shape[0]:
-        ahead = offsets[n + _AHEAD]
-        for j in range(ahead, ahead + min(lengths[n + _AHEAD], 64)):
-            prefetch(recent, np.int64(link[j].slot) * RECENT)
-
-
-@njit(inline="always")
-def _ask_for_sources(record, records, history, stride, fired, i):
-    """Ask for the records of slots that come after ``fired[i]``, and for their histories."""
-    if i + 2 * _AHEAD < fired.shape[0]:
-        prefetch(record, fired[i + 2 * _AHEAD])
-        prefetch(history, fired[i + 2 * _AHEAD] * stride)
-    if i + _AHEAD < fired.shape[0]:
-        ahead = record[fired[i + _AHEAD]]
-        if ahead >= 0:
-            prefetch(records, ahead)
-
-
-@njit(borrows=True, cache=True, nogil=True)
-def sources(
-    record, records, arena, codes, traces, history, stride, fired, delays, left, offsets, lengths, slot, first, weight,
-    trace,
-):  # fmt: skip
-    """Whose the stretches ``offsets``, ``lengths`` (int64) of the arena are, over which spikes of ``fired`` arrive.
-
-    Each after its delay (int32). They are as :func:`engramdb.kernels.deliver.gather` found them, in the order of
-    ``fired``; ``left`` (int64, rising): places there that were left out. Fills ``slot`` and ``first`` (int64), the
-    slot and the place in its row by stretch, and ``weight`` and, where there are any ``traces`` (TRACE, by synapse of
-    the arena), ``trace`` with what their synapses are now, end to end.
-    """
-    link, code, code_delay = arena.link, arena.code, codes.delay
-    n = 0
-    n_left = 0
-    kept = 0
-    for i in range(fired.shape[0]):
-        _ask_for_sources(record, records, history, stride, fired, i)
-        if n_left < left.shape[0] and left[n_left] == i:
-            n_left += 1
-            continue
-        if n == offsets.shape[0]:
-            break
-        r = record[fired[i]]
-        lo = offsets[n]
-        own = records[r].offset
-        if not own <= lo < own + records[r].length or code_delay[code[lo]] != delays[i]:
-            continue  # no synapse of its row takes so long
-        slot[n] = fired[i]
-        first[n] = lo - own
-        for j in range(lo, lo + lengths[n]):
-            weight[kept] = link[j].weight
-            if trace.shape[0]:
-                trace[kept] = traces[j]
-            kept += 1
-        n += 1
-
-
-@njit(inline="always")
-def _add_up(plus, rule, arrivals, n, begin, n_open, gains):
-    """Fill ``gains`` (int64): what a spike in each of ``n_open`` ticks from ``begin`` on gains by ``n`` ``arrivals``.
-
-    One more is 0.
-    """
-    for t in range(n_open + 1):
-        gains[t] = 0
-    # unsigned indices: the compiler makes vectors of such a loop
-    own = np.uint64(rule)
-    for k in range(n):
-        shift = np.uint64(begin - arrivals[k])
-        for t in range(np.uint64(n_open)):
-            gains[t] += plus[own, shift + t]
-
-
-@njit(inline="always")
-def _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, rule):
-    """Let the open spikes of each target act on its synapse, and then the arrival. Whether any weight has changed.
-
-    ``ages``: of the last spikes of the targets, of which the open ones are among the first ``most``. ``gains``: what a
-    spike adds, by ticks since the first of the ``n_open`` open ones, which is ``ahead`` ticks ago; 0 behind the last.
-    Without a branch: how many spikes are open is different for every synapse.
-    """
-    sign, low, high = rules.sign[rule], rules.low[rule], rules.high[rule]
-    by_distance = rules.kind[rule] == MULTIPLICATIVE
-    # unsigned, and of 64 bits: what mixes signs is worked out in float64
-    row, none, begin = np.uint64(rule), np.uint64(n_open), np.uint64(ahead)
-    changed = False
-    for j in range(np.uint64(hi - lo)):
-        first = j * np.uint64(RECENT)
-        depression = np.int64(0)
-        for k in range(np.uint64(RECENT)):
-            depression += minus[row, np.uint64(ages[first + k])]
-        before = link[np.uint64(lo) + j].weight
-        own = sign * np.float64(before)
-        for k in range(np.uint64(most)):
-            age = np.uint64(ages[first + np.uint64(most) - np.uint64(1) - k])
-            gain = gains[min(begin - age, none)]
-            amount = np.float64(gain) * _UNIT
-            step = amount * (high - own) if by_distance else amount
-            after = np.float64(np.float32(min(max(own + step, low), high)))
-            own = choose(amount != 0.0, after, own)
-        amount = np.float64(depression) * _UNIT
-        step = amount * (own - low) if by_distance else amount
-        after = np.float64(np.float32(min(max(own - step, low), high)))
-        own = choose(amount != 0.0, after, own)
-        weight = np.float32(sign * own)
-        link[np.uint64(lo) + j].weight = weight
-        changed |= weight != before
-    return changed
-
-
-@njit(borrows=True, cache=True, nogil=True)
-def arrive(
-    record, records, arena, codes, ids, history, recent, stride, rules, errors, clock, pre, offsets, lengths, tick,
-    kept, arrivals, gains, ages, spikes,
-):  # fmt: skip
-    """Settle the stretches ``offsets``, ``lengths`` (int64) of rows over which spikes arrive in ``tick``.
-
-    ``pre`` (int64): whose each is. Targets have slots. ``kept`` (float32): empty, or filled with what the weights were
-    before, end to end. For its own use: ``arrivals`` and ``gains`` (int64, twice the window and 2 more), and for the
-    synapses of the longest stretch ``ages`` (uint32, RECENT for each) and ``spikes`` (uint32).
-    """
-    # as locals: a loop that takes arrays out of the tuple counts references each time round
-    link, code, pair, code_delay, of_pair = arena.link, arena.code, codes.pair, codes.delay, rules.of_pair
-    plus, minus, kinds, signs, lows, highs = rules.plus, rules.minus, rules.kind, rules.sign, rules.low, rules.high
-    window, settled = clock.window, clock.settled
-    words = stride - 1
-    beyond = np.uint32(clock.horizon + 1)  # no spike of such an age matters
-    now = np.uint32(tick)
-    done = 0
-    for n in range(pre.shape[0]):
-        _ask_ahead(link, code, recent, offsets, lengths, n)
-        _ask_for_sources(record, records, history, stride, pre, n)
-        lo = offsets[n]
-        hi = lo + lengths[n]
-        delay = np.int64(code_delay[code[lo]])
-        base = pre[n] * stride
-        last = last_before(history, base, words, tick - delay)
-        begin, end = tick, tick - 1
-        n_arrivals = 0
-        if last != NEVER and tick - delay - last <= clock.horizon:
-            begin = max(last + delay, settled + 1)
-            end = min(tick - 1, last + delay + window)
-            if begin <= end:
-                n_arrivals = arrivals_of(history, base, words, last, delay, begin - window, arrivals)
-            else:
-                begin, end = tick, tick - 1
-        back = np.uint32(max(tick - begin, window))
-        ahead, over = np.uint32(tick - begin), np.uint32(tick - end)
-        # first what needs no decision, so that the loads of all synapses are under way together
-        own = of_pair[pair[code[lo]]]
-        alike, crowded = own >= 0, False
-        most = np.uint32(0)
-        for j in range(lo, hi):
-            alike &= of_pair[pair[code[j]]] == own
-            several = slot_ages(recent, np.int64(link[j].slot), now, beyond, ages, j - lo, ahead)
-            crowded |= ages[(j - lo) * RECENT + RECENT - 1] <= back
-            most = max(most, several)
-            spikes[j - lo] = several
-        if kept.shape[0]:
-            for j in range(lo, hi):
-                kept[done] = link[j].weight
-                done += 1
-        changed = False
-        if alike and not crowded and kinds[own] <= MULTIPLICATIVE:
-            n_open = end - begin + 1
-            _add_up(plus, own, arrivals, n_arrivals, begin, n_open, gains)
-            changed = _follow(link, lo, hi, ages, most, ahead, gains, n_open, minus, rules, own)
-            if changed:
-                records[record[pre[n]]].flags |= LEARNED
-            continue
-        for j in range(lo, hi):
-            rule = of_pair[pair[code[j]]]
-            if rule < 0:
-                continue
-            kind = kinds[rule]
-            if kind == ELIGIBLE:
-                continue
-            weight = before = link[j].weight
-            slot, at = np.int64(link[j].slot), (j - lo) * RECENT
-            if ages[at + RECENT - 1] <= back:  # more spikes than there is room for
-                error = _error_of(errors, ids[slot])
-                weight = _by_bits(
-                    weight, rule, rules, history, slot * stride, words, error, arrivals, n_arrivals, begin, end, tick,
-                    window,
-                )  # fmt: skip
-            else:
-                sign, low, high = signs[rule], lows[rule], highs[rule]
-                for k in range(np.int64(spikes[j - lo]) - 1, -1, -1):
-                    age = ages[at + k]
-                    if age >= over:
-                        gain = rules.rate[rule] * _error_of(errors, ids[slot]) if kind == HEBBIAN else 0.0
-                        weight = _after_spike(
-                            weight, tick - np.int64(age), plus, rule, kind, sign, low, high, gain, arrivals, n_arrivals
-                        )
-                depression = np.int64(0)
-                for k in range(RECENT):
-                    depression += minus[rule, ages[at + k]]
-                if depression:
-                    weight = _after_arrival(weight, depression, kind, sign, low, high)
-            if weight != before:
-                link[j].weight = weight
-                changed = True
-        if changed:
-            records[record[pre[n]]].flags |= LEARNED
 
 
 @njit(borrows=True, cache=True, nogil=True)
@@ -441,8 +227,8 @@ def settle(
                     if rule < 0 or rules.kind[rule] == ELIGIBLE or arena.link[j].slot == NO_SLOT:
                         continue
                     before = arena.link[j].weight
-                    error = _error_of(errors, slots.id[slot])
-                    weight = _by_bits(
+                    error = error_of(errors, slots.id[slot])
+                    weight = by_bits(
                         before, rule, rules, history, slot * stride, words, error, arrivals, n, begin, end, np.int64(0),
                         clock.window,
                     )  # fmt: skip

@@ -32,23 +32,69 @@ def _spread(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, one, ir.Constant(_VECTOR, [0] * RECENT))
 
 
+def _ages(builder: Any, pointer: Any, now: Any, limit: Any) -> Any:
+    """How long before ``now`` the ticks at ``pointer`` were, held down to ``limit`` (both vectors)."""
+    found = builder.sub(now, builder.load(pointer, align=4))
+    return _least(builder, found, limit)
+
+
+def _least(builder: Any, one: Any, other: Any) -> Any:
+    return builder.select(builder.icmp_unsigned("<", one, other), one, other)
+
+
 @intrinsic
-def ages(_typing: Any, recent: Any, slot: Any, now: Any, most: Any, out: Any, row: Any, young: Any) -> Any:
+def ages(_typing: Any, recent: Any, slot: Any, now: Any, most: Any, out: Any, row: Any) -> Any:
     """``out[RECENT * row + k]`` (uint32) = how long before ``now`` (uint32) the k-th last spike of ``slot`` was.
 
-    Held down to ``most`` (uint32). Returns how many are not older than ``young`` (uint32). ``slot``, ``row``: int64.
+    Held down to ``most`` (uint32). ``slot``, ``row``: int64.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        ticks = builder.load(_vector(context, builder, signature.args[0], args[0], args[1]), align=4)
-        found = builder.sub(_spread(builder, args[2]), ticks)
-        limit = _spread(builder, args[3])
-        found = builder.select(builder.icmp_unsigned("<", found, limit), found, limit)
+        pointer = _vector(context, builder, signature.args[0], args[0], args[1])
+        found = _ages(builder, pointer, _spread(builder, args[2]), _spread(builder, args[3]))
         builder.store(found, _vector(context, builder, signature.args[4], args[4], args[5]), align=4)
-        bits = builder.icmp_unsigned("<=", found, _spread(builder, args[6]))
-        return builder.zext(builder.ctpop(builder.bitcast(bits, ir.IntType(RECENT))), _WORD)
+        return context.get_dummy_value()
 
-    return types.uint32(recent, slot, now, most, out, row, young), codegen
+    return types.void(recent, slot, now, most, out, row), codegen
+
+
+@intrinsic
+def ages_of_row(
+    _typing: Any, recent: Any, link: Any, begin: Any, n: Any, now: Any, most: Any, out: Any, row: Any
+) -> Any:
+    """As :func:`ages` for the slots of ``link[begin]`` and those behind it, ``n`` (int64) together, from row 0 on.
+
+    ``out[RECENT * row + k]`` = the least of all that are at k in those rows.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        links = context.make_array(signature.args[1])(context, builder, args[1])
+        now_, limit = _spread(builder, args[4]), _spread(builder, args[5])
+        least = cgutils.alloca_once_value(builder, limit)
+        with cgutils.for_range(builder, args[3]) as loop:
+            place = builder.add(args[2], loop.index)
+            synapse = cgutils.get_item_pointer(context, builder, signature.args[1], links, [place])
+            slot = builder.load(builder.bitcast(synapse, _WORD.as_pointer()), align=4)  # its first field
+            slot = builder.zext(slot, ir.IntType(64))
+            found = _ages(builder, _vector(context, builder, signature.args[0], args[0], slot), now_, limit)
+            builder.store(found, _vector(context, builder, signature.args[6], args[6], loop.index), align=4)
+            builder.store(_least(builder, builder.load(least), found), least)
+        builder.store(builder.load(least), _vector(context, builder, signature.args[6], args[6], args[7]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(recent, link, begin, n, now, most, out, row), codegen
+
+
+@intrinsic
+def younger(_typing: Any, ages: Any, row: Any, most: Any) -> Any:
+    """How many (int64) of ``ages[RECENT * row:][:RECENT]`` are not more than ``most`` (uint32)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = builder.load(_vector(context, builder, signature.args[0], args[0], args[1]), align=4)
+        bits = builder.icmp_unsigned("<=", found, _spread(builder, args[2]))
+        return builder.zext(builder.ctpop(builder.bitcast(bits, ir.IntType(RECENT))), ir.IntType(64))
+
+    return types.int64(ages, row, most), codegen
 
 
 @intrinsic

@@ -22,6 +22,7 @@ ENTRY = np.dtype([
 ])  # fmt: skip
 IDLE, DUE, LISTED = np.uint8(0), np.uint8(1), np.uint8(2)  # in ``mark``: DUE in the next active set, and listed once
 _AHEAD = 8  # rows
+_NEAR = 1 << 18  # entries whose marks the caches next to the processor hold
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _2_23 = np.float32(2.0**-23)
 
@@ -179,14 +180,16 @@ def spread(voids, sources, first, last, rates, out, drive):
     parts of it at once: then some are listed twice.
     """
     n = 0
+    # where the caches hold the marks, to look at a neighbour twice takes longer than to wait for some
+    far = voids.mark.shape[0] > _NEAR
     for i in range(first, last):
         if i + 3 * _AHEAD < last:
             prefetch(voids.near, voids.offset[sources[i + 3 * _AHEAD]])
-        if i + 2 * _AHEAD < last:
+        if far and i + 2 * _AHEAD < last:
             row = voids.offset[sources[i + 2 * _AHEAD]]
             for k in range(row, row + voids.length[sources[i + 2 * _AHEAD]]):
                 prefetch(voids.mark, voids.near[k])
-        if i + _AHEAD < last:
+        if far and i + _AHEAD < last:
             row = voids.offset[sources[i + _AHEAD]]
             for k in range(row, row + voids.length[sources[i + _AHEAD]]):
                 if voids.mark[voids.near[k]] == IDLE:

@@ -103,6 +103,24 @@ def test_learning_adds_the_input_and_says_how_far_it_moved(dimension: int, kind:
     np.testing.assert_array_equal(w[left], before[left])
 
 
+@given(st.integers(1, 150), st.sampled_from([1e-3, 1.0, 1e5]), st.sampled_from([0.0, 0.05, 1.0]), st.integers(0, 99))
+def test_learning_where_an_input_shows_leaves_the_rest(dimension: int, scale: float, shown: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    w = random.normal(0, 1, (9, dimension)).astype(np.float16)
+    w[:, ::7] = -0.0
+    x = (random.normal(0, 1, (1, dimension)) * (random.random(dimension) < shown)).astype(F)
+    rows, factor = random.permutation(9)[:5], random.normal(0, scale, 5).astype(F)
+    after, lengths = learn_twin(w[rows], factor, x[0])
+    expected, norm = w.copy(), np.zeros(5, F)
+    expected[rows] = np.where(x != 0, after, w[rows])
+    blocks, n = np.empty((4, dimension // 32), np.int64), np.empty(4, np.int64)
+    whole = x[0, : dimension // 32 * 32].reshape(-1, 8).any(axis=1)
+    assert dense.blocks_shown(x, blocks, n) == whole.sum()
+    dense.learn_where(bits(w), rows, factor, x, blocks, n, 0, 5, norm)
+    np.testing.assert_array_equal(w.view(np.uint16), expected.view(np.uint16))  # the signs of zeros too
+    np.testing.assert_array_equal(norm, lengths)
+
+
 @given(st.integers(1, 40), st.integers(0, 2**64 - 1), st.integers(0, 5))
 def test_int8_weights_are_rounded_by_the_chance_of_seed_id_and_place(dimension: int, seed: int, update: int) -> None:
     random = np.random.default_rng(dimension)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.flight import Int32Array
-from engramdb.kernels import deliver, history, re_vgsp, rows, slots
+from engramdb.kernels import arrival, deliver, history, re_vgsp, rows, slots
 from engramdb.kernels import plasticity as kernel
+from engramdb.kernels.pairs import TICKS
 from engramdb.kernels.recent import RECENT
 from engramdb.learning.outcomes import Modulation
 from engramdb.state import State
@@ -104,8 +105,8 @@ class Plasticity:
             slot, first = own, np.zeros(len(own), dtype=np.int64)
         else:
             slot, first = np.empty(len(offsets), dtype=np.int64), np.empty(len(offsets), dtype=np.int64)
-            at = on.history, stride, fired, delay, left, offsets, lengths
-            kernel.sources(*rows, self._trace, *at, slot, first, weight, trace)
+            at = fired, delay, left, offsets, lengths
+            arrival.sources(*rows, self._trace, *at, slot, first, weight, trace)
         self._before.append((slot, first, lengths, weight, trace))
         stretches = slot, offsets, lengths
         if self._pairs:
@@ -113,10 +114,10 @@ class Plasticity:
             recent = on.history, on.recent, stride
             longest = int(lengths.max())
             ticks = 2 * self._tables.window + 2
-            scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks, dtype=np.int64),
-                       np.empty(longest * RECENT, dtype=np.uint32), np.empty(longest, dtype=np.uint32))  # fmt: skip
+            scratch = (np.empty(ticks, dtype=np.int64), np.empty(ticks + TICKS, dtype=np.float64),
+                       np.empty((longest + 2) * RECENT, dtype=np.uint32))  # fmt: skip
             of_rules = rules, self._errors, self._clock
-            kernel.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
+            arrival.arrive(*rows, on.slots.id, *recent, *of_rules, *stretches, tick, kept, *scratch)
         if self._modulation is not None:
             re_vgsp.arrive(
                 *rows, self._trace, on.history, stride, rules, self._clock, self._modulation.outcomes, *stretches, tick
@@ -236,7 +237,8 @@ class Plasticity:
                 return
             tick, own = self._spikes.popleft()
             self._spikes_bytes -= own.nbytes
-            self._closing = own[on.history[own * stride] == tick]
+            silent = np.empty_like(own)
+            self._closing = silent[: history.last_in(on.history, stride, own, tick, silent)].copy()
 
     def _settle_some(self, held: Int64Array, tick: int, *, closing: bool) -> Int64Array:
         """Settle rows of ``held`` as far as they can be in RAM at once; returns the others."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engramdb.growth.bundle import Bundles
 from engramdb.kernels import plasticity as kernel
+from engramdb.kernels.pairs import TICKS
 from engramdb.layer import Projection
 from engramdb.learning.hebbian import Hebbian
 from engramdb.learning.re_vgsp import ReVGSP
@@ -77,7 +78,7 @@ def tables_of(spec: Spec, bundles: Bundles) -> Tables:
     rules = kernel.Rules(
         of_pair=np.array([rule for _, rule in of_pair], dtype=np.int16),
         kind=np.array([_kind(rule) for rule in pairs], dtype=np.uint8),
-        plus=_padded(plus, 2 * window + 2), minus=_padded(minus, horizon + 2),
+        plus=_padded(plus, 2 * window + 2 + TICKS), minus=_padded(minus, horizon + 2),
         **{
             name: np.array([rule[name] for rule in found], dtype=np.float64)
             for name in ("sign", "low", "high", "rate", "scale_to", "scale_rate")
