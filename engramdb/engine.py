@@ -383,11 +383,12 @@ class Engine:
     def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
         """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
         link, held = self.working_set.arena.link, self.working_set.slots
-        far = bool(held.counters[slots.N_BLOCKS] > deliver.NEAR_BLOCKS)
+        n_blocks = int(held.counters[slots.N_BLOCKS])
+        block_awake, far = held.block_awake[:n_blocks], n_blocks > deliver.NEAR_BLOCKS
         if len(held.inhibition):
             sums = held.input[thread], held.inhibition[thread]
-            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake, far))
-        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake, far))
+            return int(deliver.deliver_apart(offsets, lengths, link, *sums, block_awake, far))
+        return int(deliver.deliver(offsets, lengths, link, held.input[thread], block_awake, far))
 
     def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
         def part(thread: int, start: int, stop: int) -> int:

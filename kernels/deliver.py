@@ -140,8 +140,19 @@ def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, 
 
 
 @njit(borrows=True, cache=True, nogil=True)
+def _somebody_sleeps(block_awake):
+    """Whether a block is not awake: where none is, no synapse has to look whether it wakes one."""
+    for block in range(block_awake.shape[0]):
+        if not block_awake[block]:
+            return True
+    return False
+
+
+@njit(borrows=True, cache=True, nogil=True)
 def deliver(offsets, lengths, link, total, block_awake, far):
     """Add the weights of the stretches ``offsets``, ``lengths`` (int64) of the arena to ``total`` (int64, by slot).
+
+    ``block_awake``: of the blocks in use. Returns how many synapses they are.
 
     Rows lie anywhere in the arena and their targets anywhere in ``total``, so nearly every access would wait for
     memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before, where
@@ -149,6 +160,7 @@ def deliver(offsets, lengths, link, total, block_awake, far):
     """
     events = 0
     n = offsets.shape[0]
+    sleepers = _somebody_sleeps(block_awake)
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -162,7 +174,7 @@ def deliver(offsets, lengths, link, total, block_awake, far):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
-            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            if sleepers and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
@@ -173,6 +185,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
     """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
     events = 0
     n = offsets.shape[0]
+    sleepers = _somebody_sleeps(block_awake)
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -190,7 +203,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
                 minus[slot] += amount
             else:
                 plus[slot] += amount
-            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            if sleepers and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
