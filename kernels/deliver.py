@@ -140,12 +140,12 @@ def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, 
 
 
 @njit(borrows=True, cache=True, nogil=True)
-def _somebody_sleeps(block_awake):
-    """Whether a block is not awake: where none is, no synapse has to look whether it wakes one."""
+def _sleepers(block_awake):
+    """How many blocks are not awake: where none is, no synapse has to look whether it wakes one."""
+    n = 0
     for block in range(block_awake.shape[0]):
-        if not block_awake[block]:
-            return True
-    return False
+        n += block_awake[block] == 0
+    return n
 
 
 @njit(borrows=True, cache=True, nogil=True)
@@ -160,7 +160,7 @@ def deliver(offsets, lengths, link, total, block_awake, far):
     """
     events = 0
     n = offsets.shape[0]
-    sleepers = _somebody_sleeps(block_awake)
+    some_sleep = _sleepers(block_awake) > 0
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -174,7 +174,8 @@ def deliver(offsets, lengths, link, total, block_awake, far):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
-            if sleepers and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            # most are awake: to look is cheaper than to write
+            if some_sleep and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
@@ -185,7 +186,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
     """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
     events = 0
     n = offsets.shape[0]
-    sleepers = _somebody_sleeps(block_awake)
+    some_sleep = _sleepers(block_awake) > 0
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -203,7 +204,8 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
                 minus[slot] += amount
             else:
                 plus[slot] += amount
-            if sleepers and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            # most are awake: to look is cheaper than to write
+            if some_sleep and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
