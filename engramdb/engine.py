@@ -7,7 +7,7 @@ number of threads, and not of how a run is cut into calls.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from engramdb.kernels import burst as kernel
 from engramdb.kernels import deliver, near, rows, slots
 from engramdb.learning.plasticity import Plasticity
 from engramdb.models.kernel import step_of
+from engramdb.outbox import LINK_BYTES, Outbox
 from engramdb.receptive import Currents, Receptive
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
@@ -67,6 +68,8 @@ class Engine:
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
+        self._outboxes = [Outbox() for _ in range(threads)]
+        self.working_set.before_release = self._settle_outboxes
         self.receptive: dict[str, Receptive] = {}
         self.voids: dict[str, VoidLayer] = {}
         for at, layer in enumerate(spec.layers):
@@ -234,6 +237,8 @@ class Engine:
     def _stimulate_and_step(self, tick: int, given: Callable[[], None] | None = None) -> Int64Array:
         """The rest of a tick whose spikes are delivered."""
         try:
+            if self.voids:
+                self._settle_outboxes()
             self.stimuli.apply(tick)
             if given is not None:
                 given()
@@ -266,6 +271,7 @@ class Engine:
     def _take_back(self) -> None:
         for layer in self.voids.values():
             layer.give_up()
+        self._empty_outboxes()
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
         if self.learning is not None:
@@ -315,7 +321,7 @@ class Engine:
         held, working_set = self.working_set.slots, self.working_set
         following = np.empty(len(fired), dtype=np.int32)
 
-        def part(thread: int, start: int, stop: int) -> tuple[int, Int64Array]:
+        def part(_: int, start: int, stop: int) -> tuple[Int64Array, ...]:
             offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
             n, n_left = deliver.gather_ready(
                 held.record, working_set.records, working_set.arena, working_set.codes,
@@ -325,11 +331,11 @@ class Engine:
                 self.learning.arrive(
                     fired[start:stop], delay[start:stop], left[:n_left], offsets[:n], lengths[:n], tick
                 )
-            return self._add_part(offsets[:n], lengths[:n], thread), left[:n_left] + start
+            return offsets[:n], lengths[:n], left[:n_left] + start
 
-        done = self._workers.each(part, len(fired), self.least_rows_a_part)
-        self.events += sum(events for events, _ in done)
-        left = np.concatenate([places for _, places in done])
+        found = zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True)
+        offsets, lengths, left = (_joined(pieces) for pieces in found)
+        self._add_weights(offsets, lengths)
         if len(left):
             ready = np.ones(len(fired), dtype=bool)
             ready[left] = False
@@ -380,20 +386,48 @@ class Engine:
                 working_set.unpin()
             done = reached
 
-    def _add_part(self, offsets: Int64Array, lengths: Int64Array, thread: int) -> int:
-        """Add the weights of stretches of the arena to the sums of ``thread``; returns how many."""
-        link, held = self.working_set.arena.link, self.working_set.slots
-        far = bool(held.counters[slots.N_BLOCKS] > deliver.NEAR_BLOCKS)
-        if len(held.inhibition):
-            sums = held.input[thread], held.inhibition[thread]
-            return int(deliver.deliver_apart(offsets, lengths, link, *sums, held.block_awake, far))
-        return int(deliver.deliver(offsets, lengths, link, held.input[thread], held.block_awake, far))
-
     def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
-        def part(thread: int, start: int, stop: int) -> int:
-            return self._add_part(offsets[start:stop], lengths[start:stop], thread)
+        """Add the weights of stretches of the arena to the sums of their targets, or leave them in outboxes."""
+        held, link = self.working_set.slots, self.working_set.arena.link
+        n_blocks = int(held.counters[slots.N_BLOCKS])
+        block_awake, far = held.block_awake[:n_blocks], n_blocks > deliver.NEAR_BLOCKS
+        events = int(lengths.sum())
+        self.events += events
 
-        self.events += sum(self._workers.each(part, len(offsets), self.least_rows_a_part))
+        def part(thread: int, start: int, stop: int) -> None:
+            mine = offsets[start:stop], lengths[start:stop]
+            if stop - start < len(offsets):
+                first, last = (n_blocks * t // self._workers.threads * slots.BLOCK for t in (thread, thread + 1))
+                self._outboxes[thread].deliver(*mine, link, *self._sums(), block_awake, first, last)
+            elif len(held.inhibition):
+                deliver.deliver_apart(*mine, link, held.input[0], held.inhibition[0], block_awake, far)
+            else:
+                deliver.deliver(*mine, link, held.input[0], block_awake, far)
+
+        # where outboxes would take much of the budget, one thread does all
+        least = self.least_rows_a_part if events * LINK_BYTES <= self.working_set.budget_bytes // 64 else len(offsets)
+        self._workers.each(part, len(offsets), max(1, least))
+        self.working_set.outbox_bytes = sum(outbox.nbytes for outbox in self._outboxes)
+
+    def _sums(self) -> tuple[Int64Array, Int64Array]:
+        """Of input by slot; and of negative weights, (0,) where nobody sums them apart."""
+        held = self.working_set.slots
+        return held.input[0], held.inhibition[0] if len(held.inhibition) else NOBODY
+
+    def _take_outboxes(self, start: int, stop: int) -> None:
+        """Add what threads left for each other to the sums of the slots of the blocks ``start`` to ``stop``."""
+        block_awake = self.working_set.slots.block_awake
+        for outbox in self._outboxes:
+            outbox.take(*self._sums(), block_awake, start * slots.BLOCK, stop * slots.BLOCK)
+
+    def _settle_outboxes(self) -> None:
+        """Add all that is still in outboxes to the sums: somebody is about to look at them."""
+        self._take_outboxes(0, int(self.working_set.slots.counters[slots.N_BLOCKS]))
+        self._empty_outboxes()
+
+    def _empty_outboxes(self) -> None:
+        for outbox in self._outboxes:
+            outbox.filled = 0
 
     def _step_neurons(self) -> Int64Array:
         self.working_set.fill_fresh()
@@ -401,6 +435,7 @@ class Engine:
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             fired = []
+            self._take_outboxes(start, stop)
             for step, mine in self._steps:
                 block = start
                 while block < stop:
@@ -412,6 +447,7 @@ class Engine:
 
         n_blocks = int(held.counters[slots.N_BLOCKS])
         parts = [piece for fired in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in fired]
+        self._empty_outboxes()
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
@@ -430,7 +466,7 @@ class Engine:
             return offsets[:n], lengths[:n], left[:n_left], without[:n_without]
 
         found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
-        offsets, lengths, left, new = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in found)
+        offsets, lengths, left, new = (_joined(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
         # rows that learn are looked at when spikes arrive, and where memory is short they will have moved by then
         if delay and self.learning is None and 2 * len(offsets) > len(fired) and not self._memory_is_short():
@@ -593,3 +629,8 @@ class Engine:
             state["void_valence"] = np.array([v.valence for v in voids], dtype=np.float32)
             state["void_sie"] = np.array(last, dtype=np.float64)
         return state
+
+
+def _joined(pieces: Sequence[Int64Array]) -> Int64Array:
+    """``pieces`` end to end; a single one is not copied."""
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -57,6 +57,7 @@ class Flight:
         possible = possible[possible > 0]
         # with one delay for all, the rows due in a tick are those that fired so long ago: no calendar is needed
         self._only = int(possible[0]) if len(possible) == 1 else 0
+        self._ages = np.empty(0, dtype=np.int32)  # that one delay, as often as was asked for
         self._lasting = [int(ticks) for ticks in np.unique(self._longest)]
         self._calendar = None if len(possible) < 2 else kernel.empty(int(possible[-1]), _LEAST_ENTRIES)
         # the longest delay, which tells when they are forgotten, and the tick -> slots
@@ -65,10 +66,15 @@ class Flight:
         self._stretches: dict[int, Stretches] = {}  # by the tick in which they are due
 
     def due(self, tick: int) -> tuple[Int64Array, Int32Array]:
-        """Slots whose spikes arrive in ``tick``, and for each after how many ticks; a slot may come several times."""
+        """Slots whose spikes arrive in ``tick``, and for each after how many ticks; a slot may come several times.
+
+        Neither array is to be written to.
+        """
         if self._calendar is None:
             fired = self._fired.get((self._only, tick - self._only), np.empty(0, dtype=np.int64))
-            return fired, np.full(len(fired), self._only, dtype=np.int32)
+            if len(fired) > len(self._ages):
+                self._ages = np.full(2 * len(fired), self._only, dtype=np.int32)
+            return fired, self._ages[: len(fired)]
         entries = int(self._calendar.due[tick & (len(self._calendar.due) - 1)])
         held, delay = np.empty(entries, dtype=np.int64), np.empty(entries, dtype=np.int32)
         kernel.take(self._calendar, tick, held, delay)

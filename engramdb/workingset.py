@@ -48,9 +48,9 @@ _COUNTED = (
 )  # fmt: skip
 
 
-def slot_bytes(layers: LayerTable, stride: int, threads: int) -> int:
+def slot_bytes(layers: LayerTable, stride: int) -> int:
     """Bytes of one slot; ``stride``: words of its history, 0 where nothing is learned."""
-    planes = threads * (2 if layers.apart else 1)
+    planes = 2 if layers.apart else 1
     own = 8 + 1 + 4 + 4 + 8 * planes + 4 + 4 * layers.aux_fields + 4 * layers.own_constants
     return own + 8 * stride + (4 * RECENT if stride else 0)
 
@@ -91,6 +91,7 @@ class WorkingSet:
     """Slots, records and rows of the awake part of an engram.
 
     ``in_flight`` gives the slots of neurons whose spikes have not all arrived yet: those are never freed.
+    ``before_release`` is called before slots are, of which some may have input that is not in their sums yet.
     """
 
     def __init__(
@@ -101,10 +102,12 @@ class WorkingSet:
         self.budget_bytes = budget_bytes
         self.recording_bytes = 0
         self.flight_bytes = 0
+        self.outbox_bytes = 0
         self.stimuli_bytes = 0
         self.learning_bytes = 0
         self.growth_bytes = 0
         self.in_flight: Callable[[], Int64Array] = lambda: np.empty(0, dtype=np.int64)
+        self.before_release: Callable[[], None] = lambda: None
         self.layers = LayerTable.of(spec)
         self.keepers: list[Keeper] = []
         self._sizes = dict(bundles.sizes)
@@ -118,9 +121,9 @@ class WorkingSet:
         self.tables = tables_of(spec, bundles) if spec.learns else None
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
-        planes = threads * (2 if self.layers.apart else 1)
+        planes = 2 if self.layers.apart else 1
         stride = 0 if self.tables is None else self.tables.stride
-        self._slot_bytes = slot_bytes(self.layers, stride, threads)
+        self._slot_bytes = slot_bytes(self.layers, stride)
         declared = sum(bundles.sizes.values())
         affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
@@ -147,7 +150,7 @@ class WorkingSet:
             m.array.reshape(n_blocks, n, slots.BLOCK) for m, n in zip(self._block_memory, (n_aux, n_param), strict=True)
         )
         self.slots = slots.Slots(
-            id=ids, used=used, u=u, refractory=refractory, input=sums[:threads], inhibition=sums[threads:],
+            id=ids, used=used, u=u, refractory=refractory, input=sums[:1], inhibition=sums[1:],
             record=record, aux=aux, param=param,
             block_layer=np.full(n_blocks, -1, dtype=np.int32), block_awake=np.zeros(n_blocks, dtype=np.uint8),
             block_flags=np.zeros(n_blocks, dtype=np.uint8), layer_flags=self.layers.flags,
@@ -178,6 +181,7 @@ class WorkingSet:
             + self._buffer_bytes
             + self.recording_bytes
             + self.flight_bytes
+            + self.outbox_bytes
             + self.stimuli_bytes
             + self.learning_bytes
             + self.growth_bytes
@@ -230,7 +234,7 @@ class WorkingSet:
             "query_bytes": self.store.query_bytes,
             "buffer_bytes": self._buffer_bytes,
             "recording_bytes": self.recording_bytes,
-            "flight_bytes": self.flight_bytes,
+            "flight_bytes": self.flight_bytes + self.outbox_bytes,
             "stimuli_bytes": self.stimuli_bytes,
             "learning_bytes": self.learning_bytes + (0 if self.traces is None else self.traces.nbytes),
             "growth_bytes": self.growth_bytes,
@@ -314,6 +318,7 @@ class WorkingSet:
 
     def _release(self, keep: Int64Array) -> None:
         self.counts["evictions"] += 1
+        self.before_release()
         kept_slots = np.unique(np.concatenate([self.in_flight(), keep]))
         self.counts["slots_freed"] += int(slots.release(self.slots, kept_slots))
         self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= ~rows.RESOLVED

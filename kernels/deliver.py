@@ -9,13 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from engramdb.kernels.compiled import njit
-from engramdb.kernels.memory import prefetch
+from engramdb.kernels.memory import prefetch, prefetch_to_write
 from engramdb.kernels.rows import AHEAD, DIRTY, MIXED, RESOLVED, WARM, first_of_delay, resolve
 from engramdb.kernels.slots import BLOCK_SHIFT
 
 UNIT = 4294967296.0  # of the fixed-point sums, per mV
 _MOST_TARGETS_AHEAD = 64  # the rest of a long row would be evicted again before its turn
 _SOON = 4  # rows
+_PIECE, _WAITING = 128, 64  # synapses
+RING = 256  # at least as many as both
 _RECORDS_AHEAD = 24
 NEAR_BLOCKS = 512  # whose sums the caches next to the processor hold
 _AHEAD = 6  # rows; beyond about that many the loads in flight no longer overlap better
@@ -140,8 +142,19 @@ def gather_ready(record, records, arena, codes, fired, delay, offsets, lengths, 
 
 
 @njit(borrows=True, cache=True, nogil=True)
+def _sleepers(block_awake):
+    """How many blocks are not awake: where none is, no synapse has to look whether it wakes one."""
+    n = 0
+    for block in range(block_awake.shape[0]):
+        n += block_awake[block] == 0
+    return n
+
+
+@njit(borrows=True, cache=True, nogil=True)
 def deliver(offsets, lengths, link, total, block_awake, far):
     """Add the weights of the stretches ``offsets``, ``lengths`` (int64) of the arena to ``total`` (int64, by slot).
+
+    ``block_awake``: of the blocks in use. Returns how many synapses they are.
 
     Rows lie anywhere in the arena and their targets anywhere in ``total``, so nearly every access would wait for
     memory: rows are asked for 2 * _AHEAD rows before their turn, and the targets of a row _AHEAD rows before, where
@@ -149,6 +162,7 @@ def deliver(offsets, lengths, link, total, block_awake, far):
     """
     events = 0
     n = offsets.shape[0]
+    some_sleep = _sleepers(block_awake) > 0
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -162,7 +176,8 @@ def deliver(offsets, lengths, link, total, block_awake, far):
         for j in range(offset, offset + lengths[i]):
             slot = link[j].slot
             total[slot] += np.int64(np.rint(np.float64(link[j].weight) * UNIT))
-            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            # most are awake: to look is cheaper than to write
+            if some_sleep and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
@@ -173,6 +188,7 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
     """As :func:`deliver`, with negative weights added to ``minus`` and the others to ``plus`` (int64, by slot)."""
     events = 0
     n = offsets.shape[0]
+    some_sleep = _sleepers(block_awake) > 0
     for i in range(n):
         if i + 2 * _AHEAD < n:
             ahead = offsets[i + 2 * _AHEAD]
@@ -190,10 +206,76 @@ def deliver_apart(offsets, lengths, link, plus, minus, block_awake, far):
                 minus[slot] += amount
             else:
                 plus[slot] += amount
-            if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:  # most are: to look is cheaper than to write
+            # most are awake: to look is cheaper than to write
+            if some_sleep and not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:
                 block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
         events += lengths[i]
     return events
+
+
+@njit(inline="always")
+def _add_links(links, begin, end, mask, plus, minus, block_awake):
+    """Add the weights of ``links[k & mask]`` (LINK) to the sums of their slots, for k from begin to end (excluded)."""
+    apart = minus.shape[0] > 0
+    for k in range(begin, end):
+        slot = links[k & mask].slot
+        amount = np.int64(np.rint(np.float64(links[k & mask].weight) * UNIT))
+        if apart and amount < 0:
+            minus[slot] += amount
+        else:
+            plus[slot] += amount
+        if not block_awake[slot >> np.uint32(BLOCK_SHIFT)]:
+            block_awake[slot >> np.uint32(BLOCK_SHIFT)] = 1
+
+
+@njit(borrows=True, cache=True, nogil=True)
+def deliver_own(offsets, lengths, link, plus, minus, block_awake, first, last, ring, outbox):
+    """As :func:`deliver`, of those synapses whose targets are the slots ``first`` to ``last`` (excluded; uint32).
+
+    The others go to ``outbox`` (LINK), which has room for all and one more; returns how many those are. So several
+    threads add to the same sums, each to its own. ``minus``: where negative weights go, (0,) if they go to ``plus``.
+    ``ring``: LINK (RING,), for those that wait until what was asked for has come.
+    """
+    n_out = 0
+    n_own = done = np.int64(0)
+    span = last - first
+    n = offsets.shape[0]
+    for i in range(n):
+        if i + 2 * _AHEAD < n:
+            ahead = offsets[i + 2 * _AHEAD]
+            prefetch(link, ahead)
+            prefetch(link, ahead + lengths[i + 2 * _AHEAD] - 1)
+        end = offsets[i] + lengths[i]
+        for begin in range(offsets[i], end, _PIECE):
+            before = n_own
+            for j in range(begin, min(end, begin + _PIECE)):
+                # whose it is cannot be guessed: it is written to both, and counts in one
+                mine = np.uint32(link[j].slot - first) < span
+                ring[n_own & (RING - 1)] = link[j]
+                outbox[n_out] = link[j]
+                n_own += mine
+                n_out += not mine
+            for k in range(before, n_own):
+                prefetch_to_write(plus, ring[k & (RING - 1)].slot)
+            prefetch_to_write(outbox, n_out + 64)
+            prefetch_to_write(outbox, n_out + 72)
+            if n_own - done > _WAITING:
+                _add_links(ring, done, n_own - _WAITING, RING - 1, plus, minus, block_awake)
+                done = n_own - _WAITING
+    _add_links(ring, done, n_own, RING - 1, plus, minus, block_awake)
+    return n_out
+
+
+@njit(borrows=True, cache=True, nogil=True)
+def add_outbox(outbox, plus, minus, block_awake, first, last):
+    """Add what other threads left in ``outbox`` (LINK) for the slots ``first`` to ``last`` (excluded; uint32)."""
+    span = last - first
+    n = outbox.shape[0]
+    for k in range(n):
+        if k + _WAITING < n:
+            prefetch(plus, outbox[k + _WAITING].slot)
+        if np.uint32(outbox[k].slot - first) < span:
+            _add_links(outbox, k, k + 1, -1, plus, minus, block_awake)
 
 
 @njit(borrows=True, cache=True, nogil=True)

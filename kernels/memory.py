@@ -24,7 +24,20 @@ def prefetch(_typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), codegen
 
 
-def ask(builder: Any, address: Any) -> None:
+@intrinsic
+def prefetch_to_write(_typing: Any, array: Any, index: Any) -> Any:
+    """The same where ``array[index]`` is to be written: another processor's copy of it is called in meanwhile."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array_type = signature.args[0]
+        values = context.make_array(array_type)(context, builder, args[0])
+        ask(builder, cgutils.get_item_pointer(context, builder, array_type, values, [args[1]]), write=True)
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen
+
+
+def ask(builder: Any, address: Any, *, write: bool = False) -> None:
     """The instruction that starts loading what lies at ``address``."""
     byte_pointer = ir.IntType(8).as_pointer()
     int32 = ir.IntType(32)
@@ -33,5 +46,5 @@ def ask(builder: Any, address: Any) -> None:
         ir.FunctionType(ir.VoidType(), [byte_pointer, int32, int32, int32]),
         "llvm.prefetch.p0" if getattr(ir.types, "_PointerType", None) else "llvm.prefetch.p0i8",
     )
-    # read, keep in all levels, data
-    builder.call(function, [builder.bitcast(address, byte_pointer), int32(0), int32(3), int32(1)])
+    # keep in all levels, data
+    builder.call(function, [builder.bitcast(address, byte_pointer), int32(int(write)), int32(3), int32(1)])

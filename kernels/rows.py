@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.kernels.compiled import njit
+from engramdb.kernels.memory import prefetch
 from engramdb.kernels.rng import mix64
 from engramdb.kernels.slots import (
     ARENA_END,
@@ -28,6 +29,7 @@ from engramdb.kernels.slots import (
 DIRTY, WARM, PINNED, QUEUED, AHEAD, ON_TOP, MIXED, RESOLVED, LEARNED = (np.uint16(1 << bit) for bit in range(9))
 MOST_CODES = 1 << 16
 NO_CODE = np.int64(-1)
+_ASKED_AT_ONCE = 32  # synapses whose targets are looked for
 
 
 # Records lie in one array of structs, 32 bytes each, so that a spike touches one cache line of its neuron's record.
@@ -329,10 +331,36 @@ def compact(slots, records, arena, order):
 
 
 @njit(borrows=True, cache=True, nogil=True)
+def _ask_for_targets(slots, arena, codes, first, last):
+    """Ask for what tells which slots the targets of the synapses ``first`` to ``last`` (excluded) have.
+
+    In two rounds, so that the entries of the index come side by side, and then the ids that these lead to.
+    """
+    index_table, id = slots.index_table, slots.id
+    mask = np.uint64(index_table.shape[0] - 1)
+    for j in range(first, last):
+        cached = arena.link[j].slot
+        if cached == NO_SLOT:
+            neuron_id = codes.prefix[arena.code[j]] | np.uint64(arena.local[j])
+            prefetch(index_table, np.int64(mix64(neuron_id) & mask))
+        else:
+            prefetch(id, cached)
+    for j in range(first, last):
+        if arena.link[j].slot == NO_SLOT:
+            neuron_id = codes.prefix[arena.code[j]] | np.uint64(arena.local[j])
+            entry = index_table[mix64(neuron_id) & mask]
+            if entry != 0:
+                prefetch(id, np.int64(entry) - 1)
+
+
+@njit(borrows=True, cache=True, nogil=True)
 def resolve(slots, records, arena, codes, r):
     """Make the cached slots of record ``r``'s row right, taking slots for unknown targets; False at a limit."""
     offset = records[r].offset
-    for j in range(offset, offset + records[r].length):
+    end = offset + records[r].length
+    for j in range(offset, end):
+        if (j - offset) % _ASKED_AT_ONCE == 0:
+            _ask_for_targets(slots, arena, codes, j, min(end, j + _ASKED_AT_ONCE))
         code = arena.code[j]
         neuron_id = codes.prefix[code] | np.uint64(arena.local[j])
         cached = arena.link[j].slot

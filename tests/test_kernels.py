@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engramdb.kernels import bits, deliver, rows, slots
 from engramdb.kernels.compiled import njit
+from engramdb.outbox import Outbox
 
 
 def make_slots(
@@ -166,6 +167,42 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
     having = held.record[place][held.record[place] >= 0]
     assert (records["spike_count"][having] == counts[having] + 1).all()
     assert (records["last_spike"][having] == 12).all()
+
+
+@given(
+    seed=st.integers(0, 2**32), lengths=st.lists(st.sampled_from([0, 1, 12, 300]), max_size=40), apart=st.booleans(),
+    threads=st.integers(2, 4), again=st.booleans(),
+)  # fmt: skip
+def test_threads_that_add_each_to_its_own_slots_deliver_what_add_at_adds(
+    seed: int, lengths: list[int], apart: bool, threads: int, again: bool
+) -> None:
+    random, blocks = np.random.default_rng(seed), 6
+    length = np.array(lengths, dtype=np.int64)
+    link = np.zeros(int(length.sum()), dtype=rows.LINK)
+    link["slot"] = random.integers(0, (blocks - again) * slots.BLOCK, len(link))
+    link["weight"] = random.normal(0, 3, len(link))
+    offset = np.cumsum(length) - length
+    plus, minus = np.zeros(blocks * slots.BLOCK, np.int64), np.zeros(blocks * slots.BLOCK * apart, np.int64)
+    block_awake = np.zeros(blocks, np.uint8)
+    outboxes = [Outbox() for _ in range(threads)]
+    parts = np.array_split(np.arange(len(length)), threads * (1 + again))
+    for turn in range(1 + again):  # a block more when more is delivered: the cuts lie elsewhere
+        cuts = np.arange(threads + 1) * (blocks - again + turn) // threads * slots.BLOCK
+        for thread, outbox in enumerate(outboxes):
+            mine = parts[turn * threads + thread]
+            outbox.deliver(offset[mine], length[mine], link, plus, minus, block_awake, cuts[thread], cuts[thread + 1])
+    for first, last in zip(cuts, [*cuts[1:-1], blocks * slots.BLOCK], strict=False):
+        for outbox in outboxes:
+            outbox.take(plus, minus, block_awake, int(first), int(last))
+
+    fixed = np.rint(link["weight"].astype(np.float64) * 2**32).astype(np.int64)
+    expected, below = np.zeros_like(plus), np.zeros_like(plus)
+    up = fixed >= 0 if apart else np.ones(len(fixed), bool)
+    np.add.at(expected, link["slot"][up], fixed[up])
+    np.add.at(below, link["slot"][~up], fixed[~up])
+    np.testing.assert_array_equal(plus, expected)
+    np.testing.assert_array_equal(minus, below[: len(minus)])
+    np.testing.assert_array_equal(np.flatnonzero(block_awake), np.unique(link["slot"] >> slots.BLOCK_SHIFT))
 
 
 @njit()

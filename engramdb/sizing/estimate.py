@@ -100,7 +100,7 @@ def _ram(network: Network, resident: float, memory_bytes: float) -> dict[str, fl
     spec = network.spec()
     layers = LayerTable.of(spec)
     tables = tables_of(spec, Bundles.initial(spec)) if spec.learns else None
-    each = slot_bytes(layers, 0 if tables is None else tables.stride, network.threads)
+    each = slot_bytes(layers, 0 if tables is None else tables.stride)
     blocks = math.ceil(resident / slots.BLOCK) + 1 if resident else 0
     index = _LEAST_INDEX
     while index < 2 * resident:

@@ -33,7 +33,7 @@ class Network:
     - ``dimension``: D, of receptive vectors; of ``dense_lif`` alone.
     - ``weight_mv``: the range from which each weight is drawn; equal ends give one weight to all, which costs nothing
       on disk.
-    - ``threads``: of the engine; each has sums of its own.
+    - ``threads``: of the engine.
     """
 
     neurons: int
