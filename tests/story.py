@@ -41,7 +41,7 @@ def cells(ids: Any, **how: Any) -> Records:
 def change(ids: Any, value: int | None = None, bias: Any = None) -> Records:
     """Another state, or another parameter, of neurons that keep the rest.
 
-    All columns are there: where a full disk has taken a commit away, a neuron may not be stored yet.
+    With ``value`` all columns are there: where a full disk has taken a commit away, a neuron may not be stored yet.
     """
     records = state_change(ids, value or 0)
     records.state[OWN + "bias"] = np.full(len(records), np.nan) if bias is None else np.array(bias)
@@ -383,7 +383,8 @@ class Story:
         self.journal("on a new line")
         self.write(cells(range(1, 100, 11), seed=4))
         self.write(change([20, 120, 200, 280], 5))
-        self.write(change([24, 124], bias=[1.5, np.nan]))
+        # stored now, whichever commit a full disk has taken away: what they keep can be kept
+        self.write(change([12, 56], bias=[1.5, np.nan]))
         self.commit()
         self.snapshot("late")
         self.compact()

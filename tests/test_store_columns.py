@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engramdb.errors import EngramError
 from engramdb.kernels.planes import join
-from engramdb.kernels.targets import add_up
+from engramdb.kernels.targets import PLACES, add_up, walk
 from engramdb.layer import Layer
 from engramdb.store import LeafPolicy, Records, column, pack, targets
 from engramdb.store.changes import apply
@@ -401,6 +401,34 @@ def test_steps_lead_back_to_the_targets_with_and_without_compiled_kernels(
     assert plain[0].dtype == compiled[0].dtype
     for one, other in zip(plain, compiled, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from(["i1", "i2", "i4", "i8"]), st.sampled_from([0.0, 0.1, 0.9, 1.0]),
+    st.lists(st.sampled_from([0, 1, 3, 7, 8, 9, 12, 16, 40, 600]), max_size=12), st.integers(-300, 3),
+)  # fmt: skip
+def test_any_steps_are_walked_as_without_compiled_kernels(
+    seed: int, dtype: str, share: float, degrees: list[int], missing: int
+) -> None:
+    """Those too whose sums no step could hold, and where far targets are missing or too many."""
+    random = np.random.default_rng(seed)
+    ids = np.sort(random.integers(0, 2**64 - 1, len(degrees), dtype=np.uint64, endpoint=True))
+    indptr = np.array([0, *itertools.accumulate(degrees)], np.int64)
+    limits = np.iinfo(dtype)
+    step = random.integers(limits.min, limits.max, indptr[-1], dtype=dtype, endpoint=True)
+    step[random.random(step.size) < share] = 0
+    zeros = int(np.count_nonzero(step == 0))
+    far = random.integers(0, 2**64 - 1, zeros, dtype=np.uint64, endpoint=True)
+    target = np.full(step.size + 2, 7, np.uint64)
+    assert walk(ids, indptr, step, far, np.empty(PLACES, np.int64), target[1:-1]) == zeros
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(targets, "kernels", lambda _: None)
+        np.testing.assert_array_equal(targets.from_steps(ids, indptr, step, far), target[1:-1])
+    assert target[0] == target[-1] == 7, "nothing else is written"
+    wrong = far[:missing] if missing < 0 else np.concatenate([far, far[:1].repeat(missing)])
+    if wrong.size != zeros:
+        with pytest.raises(ValueError, match=f"{zeros} far targets are announced and {wrong.size} are there"):
+            targets.from_steps(ids, indptr, step, wrong)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_lookups_in_a_thread_see_what_is_acknowledged_while_commits_go_on(
 @pytest.mark.parametrize("cache_bytes", [0, 20_000])
 def test_lookups_in_a_thread_for_a_long_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_bytes: int) -> None:
     small_steps(monkeypatch)
-    lookups_beside_commits(tmp_path / "a.engram", ticks=3000, lookups=3000, cache_bytes=cache_bytes)
+    lookups_beside_commits(tmp_path / "a.engram", ticks=600, lookups=600, cache_bytes=cache_bytes)
     assert sound(tmp_path / "a.engram")
 
 

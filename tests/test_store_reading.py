@@ -75,6 +75,24 @@ def test_a_query_after_a_few_rows_keeps_a_leaf_from_the_second_time_on(engram: P
         assert files.reads == []
 
 
+def test_leaves_that_queries_ask_for_again_and_again_are_decoded_one_after_another(engram: Path) -> None:
+    files = CountingFiles()
+    with Store.open(engram, files=files) as store:
+        wanted = np.array([4, 104, 302, 504], np.uint64)
+        with Store.open(engram) as other:
+            expected = neurons_of(other.find(wanted))
+        read = []
+        for _ in range(20):
+            files.reads.clear()
+            assert neurons_of(store.find(wanted, query=True)) == expected
+            read.append(len(files.reads))
+        assert read[:4] == [4, 4, 0, 0]
+        assert sum(read) == 12, "each a third time, to be decoded"
+        assert max(read[2:]) < 4, "but not all of them for one question"
+        assert read[-5:] == [0] * 5
+        assert 0 < store.query_bytes <= store.query_cache_bytes
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 5000, 1 << 20])
 def test_decoded_leaves_stay_within_their_budget(engram: Path, cache_bytes: int) -> None:
     with Store.open(engram, cache_bytes=cache_bytes) as store:

@@ -1,4 +1,5 @@
-"""S2: a whole engram scanned cold. The bound reads the same files from beginning to end.
+"""S2: a whole engram scanned cold: every value of every column checked, decoded and put into an array. The bound reads
+the same files from beginning to end.
 
 What a scan cannot be faster than on this processor is measured beside it: the columns of the same leaves, in RAM, given
 to their codecs and to nothing else, in one thread and in two.

@@ -30,15 +30,20 @@ class BadVersion(BadRecord):
 
 
 class _Asked:
-    """Stands where a query took a few rows of a leaf: who asks twice asks on, and then it is decoded and kept.
+    """A leaf of which queries took a few rows, so far without decoding all of it.
 
-    What it was read into is used for the next one: to the system, memory that is new costs as much as reading.
+    The first time it is not kept: what it was read into is used for the next one, for to the system, memory that is new
+    costs as much as reading. Who asks twice asks on: then it is kept as it is ``stored``. Decoded it answers three
+    times as fast, but decoding it takes as long as dozens of answers: that waits until it is asked for often.
     """
 
-    nbytes = 64
+    def __init__(self, stored: StoredLeaf | None) -> None:
+        self.stored, self.times = stored, 0
+        self.nbytes = 64 + (0 if stored is None else stored.nbytes)
 
 
-_ASKED = _Asked()
+_ONCE = _Asked(None)
+_OFTEN, _SPREAD = 4, 8  # the leaves of one question, asked again and again, are not all decoded in the same answer
 
 
 class LeafReader:
@@ -71,20 +76,25 @@ class LeafReader:
         """Those of ``wanted`` (uint64, increasing, few) that are in the leaf, in arrays of their own.
 
         A leaf that is not cached decoded is cached as it is stored. One that a query asks for is not cached the first
-        time, and decoded the second: then it answers ten times as fast. Raises LeafDamaged.
+        time, and decoded when it was asked for often. Raises LeafDamaged.
         """
         place = ref.pack, ref.offset
-        again = query and self.queries.get(place) is _ASKED
         known = self._cached(ref, query=query)
-        if known is None and not again:
+        asked = self.queries.get(place) if query and known is None else None
+        before = asked if isinstance(asked, _Asked) else None
+        if known is None and (before is None or before.times < _OFTEN + ref.leaf % _SPREAD):
             with contextlib.suppress(BadRecord, CatalogDamaged):  # what is wrong, and what can be done, shows below
-                stored = self.cache.peek(place) or self._stored(ref)
+                stored = self.cache.peek(place) or (before and before.stored) or self._stored(ref)
                 if isinstance(stored, StoredLeaf):
                     few = _few(stored, wanted)
-                    if query:
-                        self.queries.put(place, _ASKED)
-                    else:
+                    if not query:
                         self.cache.put(place, stored)
+                    elif before is None:
+                        self.queries.put(place, _ONCE)
+                    elif before is _ONCE:
+                        self.queries.put(place, _Asked(stored))
+                    else:
+                        before.times += 1
                     return few
         return _few(self.read(ref, query=query) if known is None else known, wanted)
 

@@ -102,14 +102,15 @@ def from_steps(ids: IdArray, indptr: npt.NDArray[np.int64], step: StepArray, far
 
     ValueError unless there are as many far targets as steps of 0.
     """
-    zeros = step.size - int(np.count_nonzero(step))
-    if zeros != far.size:
-        raise ValueError(f"{zeros} far targets are announced and {far.size} are there")
     kernel = kernels("targets")
     if kernel is None:
-        return _walk(ids, indptr, step, far)
-    target = np.empty(step.size, np.uint64)
-    kernel.walk(ids, indptr, step, far, np.empty(zeros + 1, np.int64), target)
+        zeros = step.size - int(np.count_nonzero(step))
+        target = _walk(ids, indptr, step, far) if zeros == far.size else far
+    else:
+        target = np.empty(step.size, np.uint64)
+        zeros = kernel.walk(ids, indptr, step, far, np.empty(kernel.PLACES, np.int64), target)
+    if zeros != far.size:
+        raise ValueError(f"{zeros} far targets are announced and {far.size} are there")
     return target
 
 
