@@ -17,7 +17,6 @@ Int64Array = npt.NDArray[np.int64]
 Links = npt.NDArray[Any]
 
 LINK_BYTES = rows.LINK.itemsize
-_LEAST = 1 << 8
 
 
 class Outbox:
@@ -43,7 +42,7 @@ class Outbox:
         """
         needed = self.filled + int(lengths.sum()) + 1
         if needed > len(self._links):
-            larger = np.empty(max(_LEAST, needed * 5 // 4), dtype=rows.LINK)
+            larger = np.empty(needed * 5 // 4, dtype=rows.LINK)
             larger[: self.filled] = self._links[: self.filled]
             self._links = larger
         if self.filled and self._own != (first, last):

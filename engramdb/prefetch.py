@@ -53,8 +53,10 @@ class Prefetch:
     @property
     def nbytes(self) -> int:
         """Bytes of the rows that have come in, and about those of the ones being read."""
-        # without the lock, for it is asked several times a tick: what has just come in may be counted twice
-        return self._arrived_bytes + int(len(self._reading) * self._row_bytes) + 8 * self._queued
+        if not (self._working or self._arrived or self._queued):
+            return 0  # it is asked several times a tick
+        with self._changed:
+            return self._arrived_bytes + int(len(self._reading) * self._row_bytes) + 8 * self._queued
 
     @property
     def room(self) -> int:

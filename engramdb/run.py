@@ -235,6 +235,11 @@ def run_ticks(
             engine.working_set.recording_bytes = 0
             if counts.ticks:
                 done(time.perf_counter() - acknowledged)
+        if exceeded is None:
+            try:
+                engine.working_set.check_budget()  # a checkpoint that has begun takes memory too
+            except BudgetExceeded as error:
+                exceeded = error
         elapsed = time.perf_counter() - began
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,

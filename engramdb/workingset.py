@@ -799,6 +799,10 @@ class WorkingSet:
         What queries keep goes before anything of the engine's: they must not show in what it evicts.
         """
         free = self.free_bytes
+        if self.store.gathering and free < self.budget_bytes // 2:
+            # a copy of what is here, so no more than what is here: otherwise it might not fit a moment later
+            self.store.wait_for_gathering()
+            free = self.free_bytes
         if 0 <= free >= self.store.query_bytes:
             return  # in nearly every tick
         if self.store.query_bytes > free:

@@ -12,6 +12,7 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -237,6 +238,18 @@ class Store:
         behind = self._behind
         waiting = behind.result() if behind is not None and behind.done() else ()
         return self._leaves.cache.nbytes + sum(changes.nbytes for changes in waiting)
+
+    @property
+    def gathering(self) -> bool:
+        """Whether changes that are to be written in the background are being put together: they count once they are."""
+        behind = self._behind
+        return behind is not None and not behind.done()
+
+    def wait_for_gathering(self) -> None:
+        """Until they are, or it has failed, which whoever writes next is told."""
+        behind = self._behind
+        if behind is not None:
+            futures.wait((behind,))
 
     @property
     def query_bytes(self) -> int:
