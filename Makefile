@@ -7,8 +7,8 @@ RUN := $(VENV)/bin/python
 TESTS ?=
 # What every run of the suite leaves out: `slow` has its own target, `peers` needs other simulators.
 FAST := -m "not slow and not peers"
-# On all cores, up to four: more gain little and take memory.
-CORES := -n auto --maxprocesses 4 --dist worksteal
+# One process more than there are cores, for tests wait for the disk half of the time; up to four, for each takes memory.
+CORES = -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-slow test-pythons lint format bench check-peers check-sonata bench-peers venv pins clean
 .NOTPARALLEL:

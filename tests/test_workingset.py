@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event, Timer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +126,27 @@ def test_queries_take_nothing_from_the_working_set(tmp_path: Path) -> None:
         assert after["used_bytes"] <= e.memory
         e._store.cache_bytes = 0
         assert e._store.reader.queries.nbytes == 0
+
+
+def test_what_is_written_behind_is_in_the_budget_when_a_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = 110_000
+    spec = Spec(layers=[Layer("a", segments=[400], wiring=SmallWorld(k=6, span=9))])
+    with engramdb.create(tmp_path / "net.engram", spec, memory=memory) as e:
+        e.stimulate(np.arange(400), 20.0)
+        e.run(3)
+        assert e.stats()["used_bytes"] > memory // 2, "the copy might not fit"
+        working_set, gather = e._live.working_set, Event()
+        take_counts = working_set.take_counts
+
+        def taken() -> Any:
+            changes = take_counts()
+            return lambda: (gather.wait(30), changes())[1]
+
+        monkeypatch.setattr(working_set, "take_counts", taken)
+        e.checkpoint(wait=False)
+        Timer(0.2, gather.set).start()
+        e.run(1)
+        assert gather.is_set(), "the run has waited for it"
+        assert e.stats()["used_bytes"] <= memory
