@@ -21,6 +21,7 @@ class WhatIf:
         self.cache_bytes = 0  # leaves are the base's to keep, as of queries
         self.query_cache_bytes = 0
         self.query_bytes = 0
+        self.gathering = False  # nothing is written in the background
 
     @property
     def spec(self) -> Spec:
