@@ -43,7 +43,7 @@ class _Asked:
 
 
 _ONCE = _Asked(None)
-_OFTEN, _SPREAD = 4, 8  # the leaves of one question, asked again and again, are not all decoded in the same answer
+_OFTEN, _SPREAD = 1, 2  # the leaves of one question, asked again and again, are not all decoded in the same answer
 
 
 class LeafReader:
