@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engramdb.kernels.memory import ask
+from engramdb.kernels.vectors import spread
 
 LANES = 32
 BLOCK = 8  # numbers that are changed together
@@ -81,14 +82,6 @@ def _floats(lanes: int) -> Any:
 
 def _constant(value: float, lanes: int) -> Any:
     return ir.Constant(_floats(lanes), value if lanes == 1 else [value] * lanes)
-
-
-def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
-    """``scalar`` in every lane."""
-    if lanes == 1:
-        return scalar
-    one = builder.insert_element(_constant(0.0, lanes), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
 def _total(builder: Any, length: Any, term: Callable[[Any, int], Any]) -> Any:
@@ -154,7 +147,7 @@ def add_scaled(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: Any) ->
         def term(at: Any, lanes: int) -> Any:
             following.ask_for(at, lanes)
             before = row.read(at, lanes)
-            step = builder.fmul(_spread(builder, args[3], lanes), other.read(at, lanes))
+            step = builder.fmul(spread(builder, args[3], lanes), other.read(at, lanes))
             change = builder.fsub(row.write(at, lanes, builder.fadd(before, step)), before)
             return builder.fmul(change, change)
 
@@ -179,7 +172,7 @@ def add_scaled_where(_typing: Any, w: Any, i: Any, ahead: Any, factor: Any, x: A
 
         def term(at: Any, lanes: int) -> Any:
             before, given = row.read(at, lanes), other.read(at, lanes)
-            after = builder.fadd(before, builder.fmul(_spread(builder, args[3], lanes), given))
+            after = builder.fadd(before, builder.fmul(spread(builder, args[3], lanes), given))
             after = builder.select(builder.fcmp_unordered("!=", given, _constant(0.0, lanes)), after, before)
             change = builder.fsub(row.write(at, lanes, after), before)
             return builder.fmul(change, change)

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from engramdb.kernels.recent import RECENT
+from engramdb.kernels.vectors import spread
 
 TICKS = 8  # whose gains are added up together
 SYNAPSES = 4  # of a row that are followed together
@@ -54,12 +55,6 @@ def _lanes(builder: Any, scalars: list[Any]) -> Any:
     for lane, scalar in enumerate(scalars):
         vector = builder.insert_element(vector, scalar, ir.Constant(_INT32, lane))
     return vector
-
-
-def _spread(builder: Any, scalar: Any, lanes: int) -> Any:
-    """``scalar`` in every lane."""
-    one = _lanes(builder, [scalar])
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT32, lanes), [0] * lanes))
 
 
 def _floats(value: float, lanes: int) -> Any:
@@ -129,7 +124,7 @@ def follow(
         age = _Array(context, builder, signature.args[2], args[2], _INT32)
         gain = _Array(context, builder, signature.args[8], args[8], _DOUBLE)
         table = _Array(context, builder, signature.args[9], args[9], _INT64, args[10])
-        sign_, low_, high_ = (_spread(builder, value, SYNAPSES) for value in args[11:14])
+        sign_, low_, high_ = (spread(builder, value, SYNAPSES) for value in args[11:14])
         one, nothing = _floats(1.0, SYNAPSES), _floats(0.0, SYNAPSES)
         first = [builder.mul(builder.add(args[3], _const(lane)), _const(RECENT)) for lane in range(SYNAPSES)]
 

@@ -13,6 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from engramdb.kernels.vectors import spread
+
 RECENT = 16  # spikes of a slot that lie ready as ticks: a cache line
 _WORD = ir.IntType(32)
 _VECTOR = ir.VectorType(_WORD, RECENT)
@@ -24,12 +26,6 @@ def _vector(context: Any, builder: Any, array_type: Any, array: Any, slot: Any) 
     place = builder.mul(slot, ir.Constant(slot.type, RECENT))
     address = cgutils.get_item_pointer(context, builder, array_type, values, [place])
     return builder.bitcast(address, _VECTOR.as_pointer())
-
-
-def _spread(builder: Any, scalar: Any) -> Any:
-    """``scalar`` in every lane."""
-    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(_VECTOR, [0] * RECENT))
 
 
 def _ages(builder: Any, pointer: Any, now: Any, limit: Any) -> Any:
@@ -51,7 +47,7 @@ def ages(_typing: Any, recent: Any, slot: Any, now: Any, most: Any, out: Any, ro
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _vector(context, builder, signature.args[0], args[0], args[1])
-        found = _ages(builder, pointer, _spread(builder, args[2]), _spread(builder, args[3]))
+        found = _ages(builder, pointer, spread(builder, args[2], RECENT), spread(builder, args[3], RECENT))
         builder.store(found, _vector(context, builder, signature.args[4], args[4], args[5]), align=4)
         return context.get_dummy_value()
 
@@ -69,7 +65,7 @@ def ages_of_row(
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         links = context.make_array(signature.args[1])(context, builder, args[1])
-        now_, limit = _spread(builder, args[4]), _spread(builder, args[5])
+        now_, limit = spread(builder, args[4], RECENT), spread(builder, args[5], RECENT)
         least = cgutils.alloca_once_value(builder, limit)
         with cgutils.for_range(builder, args[3]) as loop:
             place = builder.add(args[2], loop.index)
@@ -91,7 +87,7 @@ def younger(_typing: Any, ages: Any, row: Any, most: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         found = builder.load(_vector(context, builder, signature.args[0], args[0], args[1]), align=4)
-        bits = builder.icmp_unsigned("<=", found, _spread(builder, args[2]))
+        bits = builder.icmp_unsigned("<=", found, spread(builder, args[2], RECENT))
         return builder.zext(builder.ctpop(builder.bitcast(bits, ir.IntType(RECENT))), ir.IntType(64))
 
     return types.int64(ages, row, most), codegen

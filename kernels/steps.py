@@ -12,6 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from engramdb.kernels.vectors import spread
+
 LANES = 8
 _INT8, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -27,12 +29,6 @@ def _vector(element: Any) -> Any:
 
 def _indices(places: list[int]) -> Any:
     return ir.Constant(_vector(_INT32), places)
-
-
-def _spread(builder: Any, scalar: Any) -> Any:
-    """``scalar`` in every lane."""
-    none = ir.Constant(_vector(scalar.type), ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(none, scalar, _INT32(0)), none, _indices([0] * LANES))
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
@@ -62,7 +58,7 @@ def stride(_typing: Any, step: Any, at: Any, source: Any, target: Any) -> Any:
             walked = builder.add(walked, builder.shuffle_vector(walked, nothing, moved))
         if walked.type != _vector(_INT64):
             walked = builder.sext(walked, _vector(_INT64))
-        walked = builder.add(walked, _spread(builder, args[2]))
+        walked = builder.add(walked, spread(builder, args[2], LANES))
         builder.store(walked, _place(context, builder, signature.args[3], args[3], args[1]), align=8)
         last = builder.extract_element(walked, _INT32(LANES - 1))
         return context.make_tuple(builder, signature.return_type, [last, builder.zext(zeros, _INT64)])
@@ -81,7 +77,7 @@ def mark(_typing: Any, known: Any, zeros: Any, at: Any, place: Any, end: Any) ->
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         row = builder.mul(args[1], _INT64(LANES))
         found = builder.load(_place(context, builder, signature.args[0], args[0], row), align=1)
-        places = builder.add(builder.zext(found, _vector(_INT64)), _spread(builder, args[2]))
+        places = builder.add(builder.zext(found, _vector(_INT64)), spread(builder, args[2], LANES))
         builder.store(places, _place(context, builder, signature.args[3], args[3], args[4]), align=8)
         return builder.add(args[4], builder.ctpop(args[1]))
 

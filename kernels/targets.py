@@ -8,9 +8,8 @@ from engramdb.kernels.compiled import njit
 from engramdb.kernels.steps import LANES, ZEROS, mark, stride
 
 _ONE, _LANES = np.uint64(1), np.uint64(LANES)
-_MANY = np.uint64(
-    240
-)  # places of steps of 0 that are kept before their targets are put there: what was written is near
+# places of steps of 0 that are kept before their targets are put there: what was written is near
+_MANY = np.uint64(240)
 PLACES = int(_MANY) + 2 * LANES
 
 

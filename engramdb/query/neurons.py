@@ -111,13 +111,13 @@ class Present:
         """Where a live working set has ``ids`` at this moment; -1 for all of them where there is none."""
         return np.full(len(ids), -1, dtype=np.int64) if self._live is None else self._live.lookup(ids)
 
-    def state(self, ids: IdArray, held: npt.NDArray[np.int64] | None = None) -> dict[str, npt.NDArray[Any]]:
+    def state(self, ids: IdArray, held: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """State of ``ids``, (n,) by column of the in-flight state, see :meth:`WorkingSet.fields`; zeros at rest.
 
-        ``held``: what :meth:`held` says of them, if it was asked already.
+        ``held``: what :meth:`held` says of them.
         """
         if self._live is not None:
-            return self._live.fields(self._live.lookup(ids) if held is None else held)
+            return self._live.fields(held)
         out: dict[str, npt.NDArray[Any]] = {
             "u": np.zeros(len(ids), dtype=np.float32),
             "refractory": np.zeros(len(ids), dtype=np.int32),

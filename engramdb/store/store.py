@@ -12,8 +12,8 @@ import functools
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
@@ -249,7 +249,7 @@ class Store:
         """Until they are, or it has failed, which whoever writes next is told."""
         behind = self._behind
         if behind is not None:
-            futures.wait((behind,))
+            wait_for((behind,))
 
     @property
     def query_bytes(self) -> int:
