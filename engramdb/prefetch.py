@@ -53,10 +53,10 @@ class Prefetch:
     @property
     def nbytes(self) -> int:
         """Bytes of the rows that have come in, and about those of the ones being read."""
-        if not (self._working or self._arrived or self._queued):
-            return 0  # it is asked several times a tick
-        with self._changed:
-            return self._arrived_bytes + int(len(self._reading) * self._row_bytes) + 8 * self._queued
+        # Asked several times a tick, so without the lock, which the thread may hold for as long as it sorts ids. In
+        # this order, what comes in meanwhile counts twice, and not never.
+        reading = int(len(self._reading) * self._row_bytes)
+        return reading + self._arrived_bytes + 8 * self._queued
 
     @property
     def room(self) -> int:

@@ -124,6 +124,25 @@ def nonzero(_typing: Any, values: Any, first: Any) -> Any:
 
 
 @intrinsic
+def reaching(_typing: Any, values: Any, first: Any, least: Any) -> Any:
+    """uint64 that has bit i set where ``values[first + i] >= least[i]`` (both float32)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = ir.Constant(args[1].type, 0)
+        found = _vectors(context, builder, signature.args[0], args[0], args[1], _FLOAT)
+        wanted = _vectors(context, builder, signature.args[2], args[2], zero, _FLOAT)
+
+        def bits() -> Iterator[Any]:
+            for pointer, bound in zip(list(found), list(wanted), strict=True):
+                there, enough = (_load(builder, place, _FLOAT) for place in (pointer, bound))
+                yield builder.fcmp_ordered(">=", there, enough)
+
+        return _flags(builder, bits())
+
+    return types.uint64(values, first, least), codegen
+
+
+@intrinsic
 def count_down(_typing: Any, ticks: Any, at: Any, fires: Any, fresh: Any, begin: Any) -> Any:
     """``ticks[at + i]`` (int32) becomes one less where it was more than 0; where ``fires[i]`` (int32), it becomes
     ``fresh[begin + i]`` (float32, a whole number). uint64 that has bit i set where it is more than 0 now.

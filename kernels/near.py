@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from engramdb.kernels.bits import lowest_bit
+from engramdb.kernels.blocks import reaching
 from engramdb.kernels.compiled import njit
 from engramdb.kernels.rows import QUEUED
 from engramdb.kernels.slots import BLOCK, BLOCK_SHIFT
+
+_ONE = np.uint64(1)
 
 
 @njit(cache=True, nogil=True)
@@ -22,6 +26,7 @@ def near(slots, records, threshold, own, fraction, first_block, last_block, out)
     u, used, record, param = slots.u, slots.used, slots.record, slots.param
     block_awake, block_layer = slots.block_awake, slots.block_layer
     least = np.empty(BLOCK, dtype=np.float32)
+    filled_for = np.int32(-1)
     for block in range(first_block, last_block):
         if not block_awake[block]:
             continue
@@ -30,18 +35,17 @@ def near(slots, records, threshold, own, fraction, first_block, last_block, out)
         layer = block_layer[block]
         first = block << BLOCK_SHIFT
         own_theta, own_bias = own[layer, 0], own[layer, 1]
-        for i in range(BLOCK):
-            theta = param[block, own_theta, i] if own_theta >= 0 else threshold[layer, 0]
-            bias = param[block, own_bias, i] if own_bias >= 0 else threshold[layer, 1]
-            least[i] = fraction * (theta - bias)
-        somebody = False  # in most blocks there is nobody
-        for i in range(BLOCK):
-            somebody |= u[first + i] >= least[i]
-        if not somebody:
-            continue
-        for i in range(BLOCK):
-            slot = first + i
-            if used[slot] and u[slot] >= least[i]:
+        if layer != filled_for or own_theta >= 0 or own_bias >= 0:
+            filled_for = layer
+            for i in range(BLOCK):
+                theta = param[block, own_theta, i] if own_theta >= 0 else threshold[layer, 0]
+                bias = param[block, own_bias, i] if own_bias >= 0 else threshold[layer, 1]
+                least[i] = fraction * (theta - bias)
+        close = reaching(u, first, least)
+        while close:
+            slot = first + lowest_bit(close)
+            close &= close - _ONE
+            if used[slot]:
                 r = record[slot]
                 if r < 0 or (records[r].offset < 0 and not records[r].flags & QUEUED):
                     out[n] = slot

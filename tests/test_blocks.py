@@ -38,6 +38,11 @@ def run_nonzero(values, first):
 
 
 @njit
+def run_reaching(values, first, least):
+    return blocks.reaching(values, first, least)
+
+
+@njit
 def run_count_down(ticks, at, fires, fresh, begin):
     return blocks.count_down(ticks, at, fires, fresh, begin)
 
@@ -95,3 +100,11 @@ def test_refractory_ticks_are_counted_down_or_begun_anew(seed: int, at: int, beg
     np.testing.assert_array_equal(ticks[at : at + BLOCK], expected)
     np.testing.assert_array_equal(np.delete(ticks, np.s_[at : at + BLOCK]), np.delete(before, np.s_[at : at + BLOCK]))
     assert left == bits(expected > 0)
+
+
+@given(seeds, places)
+def test_who_reaches_a_value(seed: int, first: int) -> None:
+    random = np.random.default_rng(seed)
+    values = random.choice(np.array([-1.0, -0.0, 0.0, 0.5, 1.0, np.inf, np.nan], np.float32), BLOCK + 4)
+    least = random.choice(np.array([-0.5, 0.0, 0.5, np.nan], np.float32), BLOCK)
+    assert run_reaching(values, np.uint64(first), least) == bits(values[first : first + BLOCK] >= least)
