@@ -6,8 +6,7 @@ number of threads, and not of how a run is cut into calls.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,17 @@ import numpy.typing as npt
 from engramdb import flight
 from engramdb.address import IdArray
 from engramdb.bursts import Burst, Bursts
+from engramdb.delivery import Delivery, joined
 from engramdb.errors import BudgetExceeded, EngramError
-from engramdb.flight import Flight, Int32Array, Stretches
+from engramdb.flight import Flight, Stretches
+from engramdb.foresight import Foresight
 from engramdb.growth.bundle import Bundles
 from engramdb.growth.standing import SPIKES, Standing
 from engramdb.keptfields import Sie
 from engramdb.kernels import burst as kernel
-from engramdb.kernels import deliver, near, rows, slots
+from engramdb.kernels import deliver, rows, slots
 from engramdb.learning.plasticity import Plasticity
 from engramdb.models.kernel import step_of
-from engramdb.outbox import LINK_BYTES, Outbox
 from engramdb.receptive import Currents, Receptive
 from engramdb.spec import Spec
 from engramdb.state import State, charged_fields, charged_state
@@ -37,27 +37,17 @@ from engramdb.workers import Workers
 from engramdb.workingset import Int64Array, WorkingSet
 
 _FIRED_BUFFER = 1 << 15
-_NEAR_BUFFER = 1 << 13
-_NEAR_FRACTION = np.float32(0.25)  # of the threshold: rows of neurons beyond are read ahead
-_SCAN_TICKS = 4  # such neurons are looked for once in so many: those of one leaf are then read together
 _CALM_TICKS = 1 << 14  # without evictions, before bursts begin again: they read nothing ahead
-_PAUSE_TICKS = 16  # without reading ahead, where no room was left for what came in
-_JUDGED_TICKS, _VAIN_TICKS = 64, 128  # without it where, in so many ticks, far more rows were missed than read in time
-_GRACE_TICKS = 64  # in which reading ahead may come to work before it is judged
 
 
 class Engine:
     """Runs ticks over a working set; ``tick`` is the last one completed."""
 
-    # a part shorter than this costs more to hand to another thread than to do
-    least_rows_a_part = 256
-    least_blocks_a_part = 256
     # that read rows ahead: 1, or 0 for none
     reading_threads = 1
 
     def __init__(self, spec: Spec, bundles: Bundles, store: Store, *, budget_bytes: int, threads: int) -> None:
         self.tick = 0
-        self.events = 0
         self.spikes = 0  # in all ticks since a growth cycle has been there to ask
         self.spec = spec
         self.working_set = WorkingSet(spec, bundles, store, budget_bytes, threads, reading_threads=self.reading_threads)
@@ -68,8 +58,8 @@ class Engine:
         layers = self.working_set.layers
         self._steps = [(step_of(model), layers.of_model(model)) for model in layers.models]
         self._workers = Workers(threads)
-        self._outboxes = [Outbox() for _ in range(threads)]
-        self.working_set.before_release = self._settle_outboxes
+        self.delivery = Delivery(self.working_set, self.flight, self.learning, self._workers)
+        self._foresight = Foresight(self.working_set, self._workers)
         self.receptive: dict[str, Receptive] = {}
         self.voids: dict[str, VoidLayer] = {}
         for at, layer in enumerate(spec.layers):
@@ -82,11 +72,8 @@ class Engine:
         self.last_fired = NOBODY
         self.bursts = Bursts(self.working_set, self.flight, self.stimuli)
         self._cycle: Standing | None = None
-        self._chunk = max(slots.BLOCK, min(1 << 16, budget_bytes // 2048))
         self._broken_at: int | None = None
-        self._ahead_from = 0
         self._evictions = self._calm_from = 0
-        self._judged = (0, 0)
 
     @property
     def last_fired(self) -> Int64Array:
@@ -166,7 +153,7 @@ class Engine:
         return self.tick < self._calm_from
 
     def _parts(self) -> int:
-        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self.least_blocks_a_part
+        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self._workers.least_blocks
 
     def _quiet_ticks(self, most: int) -> int:
         """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""
@@ -184,7 +171,7 @@ class Engine:
             self.flight.emit(first + number, burst.fired(number))
         self.tick += ticks
         self.flight.let_go(self.tick)
-        self.events += burst.events
+        self.delivery.events += burst.events
         self.spikes += int(burst.ends[ticks] - burst.ends[0])
         self.working_set.counts["hits"] += burst.arrived
         self.last_fired = burst.fired(ticks - 1) if ticks else self.last_fired
@@ -218,10 +205,10 @@ class Engine:
         self._check_whole()
         tick = self.tick + 1
         try:
-            self._take_in(tick)
+            self._foresight.take_in(tick)
             if self.learning is not None:
                 self.learning.begin(self.tick)
-            self._deliver(tick)
+            self.delivery.deliver(tick)
         except BaseException:
             self._take_back()
             raise
@@ -238,7 +225,7 @@ class Engine:
         """The rest of a tick whose spikes are delivered."""
         try:
             if self.voids:
-                self._settle_outboxes()
+                self.delivery.settle()
             self.stimuli.apply(tick)
             if given is not None:
                 given()
@@ -260,7 +247,7 @@ class Engine:
         self._fire(fired, tick)
         if self.learning is not None:
             self.learning.fire(tick, fired, {name: layer.sie(tick).reward for name, layer in self.voids.items()})
-        self._read_ahead(fired, tick)
+        self._foresight.ask(fired, tick)
         self.flight.depart(tick, fired)
         self.stimuli.settle(tick)
         self.tick = tick
@@ -271,163 +258,12 @@ class Engine:
     def _take_back(self) -> None:
         for layer in self.voids.values():
             layer.give_up()
-        self._empty_outboxes()
+        self.delivery.empty()
         slots.clear_input(self.working_set.slots)
         self.working_set.unpin()
         if self.learning is not None:
             self.learning.take_back()
         self.flight.reschedule(self.tick)
-
-    def _deliver(self, tick: int) -> None:
-        """Let the spikes due in ``tick`` arrive, a chunk of rows at a time."""
-        working_set, most = self.working_set, self._chunk
-        due, delay = self.flight.due(tick)
-        laid_out = self.flight.laid_out(tick)
-        if laid_out is not None:
-            self._add_weights(laid_out.offsets, laid_out.lengths)
-            waiting, delay = laid_out.left, delay[: len(laid_out.left)]
-        else:
-            waiting, delay = self._deliver_ready(due, delay, tick)
-        working_set.counts["hits"] += len(due) - len(waiting)
-        while len(waiting):
-            chunk, ages, waiting, delay = waiting[:most], delay[:most], waiting[most:], delay[most:]
-            missing = np.empty(len(chunk), dtype=np.int64)
-            n, first_used = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
-            working_set.counts["prefetch_hits"] += first_used
-            working_set.counts["hits"] += len(chunk) - n
-            if n:
-                working_set.pin(chunk)
-                self._fetch(np.unique(missing[:n]))
-                n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
-                if n == len(chunk):  # what is read ahead holds memory too
-                    working_set.settle()
-                    working_set.load(np.unique(missing[:n]), evict=True)
-                    n, _ = deliver.rowless(working_set.slots, working_set.records, chunk, missing)
-                if n:
-                    late = np.isin(chunk, missing[:n])
-                    if late.all():
-                        raise working_set.too_small("one row of synapses", working_set.lacking_bytes)
-                    waiting, delay = np.concatenate([chunk[late], waiting]), np.concatenate([ages[late], delay])
-                    chunk, ages = chunk[~late], ages[~late]
-                working_set.unpin()
-            delivered = self._deliver_chunk(chunk, ages, tick)
-            if delivered < len(chunk):
-                waiting = np.concatenate([chunk[delivered:], waiting])
-                delay = np.concatenate([ages[delivered:], delay])
-                most = max(1, (len(chunk) - delivered) // 2)
-
-    def _deliver_ready(self, fired: Int64Array, delay: Int32Array, tick: int) -> tuple[Int64Array, Int32Array]:
-        """Deliver the rows of ``fired`` that are loaded and need no slots; returns the others, with their delays."""
-        held, working_set = self.working_set.slots, self.working_set
-        following = np.empty(len(fired), dtype=np.int32)
-
-        def part(_: int, start: int, stop: int) -> tuple[Int64Array, ...]:
-            offsets, lengths, left = (np.empty(stop - start, dtype=np.int64) for _ in range(3))
-            n, n_left = deliver.gather_ready(
-                held.record, working_set.records, working_set.arena, working_set.codes,
-                fired[start:stop], delay[start:stop], offsets, lengths, following[start:stop], left,
-            )  # fmt: skip
-            if self.learning is not None:
-                self.learning.arrive(
-                    fired[start:stop], delay[start:stop], left[:n_left], offsets[:n], lengths[:n], tick
-                )
-            return offsets[:n], lengths[:n], left[:n_left] + start
-
-        found = zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True)
-        offsets, lengths, left = (_joined(pieces) for pieces in found)
-        self._add_weights(offsets, lengths)
-        if len(left):
-            ready = np.ones(len(fired), dtype=bool)
-            ready[left] = False
-            self.flight.postpone(fired[ready], delay[ready], following[ready], tick)
-            return fired[left], delay[left]
-        self.flight.postpone(fired, delay, following, tick)
-        return NOBODY, delay[:0]
-
-    def _deliver_chunk(self, chunk: Int64Array, delay: Int32Array, tick: int) -> int:
-        """Deliver the rows of ``chunk``, which are loaded; returns how many, fewer where they leave too little room.
-
-        A single row that leaves too little raises :class:`BudgetExceeded`.
-        """
-        following = np.empty(len(chunk), dtype=np.int32)
-        reached = self._add_rows(chunk, delay, following)
-        self.flight.postpone(chunk[:reached], delay[:reached], following[:reached], tick)
-        return reached
-
-    def _add_rows(self, chunk: Int64Array, delay: Int32Array, following: Int32Array) -> int:
-        working_set = self.working_set
-        offsets = np.empty(len(chunk), dtype=np.int64)
-        lengths = np.empty(len(chunk), dtype=np.int64)
-        done, attempt = 0, 0
-        working_set.renew_limits()  # rows have been loaded since they were set
-        while True:
-            count = np.zeros(1, dtype=np.int64)
-            reached = deliver.gather(
-                working_set.slots, working_set.records, working_set.arena, working_set.codes,
-                chunk, delay, done, offsets, lengths, count, following,
-            )  # fmt: skip
-            if self.learning is not None:
-                mine = slice(done, reached)
-                stretches = offsets[: count[0]], lengths[: count[0]]
-                self.learning.arrive(chunk[mine], delay[mine], NOBODY, *stretches, self.tick + 1)
-            self._add_weights(offsets[: count[0]], lengths[: count[0]])
-            if reached == len(chunk):
-                return reached
-            # The rows gathered so far are delivered, so their targets have input and stay; those of the chunk still
-            # to come must keep their records.
-            working_set.pin(chunk[reached:])
-            try:
-                attempt = working_set.more_slots(0 if reached > done else attempt, chunk[reached:])
-            except BudgetExceeded:
-                if len(chunk) == 1:
-                    raise
-                return reached
-            finally:
-                working_set.unpin()
-            done = reached
-
-    def _add_weights(self, offsets: Int64Array, lengths: Int64Array) -> None:
-        """Add the weights of stretches of the arena to the sums of their targets, or leave them in outboxes."""
-        held, link = self.working_set.slots, self.working_set.arena.link
-        n_blocks = int(held.counters[slots.N_BLOCKS])
-        block_awake, far = held.block_awake[:n_blocks], n_blocks > deliver.NEAR_BLOCKS
-        events = int(lengths.sum())
-        self.events += events
-
-        def part(thread: int, start: int, stop: int) -> None:
-            mine = offsets[start:stop], lengths[start:stop]
-            if stop - start < len(offsets):
-                first, last = (n_blocks * t // self._workers.threads * slots.BLOCK for t in (thread, thread + 1))
-                self._outboxes[thread].deliver(*mine, link, *self._sums(), block_awake, first, last)
-            elif len(held.inhibition):
-                deliver.deliver_apart(*mine, link, held.input[0], held.inhibition[0], block_awake, far)
-            else:
-                deliver.deliver(*mine, link, held.input[0], block_awake, far)
-
-        # where outboxes would take much of the budget, one thread does all
-        least = self.least_rows_a_part if events * LINK_BYTES <= self.working_set.budget_bytes // 64 else len(offsets)
-        self._workers.each(part, len(offsets), max(1, least))
-        self.working_set.outbox_bytes = sum(outbox.nbytes for outbox in self._outboxes)
-
-    def _sums(self) -> tuple[Int64Array, Int64Array]:
-        """Of input by slot; and of negative weights, (0,) where nobody sums them apart."""
-        held = self.working_set.slots
-        return held.input[0], held.inhibition[0] if len(held.inhibition) else NOBODY
-
-    def _take_outboxes(self, start: int, stop: int) -> None:
-        """Add what threads left for each other to the sums of the slots of the blocks ``start`` to ``stop``."""
-        block_awake = self.working_set.slots.block_awake
-        for outbox in self._outboxes:
-            outbox.take(*self._sums(), block_awake, start * slots.BLOCK, stop * slots.BLOCK)
-
-    def _settle_outboxes(self) -> None:
-        """Add all that is still in outboxes to the sums: somebody is about to look at them."""
-        self._take_outboxes(0, int(self.working_set.slots.counters[slots.N_BLOCKS]))
-        self._empty_outboxes()
-
-    def _empty_outboxes(self) -> None:
-        for outbox in self._outboxes:
-            outbox.filled = 0
 
     def _step_neurons(self) -> Int64Array:
         self.working_set.fill_fresh()
@@ -435,7 +271,7 @@ class Engine:
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
             fired = []
-            self._take_outboxes(start, stop)
+            self.delivery.take(start, stop)
             for step, mine in self._steps:
                 block = start
                 while block < stop:
@@ -446,8 +282,8 @@ class Engine:
             return fired
 
         n_blocks = int(held.counters[slots.N_BLOCKS])
-        parts = [piece for fired in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in fired]
-        self._empty_outboxes()
+        parts = [piece for fired in self._workers.each(part, n_blocks, self._workers.least_blocks) for piece in fired]
+        self.delivery.empty()
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _fire(self, fired: Int64Array, tick: int) -> None:
@@ -465,72 +301,12 @@ class Engine:
             )
             return offsets[:n], lengths[:n], left[:n_left], without[:n_without]
 
-        found = list(zip(*self._workers.each(part, len(fired), self.least_rows_a_part), strict=True))
-        offsets, lengths, left, new = (_joined(pieces) for pieces in found)
+        found = list(zip(*self._workers.each(part, len(fired), self._workers.least_rows), strict=True))
+        offsets, lengths, left, new = (joined(pieces) for pieces in found)
         rows.attach(held, records, new, rows.DIRTY | rows.WARM | rows.ON_TOP, np.uint32(1), tick)
         # rows that learn are looked at when spikes arrive, and where memory is short they will have moved by then
         if delay and self.learning is None and 2 * len(offsets) > len(fired) and not self._memory_is_short():
             self.flight.lay_out(tick, Stretches(offsets, lengths, left, int(held.counters[slots.N_MOVED])))
-
-    # ---- rows from elsewhere
-
-    def _fetch(self, missing: Int64Array) -> None:
-        """Load the rows of slots that spikes arrive from now, which are pinned."""
-        working_set = self.working_set
-        began = time.perf_counter()
-        working_set.counts["misses"] += len(missing)
-        if working_set.prefetch.busy:
-            working_set.prefetch.claim(working_set.slots.id[missing])
-            working_set.take_in(working_set.prefetch.arrived())
-            record = working_set.slots.record[missing]
-            missing = missing[(record < 0) | (working_set.records["offset"][record] < 0)]
-        if len(missing):
-            working_set.load(missing, evict=True)
-        working_set.wait_seconds += time.perf_counter() - began
-
-    def _take_in(self, tick: int) -> None:
-        """Install what has been read ahead; where there is no room for it, read nothing more for a while."""
-        arrived = self.working_set.prefetch.arrived()
-        if arrived and not self.working_set.take_in(arrived):
-            self._ahead_from = tick + _PAUSE_TICKS
-        if tick % _JUDGED_TICKS == 0:
-            # where what is active barely fits, rows are dropped before their use, and reading ahead doubles the reads
-            counts, (misses, in_time) = self.working_set.counts, self._judged
-            self._judged = counts["misses"], counts["prefetch_hits"]
-            tried = tick - self._ahead_from >= _GRACE_TICKS
-            if tried and counts["misses"] - misses > 4 * (counts["prefetch_hits"] - in_time):
-                self._ahead_from = tick + _VAIN_TICKS
-
-    def _read_ahead(self, fired: Int64Array, tick: int) -> None:
-        """Ask for the rows of neurons that have just fired, and of those that will fire soon."""
-        working_set = self.working_set
-        counters, projecting = working_set.slots.counters, working_set.layers.projecting
-        if not projecting.all():
-            fired = fired[projecting[working_set.slots.block_layer[fired >> slots.BLOCK_SHIFT]]]
-        all_there = counters[slots.N_ROWS] == counters[slots.N_USED] or not projecting.any()
-        if all_there or tick < self._ahead_from or working_set.prefetch.room == 0:
-            return
-        wanted = np.empty(len(fired), dtype=np.int64)
-        n = near.unread(working_set.slots, working_set.records, fired, wanted)
-        if working_set.read_ahead(wanted[:n], urgent=True) == n and tick % _SCAN_TICKS == 0:
-            working_set.read_ahead(self._near(), urgent=False)
-
-    def _near(self) -> Int64Array:
-        """Slots that may fire before they are looked for again, and whose row is neither there nor being read."""
-        held, records = self.working_set.slots, self.working_set.records
-        thresholds = self.working_set.layers.thresholds
-
-        def part(_: int, start: int, stop: int) -> list[Int64Array]:
-            found = []
-            while start < stop:
-                buffer = np.empty(min(_NEAR_BUFFER, (stop - start) * slots.BLOCK), dtype=np.int64)
-                n, start = near.near(held, records, *thresholds, _NEAR_FRACTION, start, stop, buffer)
-                found.append(buffer[:n])
-            return found
-
-        n_blocks = int(held.counters[slots.N_BLOCKS])
-        parts = [piece for found in self._workers.each(part, n_blocks, self.least_blocks_a_part) for piece in found]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
@@ -629,8 +405,3 @@ class Engine:
             state["void_valence"] = np.array([v.valence for v in voids], dtype=np.float32)
             state["void_sie"] = np.array(last, dtype=np.float64)
         return state
-
-
-def _joined(pieces: Sequence[Int64Array]) -> Int64Array:
-    """``pieces`` end to end; a single one is not copied."""
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)

@@ -183,7 +183,7 @@ def run_ticks(
     ``done(seconds)`` is called at tick boundaries, about once a second and at the end, with the time the ticks since
     its last call took: it makes them durable.
     """
-    first, events = engine.tick + 1, engine.events
+    first, events = engine.tick + 1, engine.delivery.events
     counts = SpikeCounts()
     exceeded: BudgetExceeded | None = None
     over = False
@@ -243,7 +243,7 @@ def run_ticks(
         elapsed = time.perf_counter() - began
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
-        "synaptic_events": engine.events - events,
+        "synaptic_events": engine.delivery.events - events,
         **engine.stats(),
         **(pace.stats() if pace is not None else {}),
         **(watch.stats() if watch is not None else {}),

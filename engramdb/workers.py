@@ -10,6 +10,10 @@ from typing import Any
 class Workers:
     """``threads`` ways to run a kernel; one of them is the calling thread."""
 
+    # a part shorter than this costs more to hand to another thread than to do
+    least_rows = 256
+    least_blocks = 256
+
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="engramdb") if threads > 1 else None

@@ -20,6 +20,7 @@ from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
 from engramdb.query.synapses import whole_rows
 from engramdb.slowfiles import SlowFiles
 from engramdb.store import Store
+from engramdb.workers import Workers
 from tests.everything import Way
 from tests.modeltwin import NumberedTwin, assert_same_fields, following, twin_now
 from tests.networks import ids_of
@@ -368,8 +369,8 @@ class Life:
 def lived(spec: Spec, story: list[tuple[str, int]], way: Way, *, twin: bool = False) -> dict[str, Any]:
     """What there is after a story lived in one way, compared step by step with the ``twin``."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Engine, "least_rows_a_part", 1)
-        patch.setattr(Engine, "least_blocks_a_part", 1)
+        patch.setattr(Workers, "least_rows", 1)
+        patch.setattr(Workers, "least_blocks", 1)
         patch.setattr(Engine, "reading_threads", way.ahead)
         if not way.bursts:
             patch.setattr(Bursts, "most_blocks", 0)

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import engramdb
 from engramdb import Engram, Layer, SmallWorld, Spec
-from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, HandleClosed, NotFound
+from engramdb.workers import Workers
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
 from tests.simulator import Simulator, narrowed
 
@@ -90,8 +90,8 @@ def test_a_hundredth_of_the_memory_gives_the_same_bits(tmp_path: Path) -> None:
 def test_results_do_not_depend_on_the_number_of_threads(spec: Spec, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # small networks would otherwise be left to one thread
-        patch.setattr(Engine, "least_rows_a_part", 1)
-        patch.setattr(Engine, "least_blocks_a_part", 1)
+        patch.setattr(Workers, "least_rows", 1)
+        patch.setattr(Workers, "least_blocks", 1)
         results = []
         for threads in (1, 2, 3):
             (Path(folder) / str(threads)).mkdir()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import engramdb
 from engramdb import Engram, FixedOutdegree, Layer, Projection, SmallWorld, Spec, models
-from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded
+from engramdb.workers import Workers
 from tests.modeltwin import assert_same_fields, model_twin_of
 from tests.networks import edges_of, ids_of, make
 
@@ -99,8 +99,8 @@ def test_results_do_not_depend_on_budget_threads_or_cuts(name: str, seed: int, s
     spec = spec_of(name, 500, seed=seed, own=own)
     results = []
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Engine, "least_rows_a_part", 1)
-        patch.setattr(Engine, "least_blocks_a_part", 1)
+        patch.setattr(Workers, "least_rows", 1)
+        patch.setattr(Workers, "least_blocks", 1)
         for way in ("plain", "small", "threads", "cut"):
             (Path(folder) / way).mkdir()
             memory = max(8000, int(600 * 300 * share)) if way == "small" else 1 << 28

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import engramdb
 from engramdb import Engram, Layer, SmallWorld, Spec
-from engramdb.engine import Engine
 from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
+from engramdb.workers import Workers
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
 from tests.simulator import Simulator
 from tests.test_poisson import twin_train
@@ -131,8 +131,8 @@ def test_a_cut_anywhere_changes_nothing(tmp_path: Path, cut: str) -> None:
 def test_threads_and_memory_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = whole_run(tmp_path / "whole")
     same(whole, whole_run(tmp_path / "small", memory=90_000))
-    monkeypatch.setattr(Engine, "least_rows_a_part", 1)
-    monkeypatch.setattr(Engine, "least_blocks_a_part", 1)
+    monkeypatch.setattr(Workers, "least_rows", 1)
+    monkeypatch.setattr(Workers, "least_blocks", 1)
     same(whole, whole_run(tmp_path / "threads", threads=3))
 
 
