@@ -69,7 +69,7 @@ class Bursts:
         coming = self._stimuli.coming(first, min(most, self._ticks))
         if not coming.ticks:
             return None
-        working_set.fill_fresh()
+        working_set.charges.fill_fresh()
         ticks = coming.ticks
         blocks = int(working_set.slots.counters[slots.N_BLOCKS])
         calendar, delay, least, longest = self._flight.for_burst((blocks + 1) * slots.BLOCK)

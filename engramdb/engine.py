@@ -266,7 +266,7 @@ class Engine:
         self.flight.reschedule(self.tick)
 
     def _step_neurons(self) -> Int64Array:
-        self.working_set.fill_fresh()
+        self.working_set.charges.fill_fresh()
         held, layers = self.working_set.slots, self.working_set.layers
 
         def part(_: int, start: int, stop: int) -> list[Int64Array]:
@@ -310,7 +310,7 @@ class Engine:
 
     def awake(self) -> IdArray:
         """Ids, sorted, of all neurons that are not at rest or have a spike under way."""
-        charged, _ = self.working_set.charged()
+        charged, _ = self.working_set.charges.all()
         flying = [self.working_set.slots.id[held] for held in self.flight.held()]
         return np.unique(np.concatenate([charged, *flying, *(layer.active for layer in self.voids.values())]))
 
@@ -344,7 +344,7 @@ class Engine:
     def write_back(self) -> None:
         """Hand all that the store does not know yet of records and rows to it."""
         self.settle_learning()
-        self.working_set.write_back()
+        self.working_set.unwritten.write_back()
 
     def state(self) -> State:
         """What the store keeps of the present beside the records; see :mod:`engramdb.state`."""
@@ -352,7 +352,7 @@ class Engine:
 
     def freeze(self) -> Callable[[], State]:
         """Copy the present; what it returns puts it into order, whatever has happened since, and in any thread."""
-        ids, fields = self.working_set.charged()
+        ids, fields = self.working_set.charges.all()
         spikes, input_to_come = self.flight.freeze(), self.stimuli.freeze()
         learned = dict if self.learning is None else self.learning.freeze()
         of_models = self._of_models()
@@ -379,7 +379,7 @@ class Engine:
             return
         self.cycle = Standing.of(state)
         self.spikes = int(state[SPIKES][0]) if SPIKES in state else 0
-        self.working_set.charge(state["charged_id"], charged_fields(state))
+        self.working_set.charges.put(state["charged_id"], charged_fields(state))
         self.flight.load_state(tick, state)
         self.stimuli.load_state(tick, state)
         self.fired_ids = state.get("receptive_fired", self.fired_ids)

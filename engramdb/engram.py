@@ -251,7 +251,7 @@ class Engram(Memories, Changes, History, Conversions):
         self._wired = None
         live.write_back()
         state, tick = live.state(), live.tick
-        self._start_engine(tick, state).working_set.charge(*born_awake(self.spec, [bundle]))
+        self._start_engine(tick, state).working_set.charges.put(*born_awake(self.spec, [bundle]))
         if inbound:
             from engramdb.growth.inbound import inbound_synapses
 

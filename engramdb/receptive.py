@@ -251,7 +251,9 @@ class Receptive:
         if resident is not None:
             new = ids[resident.rows_of(ids) < 0]
             if len(new) * self._row_bytes > self._working_set.free_bytes:
-                self._working_set.make_room(len(new) * self._row_bytes)  # which may take the vectors themselves
+                self._working_set.eviction.make_room(
+                    len(new) * self._row_bytes
+                )  # which may take the vectors themselves
                 resident = self._resident
                 if resident is not None and len(new) * self._row_bytes > self._working_set.free_bytes:
                     self.give_way()
@@ -269,7 +271,7 @@ class Receptive:
 
     def _learn_stored(self, ids: IdArray, factor: Float32Array, x: Float32Array) -> Iterator[Float32Array]:
         self._working_set.settle()
-        self._working_set.write_back()  # who has just fired for the first time gets a record
+        self._working_set.unwritten.write_back()  # who has just fired for the first time gets a record
         store, most = self._working_set.store, max(1, _PIECE_BYTES // self._row_bytes)
         for start in range(0, len(ids), most):
             part = slice(start, start + most)
@@ -319,7 +321,7 @@ class Receptive:
         if resident is None or not resident.dirty.any():
             return list
         if np.count_nonzero(resident.dirty) * self._row_bytes > self._working_set.budget_bytes // 16:
-            self._working_set.write_counts()
+            self._working_set.unwritten.write_counts()
             self._write_back()
             return list
         changes = list(self._changes(resident))

@@ -206,7 +206,7 @@ class VoidLayer:
     def _room(self, nbytes: int) -> bool:
         """Whether so many bytes more can be had from what others hold."""
         if nbytes > self._working_set.free_bytes:
-            self._working_set.make_room(nbytes)
+            self._working_set.eviction.make_room(nbytes)
         return nbytes <= self._working_set.free_bytes
 
     def _entries(self, ids: IdArray) -> Int32Array | None:

@@ -8,29 +8,30 @@ are written back and slots at rest are freed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from engramdb.address import IdArray, by_layer, format_id
+from engramdb.address import IdArray, format_id
+from engramdb.charges import Charges
 from engramdb.errors import BudgetExceeded
+from engramdb.eviction import Eviction
 from engramdb.growth.bundle import Bundles
 from engramdb.keptfields import Sie
 from engramdb.kernels import rows, slots
 from engramdb.kernels.recent import RECENT
 from engramdb.layertable import LayerTable, synapse_codes
-from engramdb.learning.rowsback import learned_rows
 from engramdb.learning.tables import tables_of
 from engramdb.learning.traces import TRACE_BYTES, Traces
-from engramdb.parameters import given
 from engramdb.prefetch import Prefetch
 from engramdb.reservation import Reservation
 from engramdb.rowsource import Rows, RowSource
 from engramdb.spec import Spec
 from engramdb.store import Records as StoredRecords
 from engramdb.store import Store
+from engramdb.unwritten import ROWS_AT_ONCE, Unwritten
 from engramdb.wiring import Wiring
 
 Int64Array = npt.NDArray[np.int64]
@@ -39,8 +40,6 @@ SYNAPSE_BYTES = 14
 RECORD_BYTES = rows.RECORD.itemsize
 _LEAST_INDEX = 64
 _ENOUGH_CODES = rows.MOST_CODES // 8 * 7  # if more stay in use, they would soon be looked through again
-_COUNTS_AT_ONCE = 1 << 16
-_ROWS_AT_ONCE = 1 << 15  # that have learned, and are written back together
 _NOBODY: Int64Array = np.empty(0, dtype=np.int64)
 _COUNTED = (
     "rows_loaded", "rows_dropped", "slots_freed", "evictions", "records_written",
@@ -116,21 +115,21 @@ class WorkingSet:
         self.lacking_bytes = 0  # of the last row for which room was made, whether there was enough or not
         self.codes = synapse_codes(spec, bundles, self.layers.position)
         self.source = RowSource(store, Wiring(spec, bundles))
+        self.charges, self.unwritten, self.eviction = Charges(self), Unwritten(self), Eviction(self)
         self.prefetch = Prefetch(self.source.read, budget_bytes // 16, reading_threads)
-        self._hand = 0
         self.tables = tables_of(spec, bundles) if spec.learns else None
 
         n_aux, n_param = self.layers.aux_fields, self.layers.own_constants
         planes = 2 if self.layers.apart else 1
         stride = 0 if self.tables is None else self.tables.stride
-        self._slot_bytes = slot_bytes(self.layers, stride)
+        self.slot_bytes = slot_bytes(self.layers, stride)
         declared = sum(bundles.sizes.values())
-        affordable = budget_bytes // (self._slot_bytes * slots.BLOCK) + 1
+        affordable = budget_bytes // (self.slot_bytes * slots.BLOCK) + 1
         n_blocks = min(affordable, declared // slots.BLOCK + len(spec.layers) + 1)
         n_slots = n_blocks * slots.BLOCK
         keeps_traces = self.tables is not None and self.tables.keeps_traces
-        self._synapse_bytes = SYNAPSE_BYTES + (TRACE_BYTES if keeps_traces else 0)
-        n_synapses = budget_bytes // self._synapse_bytes + 1
+        self.synapse_bytes = SYNAPSE_BYTES + (TRACE_BYTES if keeps_traces else 0)
+        n_synapses = budget_bytes // self.synapse_bytes + 1
         self.traces = Traces(n_synapses) if keeps_traces else None
         self._block_capacity = n_blocks
         self._synapse_capacity = n_synapses
@@ -157,10 +156,10 @@ class WorkingSet:
             index_table=np.zeros(_LEAST_INDEX, dtype=np.uint32),
             free_slot=np.full(len(spec.layers), -1, dtype=np.int64), counters=counters,
         )  # fmt: skip
-        self._record_memory = Reservation(n_slots, rows.RECORD)
-        self.records = self._record_memory.array
-        self._arena_memory = [Reservation(n_synapses, t) for t in (np.uint32, np.uint16, rows.LINK)]
-        self.arena = rows.Arena(*(m.array for m in self._arena_memory))
+        self.record_memory = Reservation(n_slots, rows.RECORD)
+        self.records = self.record_memory.array
+        self.arena_memory = [Reservation(n_synapses, t) for t in (np.uint32, np.uint16, rows.LINK)]
+        self.arena = rows.Arena(*(m.array for m in self.arena_memory))
 
     @property
     def epoch(self) -> int:
@@ -173,10 +172,10 @@ class WorkingSet:
     def used_bytes(self) -> int:
         counters = self.slots.counters
         return int(
-            counters[slots.N_BLOCKS] * slots.BLOCK * self._slot_bytes
+            counters[slots.N_BLOCKS] * slots.BLOCK * self.slot_bytes
             + self.slots.index_table.nbytes
             + counters[slots.N_RECORDS] * RECORD_BYTES
-            + counters[slots.ARENA_END] * self._synapse_bytes
+            + counters[slots.ARENA_END] * self.synapse_bytes
             + self._cache_bytes
             + self._buffer_bytes
             + self.recording_bytes
@@ -226,10 +225,10 @@ class WorkingSet:
             "charged": int(slots.awake_slots(self.slots, np.empty(0, dtype=np.int64))),
             "active": int(counters[slots.N_ROWS]),
             "synapses": int(counters[slots.ARENA_END]),
-            "slot_bytes": n_blocks * slots.BLOCK * self._slot_bytes,
+            "slot_bytes": n_blocks * slots.BLOCK * self.slot_bytes,
             "index_bytes": self.slots.index_table.nbytes,
             "record_bytes": int(counters[slots.N_RECORDS]) * RECORD_BYTES,
-            "row_bytes": int(counters[slots.ARENA_END]) * self._synapse_bytes,
+            "row_bytes": int(counters[slots.ARENA_END]) * self.synapse_bytes,
             "cache_bytes": self._cache_bytes,
             "query_bytes": self.store.query_bytes,
             "buffer_bytes": self._buffer_bytes,
@@ -283,19 +282,19 @@ class WorkingSet:
             return attempt
         if attempt > 1:
             # a block of slots, and the index, which may have to double
-            raise self.too_small("another neuron", slots.BLOCK * self._slot_bytes + self.slots.index_table.nbytes)
+            raise self.too_small("another neuron", slots.BLOCK * self.slot_bytes + self.slots.index_table.nbytes)
         if attempt < 1:
-            self._release(keep)
+            self.release(keep)
             # few freed slots would soon have us here again, and each time costs a pass over all of them
             if counters[slots.N_USED] * 8 > counters[slots.N_BLOCKS] * slots.BLOCK * 7:
-                self._evict_silent(self.budget_bytes // 8, keep)
+                self.eviction.evict_silent(self.budget_bytes // 8, keep)
         else:
             self.settle()
-            self._trim_cache(0)
-            self._drop_rows(spare_warm=False, want=1 << 62)
-            self._detach_all()
-            self._release(keep)
-            self._let_keepers_give_way()
+            self.eviction.trim_cache(0)
+            self.eviction.drop_rows(spare_warm=False, want=1 << 62)
+            self.eviction.detach_all()
+            self.release(keep)
+            self.eviction.let_keepers_give_way()
         self.renew_limits()
         return attempt + 1
 
@@ -313,10 +312,10 @@ class WorkingSet:
                 counters[slots.INDEX_LIMIT] = len(self.slots.index_table) // 2
             else:
                 counters[slots.INDEX_LIMIT] = len(self.slots.index_table) * 7 // 8
-        affordable = counters[slots.N_BLOCKS] + max(0, self.free_bytes) // (slots.BLOCK * self._slot_bytes)
+        affordable = counters[slots.N_BLOCKS] + max(0, self.free_bytes) // (slots.BLOCK * self.slot_bytes)
         counters[slots.BLOCK_LIMIT] = min(affordable, self._block_capacity)
 
-    def _release(self, keep: Int64Array) -> None:
+    def release(self, keep: Int64Array) -> None:
         self.counts["evictions"] += 1
         self.before_release()
         kept_slots = np.unique(np.concatenate([self.in_flight(), keep]))
@@ -373,7 +372,7 @@ class WorkingSet:
         done = installed = out_of_codes = 0
         while True:
             limit = min(
-                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // self._synapse_bytes,
+                int(self.slots.counters[slots.ARENA_END]) + max(0, self.free_bytes) // self.synapse_bytes,
                 self._synapse_capacity,
             )
             before = int(self.slots.counters[slots.N_ROWS])
@@ -394,8 +393,8 @@ class WorkingSet:
                 self._free_codes(enough=0 if out_of_codes else _ENOUGH_CODES)
                 out_of_codes += 1
                 continue
-            self.make_room(int(part.indptr[-1] - part.indptr[done]) * self._synapse_bytes)
-            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * self._synapse_bytes
+            self.eviction.make_room(int(part.indptr[-1] - part.indptr[done]) * self.synapse_bytes)
+            self.lacking_bytes = int(part.indptr[done + 1] - part.indptr[done]) * self.synapse_bytes
             evict = False
         self.counts["rows_loaded"] += installed
         return done
@@ -409,9 +408,9 @@ class WorkingSet:
         assert self.traces is not None
         record = self.slots.record[held]
         there = self.records["offset"][record] >= 0
-        self.traces.installed(self.slots.id[held[there]], *self._where(record[there]))
+        self.traces.installed(self.slots.id[held[there]], *self.where(record[there]))
 
-    def _where(self, record: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+    def where(self, record: npt.NDArray[Any]) -> tuple[Int64Array, Int64Array]:
         """Offset and length, int64, of the rows of ``record``."""
         return self.records["offset"][record], self.records["length"][record].astype(np.int64)
 
@@ -420,9 +419,9 @@ class WorkingSet:
 
         Which rows were loaded before thus never decides whether another can be.
         """
-        self._close_gaps()
+        self.eviction.close_gaps()
         if rows.renumber(self.slots, self.arena, self.codes) > enough:
-            self._drop_rows(spare_warm=False, want=1 << 62)
+            self.eviction.drop_rows(spare_warm=False, want=1 << 62)
             rows.renumber(self.slots, self.arena, self.codes)
 
     def _check_codes(self, held: np.int64) -> None:
@@ -457,9 +456,9 @@ class WorkingSet:
 
         No row that has been used since the last eviction goes for them.
         """
-        needed = sum(len(part.target) for part in arrived) * self._synapse_bytes
+        needed = sum(len(part.target) for part in arrived) * self.synapse_bytes
         if self.free_bytes < needed:
-            self._evict_silent(needed)
+            self.eviction.evict_silent(needed)
         enough = self.free_bytes >= needed
         flags = self.records["flags"]
         for part in arrived:
@@ -487,95 +486,6 @@ class WorkingSet:
         """Let go of all that is pinned."""
         self.records["flags"][: self.slots.counters[slots.N_RECORDS]] &= ~rows.PINNED
 
-    def make_room(self, need_bytes: int) -> None:
-        """Make ``need_bytes`` free if that can be: what is silent goes first, then other rows and all cached leaves."""
-        self._evict_silent(need_bytes)
-        if self.free_bytes < need_bytes:
-            self._trim_cache(0)
-            self._drop_rows(spare_warm=False, want=(need_bytes - self.free_bytes) // self._synapse_bytes + 1)
-        if self.free_bytes < need_bytes:
-            self.settle()
-            self._detach_all()
-            self._release(_NOBODY)
-        if self.free_bytes < need_bytes:
-            self._let_keepers_give_way()
-
-    def _let_keepers_give_way(self) -> None:
-        for keeper in self.keepers:
-            keeper.give_way()
-
-    def _evict_silent(self, need_bytes: int, keep: Int64Array = _NOBODY) -> None:
-        """Free ``need_bytes`` or more, as far as silent neurons will do: rows, then what they hold besides."""
-        self.counts["evictions"] += 1
-        self._trim_cache(self.budget_bytes // 8)
-        self._close_gaps()
-        if self.free_bytes >= need_bytes:
-            return
-        # more than is needed: each pass costs time that follows all that is held
-        wanted_bytes = max(need_bytes, self.budget_bytes // 4)
-        self._drop_rows(spare_warm=True, want=(wanted_bytes - max(0, self.free_bytes)) // self._synapse_bytes + 1)
-        counters = self.slots.counters
-        silent = int(counters[slots.N_RECORDS] - counters[slots.N_ROWS])
-        if self.free_bytes < wanted_bytes and silent * (RECORD_BYTES + self._slot_bytes) > self.budget_bytes // 8:
-            self._detach_all()
-            self._release(keep)
-
-    def _trim_cache(self, nbytes: int) -> None:
-        self.store.cache_bytes = min(self.store.cache_bytes, nbytes)
-
-    def _drop_rows(self, *, spare_warm: bool, want: int) -> int:
-        chosen = np.empty(int(self.slots.counters[slots.N_RECORDS]), dtype=np.int64)
-        n, self._hand = rows.choose_rows(self.slots, self.records, self._hand, spare_warm, want, chosen)
-        chosen = chosen[:n]
-        if self.tables is not None:
-            self._write_learned(chosen)
-        dropped, unused = rows.drop_rows(self.slots, self.records, chosen)
-        self.counts["rows_dropped"] += len(chosen)
-        self.counts["prefetch_unused"] += unused
-        self._close_gaps()
-        return int(dropped)
-
-    def _write_learned(self, chosen: Int64Array) -> None:
-        """Write back what was learned in the rows of the records ``chosen``, which are dropped next."""
-        if self.traces is not None:
-            self._put_aside(chosen)
-        learned = chosen[self.records["flags"][chosen] & rows.LEARNED != 0]
-        for start in range(0, len(learned), _ROWS_AT_ONCE):
-            self._hand_over(np.sort(learned[start : start + _ROWS_AT_ONCE]))
-
-    def _put_aside(self, record: Int64Array) -> None:
-        """Keep the traces of the rows of ``record``, which go."""
-        assert self.traces is not None
-        record = record[self.records["offset"][record] >= 0]
-        self.traces.put_aside(self.slots.id[self.records["slot"][record]], *self._where(record))
-
-    def _close_gaps(self) -> None:
-        """Move rows together where others were dropped, or taken away with their records."""
-        made = int(self.slots.counters[slots.N_RECORDS])
-        loaded = np.flatnonzero((self.records["slot"][:made] >= 0) & (self.records["offset"][:made] >= 0))
-        if int(self.records["length"][loaded].sum()) == self.slots.counters[slots.ARENA_END]:
-            return
-        order = loaded[np.argsort(self.records["offset"][loaded], kind="stable")]
-        before, length = self._where(order) if self.traces is not None else (_NOBODY, _NOBODY)
-        rows.compact(self.slots, self.records, self.arena, order)
-        if self.traces is not None:
-            end = int(self.slots.counters[slots.ARENA_END])
-            self.traces.moved(before, self.records["offset"][order], length, end)
-        for memory in self._arena_memory:
-            memory.trim(int(self.slots.counters[slots.ARENA_END]))
-
-    def _detach_all(self) -> None:
-        """Write back and take away every record that is neither pinned nor has its row, or will have it soon."""
-        self.write_counts()
-        made = int(self.slots.counters[slots.N_RECORDS])
-        flags = self.records["flags"][:made]
-        loose = np.flatnonzero((self.records["slot"][:made] >= 0) & (flags & (rows.PINNED | rows.QUEUED) == 0)
-                               & (self.records["offset"][:made] < 0))  # fmt: skip
-        rows.detach(self.slots, self.records, loose.astype(np.int64))
-        rows.close_up(self.slots, self.records)
-        self._hand = 0
-        self._record_memory.trim(int(self.slots.counters[slots.N_RECORDS]))
-
     def forget(self, ids: IdArray) -> None:
         """Take away the records and rows of ``ids`` after writing them back: the store is about to change them.
 
@@ -584,200 +494,29 @@ class WorkingSet:
         self.settle()
         apart = all(keeper.tells_apart for keeper in self.keepers)
         if not apart:
-            self.write_back()
+            self.unwritten.write_back()
         held = self.lookup(ids)
         record = self.slots.record[held[held >= 0]].astype(np.int64)
         record = np.unique(record[record >= 0])
         dirty = record[self.records["flags"][record] & (rows.DIRTY | rows.LEARNED) != 0]
-        for start in range(0, len(dirty), _ROWS_AT_ONCE):
-            self._hand_over(dirty[start : start + _ROWS_AT_ONCE])
+        for start in range(0, len(dirty), ROWS_AT_ONCE):
+            self.unwritten.hand_over(dirty[start : start + ROWS_AT_ONCE])
         with self.prefetch.paused():
             for keeper in self.keepers:
                 for records in keeper.take(ids)() if apart else ():
                     self.store.write(records, retargeted=False)
                 keeper.rows_changed(ids)
         if self.traces is not None:
-            self._put_aside(record)
+            self.eviction.put_aside(record)
         rows.detach(self.slots, self.records, record)
 
-    def write_back(self) -> int:
-        """Hand all that the store does not know yet to it; returns of how many records it were counts."""
-        written = self.write_counts()
-        with self.prefetch.paused():
-            for keeper in self.keepers:
-                for records in keeper.take()():
-                    self.store.write(records, retargeted=False)
-        return written
-
-    def write_counts(self) -> int:
-        """Hand all counts that the store does not know yet to it; returns how many records."""
-        dirty = self._dirty()
-        most = len(dirty) if self.tables is None else _ROWS_AT_ONCE
-        for start in range(0, len(dirty), max(1, most)):
-            self._hand_over(dirty[start : start + most])
-        return len(dirty)
-
-    def _hand_over(self, dirty: Int64Array) -> None:
-        """Hand the records ``dirty``, with what was learned in their rows, to the store."""
-        with self.prefetch.paused():
-            for records in self._changes(dirty)():
-                self.store.write(records, retargeted=False)
-            self._written(dirty)
-
-    def take_counts(self) -> Callable[[], list[StoredRecords]]:
-        """A copy of all that the store does not know yet, which counts as written; called, it gives records."""
-        kept = [keeper.take() for keeper in self.keepers]
-        dirty = self._dirty()
-        counts = self._changes(dirty)
-        self._written(dirty)
-
-        def changes() -> list[StoredRecords]:
-            return [*counts(), *(records for take in kept for records in take())]
-
-        return changes
-
-    def _dirty(self) -> Int64Array:
-        """Records of which the store does not know all, rising."""
-        made = int(self.slots.counters[slots.N_RECORDS])
-        flags = self.records["flags"][:made] & (rows.DIRTY | rows.LEARNED)
-        return np.flatnonzero((self.records["slot"][:made] >= 0) & (flags != 0))
-
-    def _changes(self, dirty: Int64Array) -> Callable[[], list[StoredRecords]]:
-        """A copy of what the store is to know of the records ``dirty``."""
-        self._complete(dirty[self.records["flags"][dirty] & rows.ON_TOP != 0])
-        ids = self.slots.id[self.records["slot"][dirty]]
-        counts = {name: self.records[name][dirty] for name in ("spike_count", "last_spike")}
-        learned = self.records["flags"][dirty] & rows.LEARNED != 0
-        if learned.any():
-            return learned_rows(self, dirty, learned, ids, counts)
-
-        def changes() -> list[StoredRecords]:
-            order = np.argsort(ids)
-            return [
-                StoredRecords.of_state(ids[order][part], {name: column[order][part] for name, column in counts.items()})
-                for _, part in by_layer(ids[order])
-            ]
-
-        return changes
-
-    def _complete(self, on_top: Int64Array) -> None:
-        """Add what the store has to the counts of the records ``on_top`` of it."""
-        ids = self.slots.id[self.records["slot"][on_top]]
-        order = np.argsort(ids)
-        for start in range(0, len(order), _COUNTS_AT_ONCE):
-            part = order[start : start + _COUNTS_AT_ONCE]
-            rows.add_base(self.records, on_top[part], *self.source.counts(ids[part]))
-
-    def _written(self, dirty: Int64Array) -> None:
-        self.records["flags"][dirty] &= ~(rows.DIRTY | rows.LEARNED)
-        self.counts["records_written"] += len(dirty)
-
-    # ---- charged neurons
-
-    def charged(self) -> tuple[IdArray, dict[str, npt.NDArray[Any]]]:
-        """Ids of all neurons that are not exactly at rest, in no order, and their fields; see :meth:`fields`."""
-        self.fill_fresh()
-        held = np.empty(int(slots.awake_slots(self.slots, np.empty(0, dtype=np.int64))), dtype=np.int64)
-        slots.awake_slots(self.slots, held)
-        return self.slots.id[held], self._fields(held)
-
-    def fields(self, held: Int64Array) -> dict[str, npt.NDArray[Any]]:
-        """State at this moment in the slots ``held`` (see :meth:`lookup`), (n,) by column of the in-flight state.
-
-        ``u`` and the other fields of the models in use, float32, relative to rest, and ``refractory``, int32; zeros
-        where there is no slot.
-        """
-        found = np.flatnonzero(held >= 0)
-        if len(found) == len(held):
-            return self._fields(held)
-        out: dict[str, npt.NDArray[Any]] = {}
-        for name, values in self._fields(held[found]).items():
-            out[name] = np.zeros(len(held), dtype=values.dtype)
-            out[name][found] = values
-        return out
-
-    def _fields(self, held: Int64Array) -> dict[str, npt.NDArray[Any]]:
-        block, lane = held >> slots.BLOCK_SHIFT, held & (slots.BLOCK - 1)
-        out: dict[str, npt.NDArray[Any]] = {"u": self.slots.u[held], "refractory": self.slots.refractory[held]}
-        for name, having in self.layers.fields.items():
-            if name == "u":
-                continue
-            out[name] = np.zeros(len(held), dtype=np.float32)
-            for at, place in having:
-                of_layer = np.flatnonzero(self.slots.block_layer[block] == at)
-                out[name][of_layer] = self.slots.aux[block[of_layer], place - 1, lane[of_layer]]
-        return out
-
-    def charge(self, ids: IdArray, fields: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Put neurons, sorted by id, into the state given by column; what is missing is zero."""
-        u, refractory = fields["u"], fields["refractory"]
-        in_new_blocks = self.slots.counters[slots.N_USED] == 0 and self._reserve(len(ids))
-        for layer, where in by_layer(ids):
-            at = int(self.layers.position[layer])
-            aux = np.zeros((self.slots.aux.shape[1], where.stop - where.start), dtype=np.float32)
-            for place, field in enumerate(self.layers.parameters[at].model.state[1:]):
-                if field.name in fields:
-                    aux[place] = fields[field.name][where]
-            if in_new_blocks:
-                slots.place(self.slots, at, ids[where], u[where], aux, refractory[where])
-                continue
-            for start in range(where.start, where.stop, 65536):
-                part = slice(start, min(start + 65536, where.stop))
-                held = self.hold(ids[part])
-                self.slots.u[held] = u[part]
-                block, lane = held >> slots.BLOCK_SHIFT, held & (slots.BLOCK - 1)
-                for place, values in enumerate(aux):
-                    self.slots.aux[block, place, lane] = values[part.start - where.start : part.stop - where.start]
-                self.slots.refractory[held] = refractory[part]
-                self.slots.block_awake[block] = 1
-        self.fill_fresh()
-
-    def refresh(self, ids: IdArray) -> None:
-        """Work the constants of ``ids`` out anew: the store has other parameters of theirs now.
-
-        Who never rests with them, and belongs to a layer that is materialized, is awake from now on.
-        """
-        for layer, where in by_layer(ids):
-            own = self.layers.parameters[int(self.layers.position[layer])]
-            self.hold(ids[where][own.restless(ids[where], given(self.store, own.columns, ids[where]))])
-        held = self.lookup(ids)
-        held = held[held >= 0]
-        block = held >> slots.BLOCK_SHIFT
-        self.slots.used[held] |= slots.FRESH
-        self.slots.block_flags[block] |= slots.FRESH
-        self.slots.counters[slots.N_FRESH] += len(held)
-        self.fill_fresh()
-
-    def fill_fresh(self) -> None:
-        """Give slots taken since the last call the constants that are their neurons' own; before any is stepped."""
-        n_fresh = int(self.slots.counters[slots.N_FRESH])
-        if n_fresh == 0:
-            return
-        found = np.empty(n_fresh, dtype=np.int64)
-        for at, parameters in enumerate(self.layers.parameters):
-            if not parameters.own:
-                continue
-            n = int(slots.fresh(self.slots, at, found))
-            rows_of = [name for name in parameters.kernel_constants if name in parameters.own]
-            for start in range(0, n, 65536):
-                held = found[start : min(start + 65536, n)]
-                held = held[np.argsort(self.slots.id[held])]
-                ids = self.slots.id[held]
-                constants = parameters.constants(ids, given(self.store, parameters.columns, ids))
-                values = np.empty((len(rows_of), len(held)), dtype=np.float32)
-                for row, name in enumerate(rows_of):
-                    values[row] = constants[name]
-                restless = np.broadcast_to(np.asarray(constants["restless"], dtype=bool), (len(held),))
-                slots.fill(self.slots, held, values, np.ascontiguousarray(restless))
-        slots.filled(self.slots)
-
-    def _reserve(self, neurons: int) -> bool:
+    def reserve(self, neurons: int) -> bool:
         """Whether blocks for so many neurons fit into the budget, and the index, which is made large enough now."""
         size = _LEAST_INDEX
         while size < 2 * neurons:
             size *= 2
         blocks = neurons // slots.BLOCK + len(self.slots.free_slot)
-        needed = size * self.slots.index_table.itemsize + blocks * slots.BLOCK * self._slot_bytes
+        needed = size * self.slots.index_table.itemsize + blocks * slots.BLOCK * self.slot_bytes
         if needed > self.free_bytes or blocks > self._block_capacity - self.slots.counters[slots.N_BLOCKS]:
             return False
         self.slots = self.slots._replace(index_table=np.zeros(size, dtype=np.uint32))
@@ -808,9 +547,9 @@ class WorkingSet:
         if self.store.query_bytes > free:
             self.store.query_cache_bytes = max(0, free) // 2
         if self.free_bytes < 0:  # leaves that are being decoded may take less
-            self._trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
+            self.eviction.trim_cache(max(0, self.store.cache_bytes + self.free_bytes))
         if self.free_bytes < 0:
             self.settle()
-            self.make_room(0)
+            self.eviction.make_room(0)
         if self.free_bytes < 0:
             raise self.too_small("what is active at once", -self.free_bytes)

@@ -142,7 +142,7 @@ def test_memory_goes_back_to_nothing_when_all_is_at_rest(name: str, tmp_path: Pa
             if e.stats()["charged"] == 0:
                 break
         assert e.stats()["charged"] == 0
-        e._live.working_set.make_room(1 << 60)
+        e._live.working_set.eviction.make_room(1 << 60)
         assert e.stats()["resident"] == 0
         assert not e._live.working_set.slots.aux.any()
 

@@ -138,13 +138,13 @@ def test_what_is_written_behind_is_in_the_budget_when_a_run_ends(
         e.run(3)
         assert e.stats()["used_bytes"] > memory // 2, "the copy might not fit"
         working_set, gather = e._live.working_set, Event()
-        take_counts = working_set.take_counts
+        take = working_set.unwritten.take
 
         def taken() -> Any:
-            changes = take_counts()
+            changes = take()
             return lambda: (gather.wait(30), changes())[1]
 
-        monkeypatch.setattr(working_set, "take_counts", taken)
+        monkeypatch.setattr(working_set.unwritten, "take", taken)
         e.checkpoint(wait=False)
         Timer(0.2, gather.set).start()
         e.run(1)

@@ -186,7 +186,7 @@ class Changes(Questions):
         working_set.forget(ids)  # what RAM knows of them must be in the store, whose records change
         for records in parameter_change(ids, values, self.spec, self._store):
             self._store.write(records)
-        working_set.refresh(ids)
+        working_set.charges.refresh(ids)
 
     def reward(self, value: float) -> None:
         """Reward what was done up to now: all that learns by the rule "re_vgsp" is changed by how eligible it is.

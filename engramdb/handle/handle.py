@@ -239,7 +239,7 @@ class Handle:
             return self._store.commit_state(live.tick, live.state(), self._bundles, message)
         live.settle_learning()
         self._store.commit_behind(
-            live.working_set.take_counts(), live.tick, live.freeze(), self._bundles, message,
+            live.working_set.unwritten.take(), live.tick, live.freeze(), self._bundles, message,
             retargeted=False,
         )  # fmt: skip
         return None

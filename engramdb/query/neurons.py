@@ -117,7 +117,7 @@ class Present:
         ``held``: what :meth:`held` says of them.
         """
         if self._live is not None:
-            return self._live.fields(held)
+            return self._live.charges.of(held)
         out: dict[str, npt.NDArray[Any]] = {
             "u": np.zeros(len(ids), dtype=np.float32),
             "refractory": np.zeros(len(ids), dtype=np.int32),

@@ -203,7 +203,7 @@ def what_if(view: View, tick: int, state: State | None, budget_bytes: int, threa
     try:
         engine.load_state(tick, state)
         for ids in _given_own(view) if at_rest else ():
-            engine.working_set.refresh(ids)  # with a parameter of its own, one may never rest
+            engine.working_set.charges.refresh(ids)  # with a parameter of its own, one may never rest
     except BaseException:
         engine.close()
         raise

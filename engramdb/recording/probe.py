@@ -60,7 +60,7 @@ class Probe:
 
     def read(self, working_set: WorkingSet) -> dict[str, npt.NDArray[Any]]:
         """Name -> (n,); neurons without a slot are at rest."""
-        state = working_set.fields(working_set.lookup(self.ids))
+        state = working_set.charges.of(working_set.lookup(self.ids))
         if any(source.kept for sources in self._sources.values() for source in sources):
             state |= self._of_records(working_set)
         out = {}

@@ -70,7 +70,7 @@ class Stimuli:
     def _admit(self, nbytes: int, what: str) -> None:
         working_set = self._working_set
         if working_set.free_bytes < nbytes:
-            working_set.make_room(nbytes)
+            working_set.eviction.make_room(nbytes)
         if working_set.free_bytes < nbytes:
             raise working_set.too_small(what, nbytes - working_set.free_bytes)
 
