@@ -154,11 +154,11 @@ class Delivery:
             mine = offsets[start:stop], lengths[start:stop]
             if stop - start < len(offsets):
                 first, last = (n_blocks * t // self._workers.threads * slots.BLOCK for t in (thread, thread + 1))
-                self._outboxes[thread].deliver(*mine, link, *self._sums(), block_awake, first, last)
+                self._outboxes[thread].deliver(*mine, link, held.input, held.inhibition, block_awake, first, last)
             elif len(held.inhibition):
-                deliver.deliver_apart(*mine, link, held.input[0], held.inhibition[0], block_awake, far)
+                deliver.deliver_apart(*mine, link, held.input, held.inhibition, block_awake, far)
             else:
-                deliver.deliver(*mine, link, held.input[0], block_awake, far)
+                deliver.deliver(*mine, link, held.input, block_awake, far)
 
         # where outboxes would take much of the budget, one thread does all
         least = (
@@ -167,16 +167,11 @@ class Delivery:
         self._workers.each(part, len(offsets), max(1, least))
         self._working_set.outbox_bytes = sum(outbox.nbytes for outbox in self._outboxes)
 
-    def _sums(self) -> tuple[Int64Array, Int64Array]:
-        """Of input by slot; and of negative weights, (0,) where nobody sums them apart."""
-        held = self._working_set.slots
-        return held.input[0], held.inhibition[0] if len(held.inhibition) else NOBODY
-
     def take(self, start: int, stop: int) -> None:
         """Add what threads left for each other to the sums of the slots of the blocks ``start`` to ``stop``."""
-        block_awake = self._working_set.slots.block_awake
+        held = self._working_set.slots
         for outbox in self._outboxes:
-            outbox.take(*self._sums(), block_awake, start * slots.BLOCK, stop * slots.BLOCK)
+            outbox.take(held.input, held.inhibition, held.block_awake, start * slots.BLOCK, stop * slots.BLOCK)
 
     def settle(self) -> None:
         """Add all that is still in outboxes to the sums: somebody is about to look at them."""

@@ -144,12 +144,12 @@ class WorkingSet:
         self._recent_memory = Reservation(n_slots * RECENT if stride else 0, np.uint32)
         self.recent = self._recent_memory.array
         ids, used, u, refractory, record = (m.array for m in self._slot_memory)
-        sums = self._input_memory.array.reshape(planes, n_slots)
+        sums = self._input_memory.array
         aux, param = (
             m.array.reshape(n_blocks, n, slots.BLOCK) for m, n in zip(self._block_memory, (n_aux, n_param), strict=True)
         )
         self.slots = slots.Slots(
-            id=ids, used=used, u=u, refractory=refractory, input=sums[:1], inhibition=sums[1:],
+            id=ids, used=used, u=u, refractory=refractory, input=sums[:n_slots], inhibition=sums[n_slots:],
             record=record, aux=aux, param=param,
             block_layer=np.full(n_blocks, -1, dtype=np.int32), block_awake=np.zeros(n_blocks, dtype=np.uint8),
             block_flags=np.zeros(n_blocks, dtype=np.uint8), layer_flags=self.layers.flags,

@@ -83,10 +83,9 @@ def burst(
             block_awake = slots.block_awake[: counters[N_BLOCKS]]
             far = counters[N_BLOCKS] > NEAR_BLOCKS
             if apart:
-                sums = slots.input[0], slots.inhibition[0]
-                events += deliver_apart(*stretches, arena.link, *sums, block_awake, far)
+                events += deliver_apart(*stretches, arena.link, slots.input, slots.inhibition, block_awake, far)
             else:
-                events += deliver(*stretches, arena.link, slots.input[0], block_awake, far)
+                events += deliver(*stretches, arena.link, slots.input, block_awake, far)
             if counters[N_FRESH] or not _has_room(slots, calendar, delay, spikes, end):
                 return done, DELIVERED, events
         add_input(slots, held, amplitude)

@@ -141,8 +141,8 @@ def learn_int8(w, ids, rows, factor, step, x, seed, update, purpose, first, last
 @njit(cache=True, nogil=True)
 def add_currents(slots, held, current):
     """Add ``current`` (float32, in the unit of input) to the input of slots ``held`` (int64) where it is not zero."""
-    sums = slots.input[0]
-    minus = slots.inhibition[0] if slots.inhibition.shape[0] > 0 else sums
+    sums = slots.input
+    minus = slots.inhibition if slots.inhibition.shape[0] > 0 else sums
     for i in range(current.shape[0]):
         if current[i] != 0:
             slot = held[i]

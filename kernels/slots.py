@@ -40,8 +40,8 @@ class Slots(NamedTuple):
     used: npt.NDArray[np.uint8]  # (c,) flags; 0 = free
     u: npt.NDArray[np.float32]  # (c,) the first field of its model, relative to rest
     refractory: npt.NDArray[np.int32]  # (c,) ticks left; -1 in a free slot
-    input: npt.NDArray[np.int64]  # (threads, c) sums of input in 2^-32 of the model's unit of weights
-    inhibition: npt.NDArray[np.int64]  # the same for negative weights alone; (0, c) where no model sums them apart
+    input: npt.NDArray[np.int64]  # (c,) sums of input in 2^-32 of the model's unit of weights
+    inhibition: npt.NDArray[np.int64]  # (c,) the same for negative weights alone; (0,) where no model sums them apart
     record: npt.NDArray[np.int32]  # (c,) its record, -1 = none; in a free slot the next free one
     aux: npt.NDArray[np.float32]  # (c / BLOCK, most fields beyond u, BLOCK), relative to rest
     param: npt.NDArray[np.float32]  # (c / BLOCK, most constants by neuron, BLOCK); undefined in a free slot
@@ -276,6 +276,7 @@ def release(slots, keep):
     used, u, aux, refractory, record, input, inhibition = (
         slots.used, slots.u, slots.aux, slots.refractory, slots.record, slots.input, slots.inhibition,
     )  # fmt: skip
+    apart = inhibition.shape[0] > 0
     slots.free_slot[:] = -1
     freed = 0
     next_kept = 0
@@ -291,10 +292,7 @@ def release(slots, keep):
                 continue
             kept = next_kept < keep.shape[0] and keep[next_kept] == slot
             resting = record[slot] < 0 and at_rest(used, u, aux, refractory, slot)
-            for thread in range(input.shape[0]):
-                resting = resting and input[thread, slot] == 0
-            for thread in range(inhibition.shape[0]):
-                resting = resting and inhibition[thread, slot] == 0
+            resting = resting and input[slot] == 0 and (not apart or inhibition[slot] == 0)
             if resting and not kept:
                 used[slot] = 0
                 refractory[slot] = _FREE
@@ -347,9 +345,9 @@ def add_input(slots, targets, amplitudes):
     apart = slots.inhibition.shape[0] > 0
     for i in range(targets.shape[0]):
         if apart and amplitudes[i] < 0:
-            slots.inhibition[0, targets[i]] += amplitudes[i]
+            slots.inhibition[targets[i]] += amplitudes[i]
         else:
-            slots.input[0, targets[i]] += amplitudes[i]
+            slots.input[targets[i]] += amplitudes[i]
         slots.block_awake[targets[i] >> BLOCK_SHIFT] = 1
 
 
@@ -357,7 +355,5 @@ def add_input(slots, targets, amplitudes):
 def clear_input(slots):
     """Forget all pending input: a tick that could not be completed is taken back."""
     stop = slots.counters[N_BLOCKS] << BLOCK_SHIFT
-    for thread in range(slots.input.shape[0]):
-        slots.input[thread, :stop] = 0
-    for thread in range(slots.inhibition.shape[0]):
-        slots.inhibition[thread, :stop] = 0
+    slots.input[:stop] = 0
+    slots.inhibition[:stop] = 0  # of none, where there are none

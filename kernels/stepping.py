@@ -48,18 +48,6 @@ _FIELDS = _CONSTANTS = _INPUTS = 0
 
 
 @njit(inline="always")
-def _take_input(sums, first, total):
-    """``total`` (int64, (BLOCK,)) = the sums of all threads (int64, (threads, c)) of the block, which become zero."""
-    for i in range(_BLOCK):
-        total[i] = sums[_ZERO, first + i]
-    for thread in range(_ONE, np.uint64(sums.shape[0])):
-        for i in range(_BLOCK):
-            total[i] += sums[thread, first + i]
-    for thread in range(sums.shape[0]):
-        clear(sums[thread], first)
-
-
-@njit(inline="always")
 def _to_float(total, first, out, at):
     """``out[at + i]`` = float32 of ``total[first + i]`` (int64) * 2^-32.
 
@@ -115,21 +103,18 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
     all_u, all_refractory = slots.u, slots.refractory
     all_fields, own = slots.aux.reshape(-1), slots.param.reshape(-1)
     fields_a_block, own_a_block = np.uint64(slots.aux.shape[1]), np.uint64(slots.param.shape[1])
-    sums, sums_apart = slots.input, slots.inhibition
-    plane = sums[0]
+    input, inhibition = slots.input, slots.inhibition
     block_awake, block_layer, block_flags = slots.block_awake, slots.block_layer, slots.block_flags
     floats = np.zeros((_INPUTS + _CONSTANTS + 1 + 1 + _FIELDS, BLOCK), dtype=np.float32)
     integers = np.zeros((2, BLOCK), dtype=np.int32)
-    totals = np.zeros((2, BLOCK), dtype=np.int64)
+    total = np.zeros(BLOCK, dtype=np.int64)
     incoming, constant = floats[:_INPUTS], floats[_INPUTS : _INPUTS + _CONSTANTS + 1]
     u, fields = floats[_INPUTS + _CONSTANTS + 1], floats[_INPUTS + _CONSTANTS + 2 :]
     refractory, fires = integers[0], integers[1]
-    total, minus = totals[0], totals[1]
     all_floats = floats.reshape(-1)
     at_constants = np.uint64(_INPUTS * BLOCK)
     at_u = at_constants + np.uint64((_CONSTANTS + 1) * BLOCK)
-    apart = sums_apart.shape[0] > 0
-    one_sum = _INPUTS == 1 and not apart and sums.shape[0] == 1
+    apart = inhibition.shape[0] > 0
     n = count[0]
     room = fired.shape[0] - BLOCK
     filled_for = np.int32(-1)
@@ -139,7 +124,7 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
         block = following
         following = _next_awake(block_awake, eights, block + 1, last_block)
         if block + _FAR <= following < last_block:
-            _ask_for(plane, all_u, all_refractory, following)
+            _ask_for(input, all_u, all_refractory, following)
         layer = block_layer[block]
         if not mine[layer]:
             continue
@@ -148,22 +133,19 @@ def _step(slots, constants, rows, mine, first_block, last_block, fired, count):
             return block
         at = np.uint64(block)
         first = at << np.uint64(BLOCK_SHIFT)
-        if one_sum:
-            _to_float(plane, first, all_floats, _ZERO)
-            clear(plane, first)
-        else:
-            _take_input(sums, first, total)
-            if _INPUTS == 1:
-                if apart:
-                    _take_input(sums_apart, first, minus)
-                    for i in range(_BLOCK):
-                        total[i] += minus[i]
-            else:
-                _take_input(sums_apart, first, minus)
-                for i in range(_BLOCK):
-                    minus[i] = -minus[i]
-                _to_float(minus, _ZERO, all_floats, _BLOCK)
+        if _INPUTS == 1 and apart:
+            for i in range(_BLOCK):
+                total[i] = input[first + i] + inhibition[first + i]
             _to_float(total, _ZERO, all_floats, _ZERO)
+        else:
+            _to_float(input, first, all_floats, _ZERO)
+        if _INPUTS == 2:
+            for i in range(_BLOCK):
+                total[i] = -inhibition[first + i]
+            _to_float(total, _ZERO, all_floats, _BLOCK)
+        clear(input, first)
+        if apart:
+            clear(inhibition, first)
         if layer != filled_for:
             for k in range(_CONSTANTS + 1):
                 constant[k] = constants[layer, k]

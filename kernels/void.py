@@ -94,11 +94,9 @@ def stimulated(slots, layer, held, amount):
         if slots.block_layer[b] != layer or not slots.block_awake[b]:
             continue
         for slot in range(b << BLOCK_SHIFT, (b + 1) << BLOCK_SHIFT):
-            total = np.int64(0)
-            for thread in range(slots.input.shape[0]):
-                total += slots.input[thread, slot]
-            for thread in range(slots.inhibition.shape[0]):
-                total += slots.inhibition[thread, slot]
+            total = slots.input[slot]
+            if slots.inhibition.shape[0] > 0:
+                total += slots.inhibition[slot]
             if total != 0:
                 if n < held.shape[0]:
                     held[n] = slot

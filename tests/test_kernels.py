@@ -11,9 +11,7 @@ from engramdb.kernels.compiled import njit
 from engramdb.outbox import Outbox
 
 
-def make_slots(
-    n_blocks: int, *, layers: int = 1, threads: int = 1, aux: int = 0, param: int = 0, apart: bool = False
-) -> slots.Slots:
+def make_slots(n_blocks: int, *, layers: int = 1, aux: int = 0, param: int = 0, apart: bool = False) -> slots.Slots:
     """Empty slots, nothing limited but the blocks."""
     n = n_blocks * slots.BLOCK
     counters = np.zeros(slots.N_COUNTERS, dtype=np.int64)
@@ -24,9 +22,9 @@ def make_slots(
         used=np.zeros(n, np.uint8),
         u=np.zeros(n, np.float32),
         refractory=np.zeros(n, np.int32),
-        input=np.zeros((threads, n), np.int64),
+        input=np.zeros(n, np.int64),
         record=np.zeros(n, np.int32),
-        inhibition=np.zeros((threads if apart else 0, n), np.int64),
+        inhibition=np.zeros(n if apart else 0, np.int64),
         aux=np.zeros((n_blocks, aux, slots.BLOCK), np.float32),
         param=np.zeros((n_blocks, param, slots.BLOCK), np.float32),
         block_layer=np.full(n_blocks, -1, np.int32),
@@ -146,12 +144,12 @@ def test_rows_survive_dropping_compacting_and_closing_up_and_deliver_what_add_at
             later = projection[row_of == np.flatnonzero(place == slot)[0]] + 1
             assert following[at] == min(later[later > delay], default=0)
         offsets, lengths = offsets[: count[0]], lengths[: count[0]]
-        events = deliver.deliver(offsets, lengths, arena.link, held.input[0], held.block_awake, seed % 2 == 0)
+        events = deliver.deliver(offsets, lengths, arena.link, held.input, held.block_awake, seed % 2 == 0)
         arriving = np.isin(place[row_of], fired) & (projection + 1 == delay)
         expected = np.zeros(n, np.int64)
         fixed = np.rint(weight[arriving].astype(np.float64) * 2**32).astype(np.int64)
         np.add.at(expected, target[arriving].astype(np.int64), fixed)
-        np.testing.assert_array_equal(held.input[0][place], expected)
+        np.testing.assert_array_equal(held.input[place], expected)
         assert events == arriving.sum()
         slots.clear_input(held)
 

@@ -38,10 +38,10 @@ def test_a_kernel_is_its_reference_bit_for_bit(model: Model, data: st.DataObject
         constants[name] = constants[name] * spread
         if name == "refractory_ticks":
             constants[name] = np.rint(constants[name])
-    scale, threads = data.draw(st.sampled_from([1e-3, 1.0, 20.0, 1e4])), data.draw(st.integers(1, 3))
-    state, left, shares = random_block(model, random, scale, threads)
-    fields, expected_left, fires, awake = by_reference(model, state, left, shares, constants)
-    stepped, stepped_left, fired, still_awake = by_kernel(model, state, left, shares, constants, own)
+    scale = data.draw(st.sampled_from([1e-3, 1.0, 20.0, 1e4]))
+    state, left, sums = random_block(model, random, scale)
+    fields, expected_left, fires, awake = by_reference(model, state, left, sums, constants)
+    stepped, stepped_left, fired, still_awake = by_kernel(model, state, left, sums, constants, own)
     np.testing.assert_array_equal(fired, fires)
     np.testing.assert_array_equal(stepped_left, expected_left)
     for name, values in fields.items():
@@ -59,7 +59,7 @@ def test_free_slots_stay_as_they_are_whatever_their_constants_were(model: Model,
     own = [name for name in constants if name not in OF_LAYERS]
     for name in own:
         constants[name] = np.where(left < 0, left_over, constants[name]).astype(np.float32)
-    silence = np.zeros((1, 2, slots.BLOCK), np.int64)
+    silence = np.zeros((2, slots.BLOCK), np.int64)
     _, after_left, fires, awake = by_kernel(model, nothing, left, silence, constants, own)
     assert not fires.any()
     assert not awake

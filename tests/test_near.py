@@ -27,7 +27,7 @@ def test_near_finds_who_numpy_finds(seed: int, own: tuple[int, int], room: int) 
     held = slots.Slots(
         id=np.arange(n, dtype=np.uint64), used=random.choice(np.array([0, slots.USED], np.uint8), n),
         u=random.uniform(-5, 15, n).astype(np.float32), refractory=np.zeros(n, np.int32),
-        input=np.zeros((1, n), np.int64), inhibition=np.zeros((0, n), np.int64),
+        input=np.zeros(n, np.int64), inhibition=np.zeros(0, np.int64),
         record=random.integers(-1, 40, n).astype(np.int32), aux=np.zeros((_BLOCKS, 0, BLOCK), np.float32),
         param=random.uniform(1, 20, (_BLOCKS, 2, BLOCK)).astype(np.float32),
         block_layer=random.integers(0, 2, _BLOCKS).astype(np.int32),

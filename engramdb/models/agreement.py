@@ -16,8 +16,8 @@ from engramdb.kernels import slots
 from engramdb.models.kernel import step_of
 from engramdb.models.model import Float32Array, Model
 
-Shares = npt.NDArray[np.int64]
-"""Input of one tick, (threads, 2, BLOCK): what each thread has summed, positive and negative, in 2^-32 of the unit."""
+Sums = npt.NDArray[np.int64]
+"""Input of one tick, (2, BLOCK): the sums of what is positive and of what is negative, in 2^-32 of the unit."""
 
 Stepped = tuple[dict[str, Float32Array], npt.NDArray[np.int32], npt.NDArray[np.bool_], bool]
 """Fields by name, refractory ticks left, who fires, and whether anybody is awake."""
@@ -33,12 +33,12 @@ def check_model(model: Model, params: Mapping[str, Any] | None = None, *, dt_ms:
     random = np.random.default_rng(0)
     constants = constants_of(model, params or {}, dt_ms)
     for number in range(rounds):
-        state, left, shares = random_block(model, random, _SCALES[number % len(_SCALES)])
-        expected = by_reference(model, state, left, shares, constants)
-        _compare(model, expected, by_kernel(model, state, left, shares, constants))
+        state, left, sums = random_block(model, random, _SCALES[number % len(_SCALES)])
+        expected = by_reference(model, state, left, sums, constants)
+        _compare(model, expected, by_kernel(model, state, left, sums, constants))
     nothing = {field.name: np.zeros(slots.BLOCK, np.float32) for field in model.state}
     left = np.where(np.arange(slots.BLOCK) % 2, 0, -1).astype(np.int32)  # every other slot is free
-    still = by_kernel(model, nothing, left, np.zeros((1, 2, slots.BLOCK), np.int64), constants)
+    still = by_kernel(model, nothing, left, np.zeros((2, slots.BLOCK), np.int64), constants)
     if still[2].any() or still[3] or any(values.view(np.uint32).any() for values in still[0].values()):
         raise AssertionError(f"{model.name}: neurons at rest without input, or free slots, do not stay as they are")
 
@@ -50,8 +50,8 @@ def constants_of(model: Model, params: Mapping[str, Any], dt_ms: float) -> dict[
 
 
 def random_block(
-    model: Model, random: np.random.Generator, scale: float, threads: int = 2
-) -> tuple[dict[str, Float32Array], npt.NDArray[np.int32], Shares]:
+    model: Model, random: np.random.Generator, scale: float
+) -> tuple[dict[str, Float32Array], npt.NDArray[np.int32], Sums]:
     """Fields, refractory ticks and input of a block in which about everything occurs."""
     n = slots.BLOCK
     state = {}
@@ -59,19 +59,19 @@ def random_block(
         values = np.where(random.random(n) < 0.3, 0, random.normal(0, scale, n)).astype(np.float32)
         state[field.name] = np.abs(values) if field.unit == "nS" else values  # a conductance is never negative
     left = random.integers(-2, 4, n).clip(0).astype(np.int32)
-    some = (random.random((threads, 2, n)) < 0.5) & (random.random(n) < 0.8)
-    size = np.abs(random.normal(0, scale * 2**32, (threads, 2, n))) * some
+    some = (random.random((2, n)) < 0.7) & (random.random(n) < 0.8)
+    size = np.abs(random.normal(0, scale * 2**32, (2, n))) * some
     return state, left, (size * np.array([[1], [random.choice([-1, 0])]])).astype(np.int64)
 
 
 def by_reference(
-    model: Model, state: Mapping[str, Float32Array], left: npt.NDArray[np.int32], shares: Shares,
+    model: Model, state: Mapping[str, Float32Array], left: npt.NDArray[np.int32], sums: Sums,
     constants: Mapping[str, Any],
 ) -> Stepped:  # fmt: skip
     """One tick of a block by the model's reference."""
-    plus, minus = shares.sum(axis=0)
-    sums = [plus + minus] if model.inputs == 1 else [plus, -minus]
-    incoming = np.array([(total.astype(np.float64) / 2**32).astype(np.float32) for total in sums])
+    plus, minus = sums
+    totals = [plus + minus] if model.inputs == 1 else [plus, -minus]
+    incoming = np.array([(total.astype(np.float64) / 2**32).astype(np.float32) for total in totals])
     after, fires = model.reference(state, left, incoming, constants)
     ticks = np.broadcast_to(constants["refractory_ticks"], left.shape).astype(np.int32)
     left = np.where(fires, ticks, left - (left > 0)).astype(np.int32)
@@ -79,16 +79,16 @@ def by_reference(
 
 
 def by_kernel(
-    model: Model, state: Mapping[str, Float32Array], left: npt.NDArray[np.int32], shares: Shares,
+    model: Model, state: Mapping[str, Float32Array], left: npt.NDArray[np.int32], sums: Sums,
     constants: Mapping[str, Any], own: Sequence[str] = (),
 ) -> Stepped:  # fmt: skip
     """One tick of a block by the model's kernel; ``own``: the constants given by neuron, (BLOCK,)."""
     n, names = slots.BLOCK, [field.name for field in model.state]
-    apart = model.inputs == 2 or bool(shares[:, 1].any())
+    apart = model.inputs == 2 or bool(sums[1].any())
     held = slots.Slots(
         id=np.zeros(n, np.uint64), used=np.where(left < 0, 0, slots.USED).astype(np.uint8),
-        u=state[names[0]].copy(), refractory=left.copy(), input=shares[:, 0].copy(),
-        inhibition=shares[:, 1].copy() if apart else np.zeros((0, n), np.int64), record=np.full(n, -1, np.int32),
+        u=state[names[0]].copy(), refractory=left.copy(), input=sums[0].copy(),
+        inhibition=sums[1].copy() if apart else np.zeros(0, np.int64), record=np.full(n, -1, np.int32),
         aux=np.array([[state[name] for name in names[1:]]], np.float32).reshape(1, len(names) - 1, n),
         param=np.array([[constants[name] for name in own]], np.float32).reshape(1, len(own), n),
         block_layer=np.zeros(1, np.int32), block_awake=np.ones(1, np.uint8), block_flags=np.zeros(1, np.uint8),
