@@ -178,7 +178,9 @@ class Trials:
         name = under_way.kind if under_way else "open"
         where = f"engram {self.network}, killed in {name} (command {self.number}), {request}"
         if self._random.random() < 0.3:
-            opened, _ = self.nursery.live_and_die(dict(request, idle=True), None, self._random.uniform(0.0, 0.1))
+            # on the branch that is open now: the one of the beginning may have been deleted
+            idle = dict(request, idle=True, branch=self.twin.branch)
+            opened, _ = self.nursery.live_and_die(idle, None, self._random.uniform(0.0, 0.1))
             self.counts["recovery: " + ("after it" if opened else "within it")] += 1
         problems = engramdb.verify(self.path).problems
         assert not problems, f"{where}: {problems[0]}"
