@@ -124,6 +124,10 @@ class Engine:
             self.last_fired = NOBODY
             self.flight.let_go(self.tick)
             self.stimuli.settle(self.tick)
+            try:
+                self.working_set.check_budget()  # nobody needs more, but what is recorded grows
+            except BudgetExceeded as error:
+                return Stretch(quiet, exceeded=error)
             return Stretch(quiet)
         before = self.tick
         try:
@@ -142,7 +146,7 @@ class Engine:
 
     def _can_burst(self) -> bool:
         """Whether ticks need nothing that only Python can do: nothing is learned, no row read ahead, nobody void."""
-        in_one_part = self._workers.threads == 1 or self._parts() == 1
+        in_one_part = self._workers.threads == 1 or self._parts() <= 1
         return self.learning is None and not self.voids and in_one_part and not self._memory_is_short()
 
     def _memory_is_short(self) -> bool:

@@ -23,6 +23,7 @@ from engramdb.newest import Newest
 from engramdb.run import MOST_TICKS, Boundary, Run, run_ticks
 from engramdb.stimuli.command import COMMANDS
 from engramdb.store import Store
+from engramdb.whole import whole
 
 if TYPE_CHECKING:
     from engramdb.growth.cycle import Cycle
@@ -155,8 +156,14 @@ class Engram(Memories, Changes, History, Conversions):
         from engramdb.recording.recorder import Recorder
 
         live = self._live
-        if not 0 <= int(ticks) <= MOST_TICKS:
+        self._check_between_runs("run")
+        ticks, every = whole(ticks, "ticks"), whole(every, "every")
+        if not 0 <= ticks <= MOST_TICKS:
             raise InvalidInput(f"ticks={ticks}: give 0 or more, and at most {MOST_TICKS:,} in one run")
+        if until is not None and not callable(until):
+            raise InvalidInput(f"until={until!r}: give a function of (tick, ids) that returns True to end the run")
+        if to is not None and not isinstance(to, (str, Path)):
+            raise InvalidInput(f"to={to!r}: give the path of a file or a folder")
         what = (record,) if isinstance(record, str) else tuple(record)
         recorder, pace = None, None if pace_hz is None else Pace(pace_hz)
         watch = None
@@ -172,7 +179,7 @@ class Engram(Memories, Changes, History, Conversions):
             ids = None if record_ids is None else self.resolve(record_ids)
             where = None if to is None else Path(to)
             recorder = Recorder(
-                self.spec, what or (() if watch else ("spikes",)), ids, int(every), where, self._budget // 16,
+                self.spec, what or (() if watch else ("spikes",)), ids, every, where, self._budget // 16,
                 topology=watch is not None and where is not None,
             )  # fmt: skip
 
@@ -181,14 +188,17 @@ class Engram(Memories, Changes, History, Conversions):
 
         line = ProgressLine() if progress is True else None
         tell = line or (progress if callable(progress) else None)
+        self._running = True
         try:
-            run = run_ticks(live, int(ticks), self.spec.dt_ms, recorder, until, tell, done, pace, watch, between)
+            run = run_ticks(live, ticks, self.spec.dt_ms, recorder, until, tell, done, pace, watch, between)
         except BaseException:
             if line is not None:
                 line.broken_off()
             raise
+        finally:
+            self._running = False
         if line is not None:
-            line.close(run.ticks, int(ticks), run.stats)
+            line.close(run.ticks, ticks, run.stats)
         return run
 
     def _followed(self, topology: int | Tracker) -> Tracker:
@@ -231,6 +241,7 @@ class Engram(Memories, Changes, History, Conversions):
         from engramdb.growth.inbound import check_inbound
 
         live = self._live
+        self._check_between_runs("grow")
         check_inbound(inbound, self.spec.layer(layer), self.spec)
         # neurons of such a layer may not rest, and only a record can say so
         materialize = materialize or self.spec.layer(layer).materialize

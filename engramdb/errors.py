@@ -96,7 +96,9 @@ class JournalDamaged(Damaged):
 
 
 class DiskFull(EngramError):
-    pass
+    """``run`` is the part of a run that was done before it, where there was one."""
+
+    run: Run | None = None
 
 
 class Unreachable(EngramError):

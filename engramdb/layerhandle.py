@@ -62,6 +62,7 @@ class LayerHandle:
         ``ticks``: how long each of them lasts. All layers run on, as in :meth:`Engram.run`. Durable on return.
         :class:`BudgetExceeded` where it does not fit into memory, and ctrl-C, leave the ticks before done.
         """
+        self._engram._check_between_runs("forward")
         live = self._engram._live
         receptive = self._receptive(live)
         inputs = _inputs(x, receptive)

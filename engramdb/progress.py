@@ -50,7 +50,10 @@ class ProgressLine:
         rate = f"{done / seconds:,.0f}" if seconds > 0 else "-"
         bar = "█" * full + "·" * (_BAR - full)
         head = f"tick {done:,}/{ticks:,} {100 * part:3.0f} %|{bar}| {_duration(seconds)}{left}, {rate} ticks/s"
-        return f"{head}, {stats['active']:,} active, {stats['used_bytes'] / 2**20:,.1f} MiB"
+        held = f"{stats['active']:,} active, {stats['charged']:,} charged of {stats['resident']:,} resident"
+        needed = stats["hits"] + stats["misses"]
+        there = f", rows there {100 * stats['hits'] / needed:.3g} %, waited {stats['wait_s']:.1f} s" if needed else ""
+        return f"{head}, {stats['used_bytes'] / 2**20:,.1f} MiB, {held}{there}"
 
     def _write(self, text: str) -> None:
         if self._live and self._file.isatty():  # a line that wraps cannot be written over

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray
 from engramdb.cards import card, pairs
-from engramdb.errors import BudgetExceeded
+from engramdb.errors import BudgetExceeded, DiskFull
 from engramdb.reservation import Reservation
 from engramdb.stretch import Stretch
 
@@ -185,13 +185,13 @@ def run_ticks(
     """
     first, events = engine.tick + 1, engine.delivery.events
     counts = SpikeCounts()
-    exceeded: BudgetExceeded | None = None
+    failed: BudgetExceeded | DiskFull | None = None
     over = False
     at_once = 1  # ticks, where somebody waits for boundaries
     began = acknowledged = shown = time.perf_counter()
     with interruptible() as caught, recorder if recorder is not None else nullcontext():
         try:
-            while counts.ticks < ticks and not caught and exceeded is None and not over:
+            while counts.ticks < ticks and not caught and failed is None and not over:
                 most = ticks - counts.ticks
                 if until is not None or pace is not None:
                     most = 1
@@ -203,12 +203,17 @@ def run_ticks(
                     most = min(most, at_once)
                 started = time.perf_counter()
                 stretch = engine.advance(most)
-                exceeded = stretch.exceeded
+                failed = stretch.exceeded
                 counts.add(stretch)
                 if recorder is not None or until is not None:
                     fired_in, ids = _by_tick(engine, stretch)
                     if recorder is not None and stretch.ticks:
-                        recorder.add(engine.tick - stretch.ticks + 1, engine.tick, fired_in, ids, engine.working_set)
+                        try:
+                            recorder.add(
+                                engine.tick - stretch.ticks + 1, engine.tick, fired_in, ids, engine.working_set
+                            )
+                        except DiskFull as error:
+                            failed = error
                         engine.working_set.recording_bytes = recorder.nbytes
                     if until is not None and stretch.ticks:
                         over = until(engine.tick, ids)
@@ -235,11 +240,16 @@ def run_ticks(
             engine.working_set.recording_bytes = 0
             if counts.ticks:
                 done(time.perf_counter() - acknowledged)
-        if exceeded is None:
+        if failed is None:
             try:
                 engine.working_set.check_budget()  # a checkpoint that has begun takes memory too
             except BudgetExceeded as error:
-                exceeded = error
+                failed = error
+        if recorder is not None:
+            try:
+                recorder.close()
+            except DiskFull as error:
+                failed = failed or error
         elapsed = time.perf_counter() - began
     stats = {
         "ticks_per_second": counts.ticks / elapsed if elapsed else 0.0,
@@ -255,7 +265,7 @@ def run_ticks(
         run = replace(run, spikes=recorder.spikes(), population=recorded[0], traces=recorded[1], sie=recorded[2])
     if watch is not None:
         run = replace(run, topology=tuple(watch.readings))
-    if exceeded is not None:
-        exceeded.run = run
-        raise exceeded
+    if failed is not None:
+        failed.run = run
+        raise failed
     return run

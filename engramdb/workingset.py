@@ -525,11 +525,11 @@ class WorkingSet:
 
     def too_small(self, what: str, needed_bytes: int) -> BudgetExceeded:
         """The error when ``needed_bytes`` more cannot be had for ``what``, whatever is evicted."""
-        held = self.stats()
+        held, enough = self.stats(), self.budget_bytes + needed_bytes
         return BudgetExceeded(
             f"the memory budget of {self.budget_bytes:,} bytes has no room for {what}: {held['charged']:,} charged "
-            f"neurons and what they need hold {held['used_bytes']:,} bytes, and {needed_bytes:,} more are needed; "
-            "the state is whole; open with more memory"
+            f"neurons and what they need hold {min(held['used_bytes'], self.budget_bytes):,} bytes, and "
+            f"{needed_bytes:,} more are needed; the state is whole; open with {enough:,} bytes or more"
         )
 
     def check_budget(self) -> None:

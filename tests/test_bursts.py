@@ -208,3 +208,19 @@ def test_a_run_of_more_ticks_than_can_be_counted_is_refused(tmp_path: Path) -> N
         with pytest.raises(InvalidInput, match="at most 1,099,511,627,776 in one run"):
             e.run(MOST_TICKS + 1)
         assert e.tick == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_small_network_goes_in_bursts_however_many_threads_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    wiring = FixedOutdegree(k=5, weight=0.2)
+    layer = Layer("a", segments=[300], params={"bias": (14.0, 18.0)}, wiring=wiring, materialize=True)
+    spec, steps = Spec(seed=2, layers=[layer]), []
+    step = Engine.step
+    monkeypatch.setattr(Engine, "step", lambda engine, given=None: (steps.append(engine.tick), step(engine, given))[1])
+    with engramdb.create(tmp_path / "net.engram", spec, threads=threads) as e:
+        e.run(50)
+        steps.clear()
+        e.run(400)
+        assert len(steps) < 40, "a hand-over to a thread takes longer than such a tick"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +267,66 @@ def test_incoming_synapses_of_virtual_and_changed_neurons_equal_brute_force(tmp_
             )
             found = e.synapses(target, direction="in")
             assert sorted(zip(found.sources.tolist(), found.weights.tolist(), strict=True)) == expected
+
+
+def test_within_a_run_nothing_is_done_that_would_leave_its_engine_behind(tmp_path: Path) -> None:
+    spec = Spec(seed=1, layers=[Layer("a", segments=[50], wiring=SmallWorld(k=4, span=9, weight=2.0))])
+    with engramdb.create(tmp_path / "net.engram", spec) as e:
+        e.snapshot("start")
+        e.stimulate([1, 2], 20.0, duration=5)
+        attempts = [lambda: e.grow("a", 10), lambda: e.restore("start"), lambda: e.run(3), lambda: e.close()]
+        said: list[str] = []
+
+        def until(tick: int, _: np.ndarray) -> bool:
+            if tick > 4 and attempts:
+                with pytest.raises(InvalidInput, match="is under way") as error:
+                    attempts.pop(0)()
+                said.append(str(error.value).split(":")[0])
+            e.stimulate([7], 1.0)  # what leaves the engine where it is may be done
+            return False
+
+        run = e.run(20, until=until)
+        assert (run.ticks, e.tick, said) == (20, 20, ["grow", "restore", "run", "close"])
+        before = e.neurons(range(50)).fields["u"].copy()
+        e._shut()  # as a crash would
+    with engramdb.open(tmp_path / "net.engram", "r+") as e:
+        assert e.tick == 20
+        np.testing.assert_array_equal(e.neurons(range(50)).fields["u"], before)
+        e.grow("a", 10)
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda e: e.run(1.5), "ticks=1.5"),
+        (lambda e: e.run("5"), "ticks='5'"),
+        (lambda e: e.run(float("nan")), "ticks=nan"),
+        (lambda e: e.run(None), "ticks=None"),
+        (lambda e: e.run(2, until="quiet"), "until='quiet'"),
+        (lambda e: e.run(2, to=5), "to=5"),
+        (lambda e: e.run(2, record=("v",), record_ids=[1], every=1.5), "every=1.5"),
+        (lambda e: e.stimulate([1], 1.0, duration=2.9), "duration=2.9"),
+        (lambda e: e.stimulate([1], 1.0, duration=float("nan")), "duration=nan"),
+        (lambda e: e.stimulate([1], 1.0, at=3.5), "at=3.5"),
+        (lambda e: e.stimulate(3, 0.2, duration=[1, 3]), "1 steps and duration 2"),
+        (lambda e: e.stimulate([1], "5"), "amplitude: expected a number"),
+        (lambda e: e.stimulate([1], True), "amplitude: expected a number"),
+        (lambda e: e.poisson([1], 5.0, 1.0, duration=1.5), "duration=1.5"),
+        (lambda e: e.play_file("x.parquet", 1.0, ticks=5), "ticks=5"),
+        (lambda e: e.play_file("x.parquet", 1.0, ticks=(5, 2)), "ticks="),
+        (lambda e: e.stop_stimuli("a"), "stop_stimuli"),
+    ],
+)
+def test_what_is_no_whole_number_is_refused_and_not_rounded(tmp_path: Path, ask: Any, told: str) -> None:
+    with engramdb.create(tmp_path / "net.engram", Spec(layers=[Layer("a", segments=[9])])) as e:
+        with pytest.raises(InvalidInput) as error:
+            ask(e)
+        assert told in str(error.value)
+        assert "\n" not in str(error.value)
+        assert e.tick == 0
+        assert not e.stimuli()
+        assert e.run(np.int64(2)).ticks == 2
+        assert e.run(1.0).ticks == 1
+        path = e.location
+    with pytest.raises(InvalidInput, match="threads='2'"):
+        engramdb.open(path, "r+", threads="2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,72 @@ def test_what_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
             assert isinstance(caught.value, EngramError)
             assert "\n" not in str(caught.value)
         assert e.tick == 0
+
+
+_FULL = """
+import resource, sys
+import numpy as np
+import engramdb
+from engramdb.errors import DiskFull
+e = engramdb.open(sys.argv[1], "r+", memory="8MiB")
+e.poisson(np.arange(400), 150.0, 20.0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+try:
+    e.run(4000, record=("spikes", "rates"), to=sys.argv[2])
+except DiskFull as error:
+    assert 0 < error.run.ticks < 4000 and error.run.ticks == e.tick, error.run
+    assert "\\n" not in str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    e.close()
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_disk_that_fills_ends_the_run_with_one_line_and_leaves_no_half_file(tmp_path: Path) -> None:
+    spec = Spec(seed=1, layers=[Layer("a", segments=[400])])
+    engramdb.create(tmp_path / "net.engram", spec).close()
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path / "net.engram"), str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("cannot record to")
+    assert "what was run is kept" in done.stdout
+    # what could still be completed is whole
+    for path in (tmp_path / "out").iterdir():
+        assert path.name == "rates.parquet"
+        assert pq.read_table(path).num_rows > 0
+    with engramdb.open(tmp_path / "net.engram") as e:
+        assert e.tick > 0
+
+
+def test_what_is_recorded_while_nothing_happens_is_within_the_budget(tmp_path: Path) -> None:
+    spec = Spec(layers=[Layer("a", segments=[1000])])
+    with engramdb.create(tmp_path / "net.engram", spec, memory="2MiB") as e:
+        with pytest.raises(BudgetExceeded) as error:
+            e.run(20_000, record=("v",), record_ids=range(1000))
+        assert error.value.run is not None
+        assert 0 < error.value.run.ticks == e.tick < 200
+        assert error.value.run.traces is not None
+        with pytest.raises(BudgetExceeded):
+            e.run(2_000_000, record=("rates",))
+        assert e.run(1_000_000).ticks == 1_000_000
+
+
+def test_a_recording_goes_nowhere_where_it_would_do_harm(tmp_path: Path) -> None:
+    with driven(tmp_path / "net") as e:
+        path = e.location
+        for to in (path / "catalog.sqlite", path, path / "packs" / "x.parquet"):
+            with pytest.raises(InvalidInput, match="within the engram"):
+                e.run(3, to=to)
+        (tmp_path / "mine.csv").write_text("a,b")
+        with pytest.raises(InvalidInput, match="files are Parquet or Arrow"):
+            e.run(3, to=tmp_path / "mine.csv")
+        with pytest.raises(InvalidInput, match="go into a folder, and this is a file"):
+            e.run(3, record=("spikes", "rates"), to=tmp_path / "both.parquet")
+        assert e.tick == 0
+        assert (tmp_path / "mine.csv").read_text() == "a,b"
+    assert engramdb.verify(path).problems == []

@@ -295,3 +295,47 @@ def test_bad_requests_get_one_clear_line(tmp_path: Path, call: Any, error: type[
             call(e)
         assert "\n" not in str(caught.value)
         assert e.stimuli() == []
+
+
+@pytest.mark.parametrize("dt_ms", [0.1, 0.5])
+@pytest.mark.parametrize(
+    ("model", "drive", "current"), [("lif", "bias", 20.0), ("lif_exp", "bias", 20.0), ("dense_lif", "bias", 20.0),
+                                    ("adex", "i_e", 800.0), ("izhikevich", "i_e", 10.0)],
+)  # fmt: skip
+def test_a_current_does_what_the_constant_drive_of_a_model_does_whatever_the_tick(
+    tmp_path: Path, model: str, drive: str, current: float, dt_ms: float
+) -> None:
+    def spikes(params: dict[str, float], injected: float) -> int:
+        spec = Spec(dt_ms=dt_ms, layers=[Layer("a", model=model, segments=[3], params=params, materialize=True)])
+        with engramdb.create(tmp_path / f"{injected}.engram", spec) as e:
+            if injected:
+                e.inject([0, 2], injected)
+            counts = e.run(round(600 / dt_ms), record=("spikes",)).spikes[1]
+        return int((counts == 2).sum())
+
+    driven = spikes({drive: current}, 0.0)
+    assert driven > 5
+    assert abs(spikes({}, current) - driven) <= 1
+
+
+def test_a_current_in_steps_follows_parameters_of_each_neurons_own(tmp_path: Path) -> None:
+    spec = Spec(layers=[Layer("a", model="lif_exp", segments=[2], columns=["tau_syn"], params={"v_threshold": 0.0})])
+    with engramdb.create(tmp_path / "net.engram", spec) as e:
+        e.set_parameters([1], tau_syn=10.0)
+        e.inject([0, 1], [5.0, [0.0, 8.0]], duration=[400, None])
+        e.run(400)
+        np.testing.assert_allclose(e.neurons([0, 1]).fields["v"], [-65.0, -65.0], atol=0.01)
+        e.run(600)
+        np.testing.assert_allclose(e.neurons([0, 1]).fields["v"], [-70.0, -62.0], atol=0.01)
+
+
+def test_what_takes_no_current_is_refused_and_stimuli_are_stopped_by_lists_too(tmp_path: Path) -> None:
+    spec = Spec(layers=[Layer("a", segments=[2]), Layer("b", model="lif_cond", segments=[2])])
+    with engramdb.create(tmp_path / "net.engram", spec) as e:
+        with pytest.raises(InvalidInput, match='inject: the input of model "lif_cond"'):
+            e.inject(["1/0/0"], 5.0)
+        numbers = [e.inject([0], 5.0), e.stimulate([1], 5.0, duration=None), e.inject([1], 1.0)]
+        assert e.stop_stimuli([]) == 0, "none of them is not all of them"
+        assert len(e.stimuli()) == 3
+        assert e.stop_stimuli(numbers[:2]) == 2
+        assert e.stop_stimuli() == 1

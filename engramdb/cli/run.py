@@ -16,7 +16,7 @@ from engramdb.budget import size_text
 from engramdb.cli import output, stimuli
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.cli.writing import open_to_write
-from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
+from engramdb.errors import BudgetExceeded, DiskFull, InvalidInput, NotFound
 from engramdb.pace import Pace
 
 if TYPE_CHECKING:
@@ -32,8 +32,18 @@ def run(
         typer.Option(
             "--stimulate",
             metavar=stimuli.FORM,
-            help="Add AMPLITUDE mV to IDS (ids, labels, or ranges such as 0/0/0-99, with commas between) from tick "
-            "FROM (default: the next) for DURATION ticks (default: 1). May be repeated.",
+            help="Add AMPLITUDE (mV, or what the weights of the model are in) to IDS (ids, labels, or ranges such as "
+            "0/0/0-99, with commas between) from tick FROM (default: the next) for DURATION ticks (default: 1). May be "
+            "repeated.",
+        ),
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inject",
+            metavar=stimuli.FORM,
+            help="Give IDS a constant current of AMPLITUDE, in the unit of the bias or i_e of the model, whatever the "
+            "length of a tick (default DURATION: this run). May be repeated.",
         ),
     ] = None,
     stimuli_file: Annotated[
@@ -45,7 +55,7 @@ def run(
         typer.Option(
             "--poisson",
             metavar=stimuli.POISSON_FORM,
-            help="Give each of IDS random spikes of its own, AMPLITUDE mV each (default DURATION: this run). May be "
+            help="Give each of IDS random spikes of its own, of AMPLITUDE each (default DURATION: this run). May be "
             "repeated.",
         ),
     ] = None,
@@ -129,6 +139,7 @@ def run(
     wanted = [stimuli.parse(text) for text in stimulate or ()]
     if stimuli_file is not None:
         wanted += stimuli.read(stimuli_file)
+    wanted += [stimuli.parse(text, is_current=True) for text in inject or ()]
     wanted += [stimuli.parse_poisson(text) for text in poisson or ()]
     stop = None if until is None else condition(until)
     if record is None and (record_rates or record_state):
@@ -148,11 +159,13 @@ def run(
         for file in play or ():
             engram.play_file(file, play_amplitude, layer=play_layer)
         for ids, given in resolved:
-            if given.rate_hz is None:
-                engram.stimulate(ids, given.amplitude, at=given.at, duration=given.duration)
-            else:
-                left = max(1, ticks - (given.at - engram.tick - 1 if given.at is not None else 0))
+            left = max(1, ticks - (given.at - engram.tick - 1 if given.at is not None else 0))
+            if given.rate_hz is not None:
                 engram.poisson(ids, given.rate_hz, given.amplitude, at=given.at, duration=given.duration or left)
+            elif given.is_current:
+                engram.inject(ids, given.amplitude, at=given.at, duration=given.duration or left)
+            else:
+                engram.stimulate(ids, given.amplitude, at=given.at, duration=given.duration)
         if reward is not None:
             engram.reward(0.0 * reward)  # refuses what is no reward, and where nothing learns from it
         done = _with_progress(engram, ticks, stop, pace_hz=hz, topology=topology, **options)
@@ -219,20 +232,18 @@ def _with_progress(
         TextColumn("tick"),
         MofNCompleteColumn(),
         BarColumn(bar_width=None),
-        TextColumn(
-            "{task.fields[rate]} ticks/s  active {task.fields[active]}  RAM {task.fields[ram]}{task.fields[hits]}"
-        ),
+        TextColumn("{task.fields[rate]} ticks/s  {task.fields[held]}  RAM {task.fields[ram]}{task.fields[hits]}"),
         TimeRemainingColumn(compact=True),
     )
     with output.progress_bar(*shown) as bar:
-        task = bar.add_task("run", total=ticks, rate="-", active="-", ram="-", hits="")
+        task = bar.add_task("run", total=ticks, rate="-", held="", ram="-", hits="")
 
         def advance(done: int, _: int, stats: dict[str, Any]) -> None:
             bar.update(
                 task,
                 completed=done,
                 rate=output.number(done / max(bar.tasks[task].elapsed or 0.0, 1e-9), 3),
-                active=output.count(stats["active"]),
+                held=_held(stats),
                 ram=size_text(stats["used_bytes"]),
                 hits=_hits(stats) + _voids(stats) + _topology(stats),
             )
@@ -241,16 +252,29 @@ def _with_progress(
 
         try:
             return engram.run(ticks, until=until, progress=advance, **options)
-        except BudgetExceeded as error:
-            ran = getattr(error, "run", None)
-            done = 0 if ran is None else ran.ticks
-            raise BudgetExceeded(f"{error}; {done} of {ticks} ticks were run, to tick {engram.tick}") from error
+        except (BudgetExceeded, DiskFull) as error:
+            done = 0 if error.run is None else error.run.ticks
+            raise type(error)(f"{error}; {done} of {ticks} ticks were run, to tick {engram.tick}") from error
+
+
+def _held(stats: dict[str, Any]) -> str:
+    """Who is in memory."""
+    active, charged, resident = (output.count(stats[name]) for name in ("active", "charged", "resident"))
+    return f"{active} active, {charged} charged of {resident} resident"
+
+
+def _bytes(stats: dict[str, Any]) -> str:
+    """Memory by kind, the largest first; what takes less than a hundredth is left out."""
+    kinds = {name.removesuffix("_bytes"): n for name, n in stats.items() if name.endswith("_bytes")}
+    kinds = {name: n for name, n in kinds.items() if name not in ("used", "budget") and 100 * n > stats["used_bytes"]}
+    return ", ".join(f"{name} {size_text(n)}" for name, n in sorted(kinds.items(), key=lambda kind: -kind[1]))
 
 
 def _hits(stats: dict[str, Any]) -> str:
     """How often the row was there when a spike needed it, once it has not been."""
     needed = stats["hits"] + stats["misses"]
-    return f"  rows there {100 * stats['hits'] / needed:.3g} %" if stats["misses"] else ""
+    there = f"  rows there {100 * stats['hits'] / needed:.3g} %" if stats["misses"] else ""
+    return there + (f", waited {output.seconds(stats['wait_s'])}" if there else "")
 
 
 def _voids(stats: dict[str, Any]) -> str:
@@ -291,13 +315,16 @@ def _text(document: dict[str, Any]) -> list[Any]:
     head = f"ran {output.count(ticks)} ticks" if ticks == document["ticks_asked"] else (
         f"ran {output.count(ticks)} of {output.count(document['ticks_asked'])} ticks"
     )  # fmt: skip
+    there = f"{output.count(stats['hits'])} of {output.count(stats['hits'] + stats['misses'])}"
+    read = output.count(stats["rows_loaded"])
     rows = [
         ("spikes", output.count(document["spikes"])),
         ("mean rate", f"{output.number(document['mean_rate_hz'])} Hz a neuron"),
         ("elapsed", f"{output.seconds(document['elapsed_s'])}, {output.number(stats['ticks_per_second'], 3)} ticks/s"),
         ("memory", f"{size_text(stats['used_bytes'])} of {size_text(stats['budget_bytes'])}"),
-        ("in memory", f"{output.count(stats['active'])} active, {output.count(stats['charged'])} charged neurons"),
-        ("rows read", f"{output.count(stats['rows_loaded'])}; waited {output.seconds(stats['wait_s'])} for them"),
+        ("of which", _bytes(stats)),
+        ("in memory", f"{_held(stats)} neurons"),
+        ("rows", f"{there} there when needed; {read} read, waited {output.seconds(stats['wait_s'])} for them"),
     ]
     if "void" in stats:
         rows.append(("void", _voids(stats).strip()))

@@ -36,9 +36,10 @@ _RANGE = re.compile(r"(\d+)/(\d+)/(\d+)-(\d+)", re.ASCII)
 
 @dataclass(frozen=True)
 class Stimulus:
-    """``amplitude`` mV to each of ``ids`` in each of ``duration`` ticks from tick ``at`` (None: the next one).
+    """``amplitude`` to each of ``ids`` in each of ``duration`` ticks from tick ``at`` (None: the next one).
 
-    With ``rate_hz`` it is Poisson input, and ``duration`` None means to the end of the run.
+    With ``rate_hz`` it is Poisson input, and with ``is_current`` the amplitude is a current: then ``duration`` None
+    means to the end of the run.
     """
 
     ids: tuple[str, ...]
@@ -46,6 +47,7 @@ class Stimulus:
     at: int | None = None
     duration: int | None = 1
     rate_hz: float | None = None
+    is_current: bool = False
 
     def resolve(self, engram: Engram) -> IdArray:
         """uint64 ids: each text is an id, a label, or a range such as ``0/0/0-99`` (both ends included).
@@ -69,12 +71,12 @@ class Stimulus:
         return np.concatenate(parts)
 
 
-def parse(text: str) -> Stimulus:
-    """The stimulus that one ``--stimulate`` asks for; :class:`InvalidInput` says what is wrong with it."""
+def parse(text: str, *, is_current: bool = False) -> Stimulus:
+    """The stimulus that one ``--stimulate`` (``--inject``) asks for; :class:`InvalidInput` says what is wrong."""
     matched = _FLAG.fullmatch(text)
+    where = f'{"--inject" if is_current else "--stimulate"} "{text}"'
     if matched is None:
-        raise InvalidInput(f'--stimulate "{text}": expected {FORM}, such as 0/0/42:20@100+5')
-    where = f'--stimulate "{text}"'
+        raise InvalidInput(f"{where}: expected {FORM}, such as 0/0/42:20@100+5")
     names = tuple(name.strip() for name in matched["ids"].split(","))
     if not all(names):
         raise InvalidInput(f"{where}: an empty id; write ids with single commas, such as 0/0/1,0/0/2:20")
@@ -82,7 +84,8 @@ def parse(text: str) -> Stimulus:
         names,
         _amplitude(matched["amplitude"], where),
         _tick(matched["at"], "tick", where),
-        _tick(matched["duration"], "duration", where) or 1,
+        _tick(matched["duration"], "duration", where) or (None if is_current else 1),
+        is_current=is_current,
     )
 
 
@@ -150,7 +153,7 @@ def _amplitude(text: str, where: str) -> float:
         value = math.nan
     if not abs(value) <= LARGEST_AMPLITUDE:
         raise InvalidInput(
-            f'{where}: "{text.strip()}" is no amplitude; give a number of mV, at most {LARGEST_AMPLITUDE:g} in size'
+            f'{where}: "{text.strip()}" is no amplitude; give a number, at most {LARGEST_AMPLITUDE:g} in size'
         )
     return value
 

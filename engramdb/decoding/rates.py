@@ -30,8 +30,13 @@ def counts(spikes: Any, ids: Any, window: Window | None = None) -> npt.NDArray[n
     return out
 
 
-def rates(spikes: Any, ids: Any, window: Window, dt_ms: float = 1.0) -> npt.NDArray[np.float64]:
-    """Mean rate of each of ``ids`` in Hz over the ticks ``window``, both included: float64 (n,)."""
+def rates(spikes: Any, ids: Any, window: Window, dt_ms: float | None = None) -> npt.NDArray[np.float64]:
+    """Mean rate of each of ``ids`` in Hz over the ticks ``window``, both included: float64 (n,).
+
+    ``dt_ms``: how long a tick is. A run knows it; for arrays and files it is 1 where nothing else is said.
+    """
+    if dt_ms is None:
+        dt_ms = getattr(spikes, "dt_ms", 1.0)
     ticks = window[1] - window[0] + 1
     if ticks < 1:
         raise InvalidInput(f"window={window}: give its first and its last tick")

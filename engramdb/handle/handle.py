@@ -18,6 +18,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.newest import Newest
 from engramdb.query.view import View
 from engramdb.store import Commit, Store
+from engramdb.whole import whole
 
 if TYPE_CHECKING:
     from engramdb.engine import Engine
@@ -31,14 +32,15 @@ class Handle:
     _extend_index: Callable[[], None]
 
     def __init__(self, store: Store, *, memory: str | int, threads: int) -> None:
-        if not 1 <= threads <= 256:
+        if not 1 <= whole(threads, "threads", of="threads") <= 256:
             raise InvalidInput(f"threads={threads}: give a number from 1 to 256")
         self._store = store
         self._budget = memory_bytes(memory)
-        self._threads = threads
+        self._threads = int(threads)
         self._engine: Engine | None = None
         self._closed = False
         self._pid = os.getpid()
+        self._running = False
         self._seconds_since_checkpoint = 0.0
         self._past: dict[int, View] = {}
         store.cache_bytes = self._budget // 8
@@ -152,6 +154,14 @@ class Handle:
         if self.mode != "r+":
             raise ReadOnly(f'{self.location.name} is open for reading; open it with mode="r+" to change it')
 
+    def _check_between_runs(self, what: str) -> None:
+        """Whether no run is under way: what is called from within one must leave its engine where it is."""
+        if self._running:
+            raise InvalidInput(
+                f"{what}: a run of {self.location.name} is under way, and this was called from within it; end the run "
+                "first, by returning True from until= or between="
+            )
+
     @property
     def _live(self) -> Engine:
         """The engine, started when it is first needed: opening costs nothing that depends on who is awake."""
@@ -165,6 +175,7 @@ class Handle:
         """
         if self._closed or os.getpid() != self._pid:
             return
+        self._check_between_runs("close")
         try:
             if self._changed:
                 self.checkpoint()

@@ -40,6 +40,7 @@ class History(Handle):
         The present is checkpointed first if it has changed, so nothing is lost: :meth:`log` of that commit has it.
         """
         self._check_writable()
+        self._check_between_runs("restore")
         self._store.resolve(name)
         if self._changed:
             self.checkpoint(f"before restoring {name}")

@@ -187,4 +187,6 @@ ADEX = Model(
     check=_check,
     weight=Field("weight", "float32", "pA", "jump of the synaptic current"),
     restless=("i_e", "there is no stable state of rest"),
+    current_unit="pA",
+    current_per_tick=lambda values, dt_ms: dt_ms / values["tau_syn"],
 )  # fmt: skip

@@ -113,4 +113,6 @@ IZHIKEVICH = Model(
     check=_check,
     weight=Field("weight", "float32", "mV", "input: of a tick of 1 ms the I of the paper, in mV/ms"),
     restless=("i_e", "v has no stable fixed point"),
+    current_unit="mV/ms",
+    current_per_tick=lambda _values, dt_ms: dt_ms,
 )

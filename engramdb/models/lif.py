@@ -104,4 +104,6 @@ LIF = Model(
     check=_check,
     weight=Field("weight", "float32", "mV", "jump of the membrane potential"),
     restless=("bias", "V_inf lies at or above v_threshold"),
+    current_unit="mV",  # times the membrane resistance, as the bias is
+    current_per_tick=lambda values, dt_ms: 1.0 - exp(-dt_ms / values["tau"]),
 )

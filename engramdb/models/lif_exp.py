@@ -82,4 +82,6 @@ LIF_EXP = Model(
     check=_check,
     weight=Field("weight", "float32", "mV", "jump of g, the synaptic current times membrane resistance"),
     restless=LIF.restless,
+    current_unit="mV",  # times the membrane resistance, as the bias is
+    current_per_tick=lambda values, dt_ms: dt_ms / values["tau_syn"],
 )

@@ -96,4 +96,6 @@ LIF_SHIU = Model(
     reference=_reference,
     check=_check,
     weight=Field("weight", "float32", "mV", "jump of g, the synaptic current times membrane resistance"),
+    current_unit="mV",  # times the membrane resistance
+    current_per_tick=lambda values, dt_ms: dt_ms / values["tau_syn"],
 )

@@ -103,6 +103,8 @@ class Model:
     - ``weight``: what the weight of a synapse is to a neuron of the model, with its unit.
     - ``inputs``: 2 where positive and negative input are summed apart.
     - ``restless``: the parameter to name, and why, when a virtual layer is refused because its neurons never rest.
+    - ``current_unit``, ``current_per_tick(values, dt_ms)``: the unit of a current into the neuron, and how much input
+      in each tick carries as much charge as a current of 1 does; "" and None where input is no current.
     - ``kept``: values that records keep. They are not stepped by the kernel: who reads and writes them knows the model.
     """
 
@@ -120,6 +122,8 @@ class Model:
     inputs: int = 1
     restless: tuple[str, str] = ("", "it has no stable state of rest")
     kept: tuple[Kept, ...] = ()
+    current_unit: str = ""
+    current_per_tick: Callable[[Values, float], Any] | None = None
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy.typing as npt
 
 from engramdb import models
 from engramdb.address import IdArray
-from engramdb.errors import InvalidInput, NotFound
+from engramdb.errors import EngramError, InvalidInput, NotFound
 from engramdb.recording.probe import Probe
-from engramdb.recording.table import Table
+from engramdb.recording.table import ARROW, PARQUET, Table
 from engramdb.spec import Spec
 from engramdb.workingset import WorkingSet
 
@@ -168,20 +169,38 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Write what waits; every file that can be completed is, whatever becomes of the others."""
+        failed: EngramError | None = None
         for table in self._tables.values():
-            table.close()
+            try:
+                table.close()
+            except EngramError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        with contextlib.suppress(*(() if error is None else (EngramError,))):  # the first error is what matters
+            self.close()
 
 
 def _files(to: Path | None, tables: list[str]) -> dict[str, Path]:
     """Where each table goes."""
     if to is None:
         return {}
-    if not to.resolve().parent.is_dir():
+    place = to.resolve()
+    if not place.parent.is_dir():
         raise NotFound(f"cannot record to {to}: folder {to.parent} does not exist")
+    if within := next((each for each in (place, *place.parents) if (each / "catalog.sqlite").exists()), None):
+        raise InvalidInput(f"cannot record to {to}: it lies within the engram {within.name}; give a place beside it")
+    suffix = to.suffix.lower()
     if len(tables) == 1 and not to.is_dir():
+        if suffix not in (*PARQUET, *ARROW, ""):
+            kinds = ", ".join((*PARQUET, *ARROW))
+            raise InvalidInput(f"cannot record to {to}: files are Parquet or Arrow ({kinds})")
         return {tables[0]: to}
-    if to.exists() and not to.is_dir():
+    if (to.exists() and not to.is_dir()) or (suffix in (*PARQUET, *ARROW) and not to.is_dir()):
         raise InvalidInput(f"cannot record to {to}: {' and '.join(tables)} go into a folder, and this is a file")
     to.mkdir(exist_ok=True)
     return {name: to / f"{name}.parquet" for name in tables}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from engramdb.errors import DiskFull, EngramError
 from engramdb.store.files import is_disk_full
 
-ARROW = (".arrow", ".feather")
+PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 _ROWS_A_GROUP = 1 << 20
 
 
@@ -78,6 +79,7 @@ class Table:
         try:
             self._writer.write_table(pa.table(list(self.arrays().values()), schema=self._schema))
         except OSError as error:
+            self._give_up()
             raise self._unwritten(error) from error
         self._parts = {name: [] for name in self._columns}
         self._waiting = 0
@@ -91,5 +93,14 @@ class Table:
             self._writer.close()
             self._part.replace(self._to)
         except OSError as error:
+            self._give_up()
             raise self._unwritten(error) from error
         self._writer = None
+
+    def _give_up(self) -> None:
+        """Leave nothing half-written: what was recorded so far is not a file that anybody could read."""
+        with contextlib.suppress(Exception):  # it may try to write once more
+            self._writer.close()
+        self._writer = None
+        with contextlib.suppress(OSError):
+            self._part.unlink()

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from engramdb.address import IdArray, format_id
 from engramdb.errors import InvalidInput
+from engramdb.whole import whole
 
 COMMANDS = frozenset({"stimulate", "poisson", "play", "stop_stimuli"})
-LARGEST_AMPLITUDE = 16384.0  # mV
+LARGEST_AMPLITUDE = 16384.0  # in the unit of the model's weights: so that sums of very many fit
 EVER = 1 << 62
 """The last tick of what has no end."""
 
@@ -45,19 +46,19 @@ class Command:
 def current(number: int, tick: int, ids: IdArray, amplitude: Any, at: int | None, duration: Any) -> Command:
     """A pulse, a constant current (``duration=None``), or steps: a ``duration`` and an ``amplitude`` for each."""
     steps = list(duration) if isinstance(duration, (list, tuple, np.ndarray)) else None
-    if steps is None:
-        amplitudes, durations = amplitude_mv(amplitude, len(ids)), [duration]
-    else:
-        durations = [None if one is None else int(one) for one in steps]
-        if not durations or len(amplitude) != len(durations):
-            raise InvalidInput(f"amplitude has {len(amplitude)} steps and duration {len(durations)}; give as many")
-        amplitudes = np.concatenate([amplitude_mv(one, len(ids)) for one in amplitude])
-    if any(one is not None and int(one) < 1 for one in durations):
+    durations = [None if one is None else whole(one, "duration") for one in ([duration] if steps is None else steps)]
+    if any(one is not None and one < 1 for one in durations):
         raise InvalidInput(f"duration={duration}: give at least one tick, or None for without end")
+    if steps is None:
+        amplitudes = amplitudes_of(amplitude, len(ids))
+    else:
+        given = list(amplitude) if np.iterable(amplitude) else [amplitude]
+        if not durations or len(given) != len(durations):
+            raise InvalidInput(f"amplitude has {len(given)} steps and duration {len(durations)}; give as many")
+        amplitudes = np.concatenate([amplitudes_of(one, len(ids)) for one in given])
     if None in durations[:-1]:
         raise InvalidInput(f"duration={duration}: only the last step can be without end")
-    whole = [None if one is None else int(one) for one in durations]
-    meta = {"number": number, "start": first_tick(tick, at), "duration": whole[0] if steps is None else whole}
+    meta = {"number": number, "start": first_tick(tick, at), "duration": durations[0] if steps is None else durations}
     return Command("stimulate", meta, {"id": ids, "amplitude": amplitudes})
 
 
@@ -83,10 +84,11 @@ def poisson(
             f"{MOST_RATE * 1000 / dt_ms:g} Hz"
         )
     start = first_tick(tick, at)
-    if duration is not None and int(duration) < 1:
+    ticks = None if duration is None else whole(duration, "duration")
+    if ticks is not None and ticks < 1:
         raise InvalidInput(f"duration={duration}: give at least one tick, or None for without end")
-    stop = EVER if duration is None else start + int(duration) - 1
-    arrays = {"id": ids, "rate": one(rates[order]), "amplitude": one(amplitude_mv(amplitude, len(ids))[order])}
+    stop = EVER if ticks is None else start + ticks - 1
+    arrays = {"id": ids, "rate": one(rates[order]), "amplitude": one(amplitudes_of(amplitude, len(ids))[order])}
     return Command("poisson", {"number": number, "start": start, "stop": stop}, arrays)
 
 
@@ -108,18 +110,18 @@ def play(
         raise InvalidInput(f"ticks: {int(at.min())} is past; the next tick is {tick + 1}")
     if len(at) and int(at.max()) >= EVER:
         raise InvalidInput(f"ticks: {int(at.max())} is too far away")
-    amplitudes = one(amplitude_mv(amplitude, len(ids)))
+    amplitudes = one(amplitudes_of(amplitude, len(ids)))
     return Command("play", {"number": number, "part": part, "last": last}, arrays_of(ids, at, amplitudes))
 
 
 def stop(numbers: Sequence[int]) -> Command:
     """The end of stimuli, by their numbers."""
-    return Command("stop_stimuli", {"numbers": [int(number) for number in numbers]})
+    return Command("stop_stimuli", {"numbers": list(numbers)})
 
 
 def first_tick(tick: int, at: int | None) -> int:
     """``at``, or the tick after the present one."""
-    start = tick + 1 if at is None else int(at)
+    start = tick + 1 if at is None else whole(at, "at", of="ticks")
     if start <= tick:
         raise InvalidInput(f"at={at}: tick {start} is past; the next tick is {tick + 1}")
     if start >= EVER:
@@ -127,20 +129,24 @@ def first_tick(tick: int, at: int | None) -> int:
     return start
 
 
-def amplitude_mv(value: Any, n: int, name: str = "amplitude") -> npt.NDArray[np.float32]:
+def amplitudes_of(value: Any, n: int, name: str = "amplitude") -> npt.NDArray[np.float32]:
     """``value`` as float32 (n,), finite and within the bound."""
     array = _numbers(value, n, name, np.float32)
     wrong = array[~(np.abs(array) <= LARGEST_AMPLITUDE)]
     if len(wrong):
-        raise InvalidInput(f"{name} {wrong[0]} mV: must be finite and at most {LARGEST_AMPLITUDE:g} mV in size")
+        raise InvalidInput(f"{name} {wrong[0]:g}: must be finite and at most {LARGEST_AMPLITUDE:g} in size")
     return np.ascontiguousarray(array)
 
 
 def _numbers(value: Any, n: int, name: str, dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
     try:
-        return np.broadcast_to(np.asarray(value, dtype=dtype), (n,))
-    except (ValueError, TypeError):
-        raise InvalidInput(f"{name}: expected a number or {n} numbers") from None
+        given = np.asarray(value)
+        if given.dtype.kind in "iuf":
+            with np.errstate(over="ignore"):  # what becomes infinite is refused
+                return np.broadcast_to(given.astype(dtype), (n,))
+    except ValueError:
+        pass
+    raise InvalidInput(f"{name}: expected a number or {n} numbers")
 
 
 def arrays_of(ids: IdArray, ticks: npt.NDArray[np.int64], amplitude: npt.NDArray[np.float32]) -> dict[str, Any]:
