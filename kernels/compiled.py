@@ -9,6 +9,7 @@ and Python.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -18,12 +19,31 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import config
+from numba.core import config, event
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_LOG = logging.getLogger("engramdb.kernels")
 _HERE = Path(__file__).resolve().parent
 _IMPORT = re.compile(r"^from engramdb\.kernels\.(\w+) import", re.MULTILINE)
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says once a process that kernels are being compiled: somebody waits, and does not know for what."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def on_start(self, _event: Any) -> None:
+        if not self._told:
+            self._told = True
+            _LOG.info("compiling kernels: this takes up to a minute, once; they are kept for later processes")
+
+    def on_end(self, _event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Notice())
 
 
 def _reached(path: Path, found: dict[str, bytes]) -> dict[str, bytes]:

@@ -148,3 +148,25 @@ assert targets.from_steps(ids, indptr, *steps).tolist() == target.tolist()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_somebody_who_waits_for_kernels_to_be_compiled_is_told_once(tmp_path: Path) -> None:
+    code = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stdout)
+import numpy as np
+from engramdb.kernels import bound, targets
+words = np.zeros(8, np.uint64)
+bound.read(words, 0, 8)
+targets.add_up(np.zeros(3, np.uint32), np.zeros(4, np.int64))
+"""
+    cold, warm = (
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, capture_output=True,
+            text=True, check=True,
+        ).stdout
+        for _ in range(2)
+    )  # fmt: skip
+    assert cold.startswith("engramdb.kernels: compiling kernels")
+    assert cold.count("\n") == 1
+    assert warm == ""

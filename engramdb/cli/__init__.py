@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -137,6 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = "--json" in given
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stderr.isatty():  # somebody waits there while kernels are compiled
+        told = logging.getLogger("engramdb.kernels")
+        told.setLevel(logging.INFO)
+        told.addHandler(_Told())
     try:
         code = int(_command()(args=given, prog_name="engramdb", standalone_mode=False) or 0)
         if code == output.INTERRUPTED:  # how the library passes KeyboardInterrupt on
@@ -161,6 +166,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         stopped = KeyboardInterrupt("interrupted; what was done before is whole")
         return output.report(stopped, as_json, code=output.INTERRUPTED)
+
+
+class _Told(logging.Handler):
+    """Lines of the library on stderr, also while a progress bar stands there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr)
 
 
 class InvalidUsage(Exception):
