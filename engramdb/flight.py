@@ -103,8 +103,10 @@ class Flight:
 
         Also the least and the longest delay of each layer (int32, by position), 0 where it has no synapses.
         """
-        calendar = _EMPTY if self._calendar is None else self._room(more)
-        return calendar, self._only, self._least, self._longest
+        if self._calendar is not None:
+            return self._room(more), 0, self._least, self._longest
+        # where nobody has synapses any delay will do: nothing is ever due
+        return _EMPTY, self._only or 1, self._least, self._longest
 
     @property
     def longest_delay(self) -> int:

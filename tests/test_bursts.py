@@ -210,11 +210,10 @@ def test_a_run_of_more_ticks_than_can_be_counted_is_refused(tmp_path: Path) -> N
         assert e.tick == 0
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize(("threads", "wiring"), [(1, None), (2, FixedOutdegree(k=5, weight=0.2)), (4, None)])
 def test_a_small_network_goes_in_bursts_however_many_threads_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, wiring: FixedOutdegree | None
 ) -> None:
-    wiring = FixedOutdegree(k=5, weight=0.2)
     layer = Layer("a", segments=[300], params={"bias": (14.0, 18.0)}, wiring=wiring, materialize=True)
     spec, steps = Spec(seed=2, layers=[layer]), []
     step = Engine.step
