@@ -44,7 +44,8 @@ class Burst:
 class Bursts:
     """Runs bursts of a working set, each about as long as it is good to leave Python alone."""
 
-    # in larger networks calls are nothing beside what they do, even where each has to wait for the interpreter
+    # in larger networks calls are nothing beside what they do, even where each has to wait for the interpreter; in
+    # smaller ones it takes longer to hand half of the work to another thread than to do it
     most_blocks = 4096
 
     def __init__(self, working_set: WorkingSet, flight: Flight, stimuli: Stimuli) -> None:

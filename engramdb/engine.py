@@ -146,8 +146,7 @@ class Engine:
 
     def _can_burst(self) -> bool:
         """Whether ticks need nothing that only Python can do: nothing is learned, no row read ahead, nobody void."""
-        in_one_part = self._workers.threads == 1 or self._parts() <= 1
-        return self.learning is None and not self.voids and in_one_part and not self._memory_is_short()
+        return self.learning is None and not self.voids and not self._memory_is_short()
 
     def _memory_is_short(self) -> bool:
         """Whether something was evicted of late, so that rows have to be read ahead."""
@@ -155,9 +154,6 @@ class Engine:
         if evictions != self._evictions:
             self._evictions, self._calm_from = evictions, self.tick + _CALM_TICKS
         return self.tick < self._calm_from
-
-    def _parts(self) -> int:
-        return int(self.working_set.slots.counters[slots.N_BLOCKS]) // self._workers.least_blocks
 
     def _quiet_ticks(self, most: int) -> int:
         """How many of the next ``most`` ticks change nothing: all rest, no spike arrives, no input comes."""

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import engramdb
 from engramdb import Engram, Layer, SmallWorld, Spec
+from engramdb.bursts import Bursts
 from engramdb.errors import BudgetExceeded, HandleClosed, NotFound
 from engramdb.workers import Workers
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
@@ -94,6 +95,8 @@ def test_results_do_not_depend_on_the_number_of_threads(spec: Spec, seed: int) -
         patch.setattr(Workers, "least_blocks", 1)
         results = []
         for threads in (1, 2, 3):
+            if threads > 1:
+                patch.setattr(Bursts, "most_blocks", 0)
             (Path(folder) / str(threads)).mkdir()
             with make(Path(folder) / str(threads), spec, threads=threads) as e:
                 _drive(e, seed, 40)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import engramdb
 from engramdb import Engram, FixedOutdegree, Layer, Projection, SmallWorld, Spec, models
+from engramdb.bursts import Bursts
 from engramdb.errors import BudgetExceeded
 from engramdb.workers import Workers
 from tests.modeltwin import assert_same_fields, model_twin_of
@@ -102,6 +103,7 @@ def test_results_do_not_depend_on_budget_threads_or_cuts(name: str, seed: int, s
         patch.setattr(Workers, "least_rows", 1)
         patch.setattr(Workers, "least_blocks", 1)
         for way in ("plain", "small", "threads", "cut"):
+            patch.setattr(Bursts, "most_blocks", 0 if way == "threads" else 4096)
             (Path(folder) / way).mkdir()
             memory = max(8000, int(600 * 300 * share)) if way == "small" else 1 << 28
             e = make(Path(folder) / way, spec, memory=memory, threads=3 if way == "threads" else 1)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import engramdb
 from engramdb import Engram, Layer, SmallWorld, Spec
+from engramdb.bursts import Bursts
 from engramdb.errors import BudgetExceeded, InvalidInput, NotFound
 from engramdb.workers import Workers
 from tests.networks import assert_same_state, ids_of, make, specs, twin_of
@@ -133,6 +134,7 @@ def test_threads_and_memory_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     same(whole, whole_run(tmp_path / "small", memory=90_000))
     monkeypatch.setattr(Workers, "least_rows", 1)
     monkeypatch.setattr(Workers, "least_blocks", 1)
+    monkeypatch.setattr(Bursts, "most_blocks", 0)
     same(whole, whole_run(tmp_path / "threads", threads=3))
 
 
