@@ -72,7 +72,7 @@ class Top(Body):
 
 
 class Ego(Body):
-    """The neurons around one, and the synapses between."""
+    """The neurons around one, and all synapses between them."""
 
     query: Literal["ego"]
     id: Neuron

@@ -183,7 +183,7 @@ def ego(
     at: At = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Show the neurons around one, and the synapses between.
+    """Show the neurons around one, and all synapses between them.
 
     \b
     Example:

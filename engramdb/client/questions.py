@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from engramdb.client.transport import Transport
     from engramdb.handle.questions import At
     from engramdb.naming import Ids
+    from engramdb.query.edges import Direction
     from engramdb.query.neurons import Neuron, Neurons
     from engramdb.query.select import Ranking, Selection
     from engramdb.query.synapses import Synapses
-    from engramdb.query.walk import By, Direction, Ego, Path
+    from engramdb.query.walk import By, Ego, Path
 
 _PAGE = 10_000  # synapses, or neurons, in one answer
 _BATCH = 10_000  # ids in one request

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engramdb.address import IdArray, as_ids
+from engramdb.query.edges import Direction
 from engramdb.query.neurons import Neuron, Neurons
 from engramdb.query.synapses import Synapses
-from engramdb.query.walk import Direction, Ego, Path
+from engramdb.query.walk import Ego, Path
 from engramdb.run import Run
 
 if TYPE_CHECKING:

@@ -24,8 +24,9 @@ from engramdb.spec import Spec
 from engramdb.store import Store
 
 if TYPE_CHECKING:
+    from engramdb.query.edges import Direction
     from engramdb.query.select import Ranking, Selection
-    from engramdb.query.walk import By, Direction, Ego
+    from engramdb.query.walk import By, Ego
     from engramdb.query.walk import Path as Way
     from engramdb.topology import Reading, Settings
     from engramdb.topology.moment import Moment
@@ -166,7 +167,7 @@ class Questions(Handle):
     def ego(
         self, neuron_id: Ids, hops: int = 2, limit: int = 10_000, direction: Direction = "out", *, at: At = None
     ) -> Ego:
-        """The neurons within ``hops`` synapses of one, and the synapses on the way; see the result.
+        """The neurons within ``hops`` synapses of one, and all synapses between those; see the result.
 
         ``direction="in"``: those from which it can be reached. At most ``limit`` neurons, the nearest.
         """
@@ -182,8 +183,8 @@ class Questions(Handle):
 
         ``by="hops"``: of the fewest synapses, searched for from both ends. ``by="strength"``: the one that passes the
         most on: the product of min(1, abs(weight) / ``full``) over its synapses is the largest, ``full`` in mV; a
-        synapse of weight 0 passes nothing. Raises :class:`NotFound` where there is none, or none within ``limit``
-        neurons.
+        synapse of weight 0 passes nothing. Of equally strong ones it is that of the fewest synapses. Raises
+        :class:`NotFound` where there is none, or none within ``limit`` neurons.
         """
         from engramdb.query.walk import path
 

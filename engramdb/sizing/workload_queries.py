@@ -27,10 +27,12 @@ _K = 12
 def run(folder: Path, quick: bool) -> list[Figure]:
     """Rates in millions a second, times in milliseconds."""
     resident, random, wide = (10_000, 20_000, 50_000) if quick else (1_000_000, 1_000_000, 10_000_000)
+    virtual = 5_000 if quick else 200_000
     repeats = 3 if quick else 20
     return [
         *_lookups(folder / "resident.engram", resident, 10 * repeats),
         *_rows(folder / "world.engram", folder / "random.engram", random, repeats, quick),
+        *_ways(folder / "virtual.engram", virtual, 3 if quick else 10),
         *_scans(folder / "wide.engram", wide, 3 if quick else 7),
     ]
 
@@ -82,6 +84,20 @@ def _around(name: str, path: Path, center: int, repeats: int) -> list[Figure]:
             timed(ask, 1)
             figures.append(Figure(f"{what}, {name}, warm", "ms", scaled(timed(ask, repeats), 1e3), goal=goal))
     return figures
+
+
+def _ways(path: Path, neurons: int, pairs: int) -> list[Figure]:
+    """Paths between neurons drawn at random, none of which is stored; the bound is the path of the fewest synapses."""
+    wiring = engramdb.SmallWorld(k=10, long_fraction=0.1, span=50, weight=(0.5, 6.0))
+    spec = engramdb.Spec(seed=3, layers=[engramdb.Layer("cortex", segments=[neurons], wiring=wiring)])
+    ends = np.random.default_rng(5).integers(0, neurons, (pairs, 2)).tolist()
+    with create(path, spec) as e:
+        e.path(1, 2, by="strength")  # the kernels are loaded
+        fewest = [timed(lambda a=a, b=b: e.path(a, b), 1)[0] for a, b in ends]  # type: ignore[misc]
+        strongest = [timed(lambda a=a, b=b: e.path(a, b, by="strength"), 1)[0] for a, b in ends]  # type: ignore[misc]
+    bound = float(np.median(fewest)) * 1e3
+    return [Figure(f"strongest path among {neurons:,} virtual neurons, k = 10", "ms", scaled(strongest, 1e3), bound,
+                   "the path of the fewest synapses")]  # fmt: skip
 
 
 def _random_rows(path: Path, neurons: int) -> None:

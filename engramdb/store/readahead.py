@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from engramdb.address import IdArray
+from engramdb.store.changes import find_in
 from engramdb.store.pack import LEAF
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import Records
+from engramdb.store.records import IndexArray, Records
 from engramdb.store.versions import LeafRef
 
 _GAP_BYTES = 1 << 16  # reading so much for nothing costs less than another call
@@ -37,16 +40,29 @@ def read_leaves(
         yield from _read(reader, asked.popleft(), cached, query)
 
 
-def read_few(reader: LeafReader, parts: Iterable[tuple[LeafRef, IdArray]]) -> Iterator[Records]:
-    """Those of a few ids that are in each leaf, for a query; see :meth:`LeafReader.read_few`. Raises LeafDamaged."""
-    asked: deque[tuple[LeafRef, IdArray]] = deque()
+def read_few(reader: LeafReader, parts: Iterable[tuple[LeafRef, IdArray]]) -> Iterator[tuple[Records, IndexArray]]:
+    """Those of a few ids that are in each leaf, for a query: records that must not be changed, and the places in them.
+
+    See :meth:`LeafReader.read_few`. Raises LeafDamaged.
+    """
+    asked: deque[tuple[LeafRef, IdArray, Records | None]] = deque()
     for ref, wanted in parts:
-        reader.expect([ref])
-        asked.append((ref, wanted))
+        leaf = reader.decoded(ref)
+        if leaf is None:  # telling the system costs as much as finding a row in RAM
+            reader.expect([ref])
+        asked.append((ref, wanted, leaf))
         if len(asked) > _FEW_AHEAD:
-            yield reader.read_few(*asked.popleft(), query=True)
+            yield _found(reader, *asked.popleft())
     while asked:
-        yield reader.read_few(*asked.popleft(), query=True)
+        yield _found(reader, *asked.popleft())
+
+
+def _found(reader: LeafReader, ref: LeafRef, wanted: IdArray, leaf: Records | None) -> tuple[Records, IndexArray]:
+    if leaf is None:
+        few = reader.read_few(ref, wanted, query=True)
+        return few, np.arange(len(few))
+    place, there = find_in(leaf.ids, wanted)
+    return leaf, place[there]
 
 
 def runs(refs: Iterable[LeafRef], run_bytes: int) -> Iterator[list[LeafRef]]:

@@ -98,6 +98,10 @@ class LeafReader:
                     return few
         return _few(self.read(ref, query=query) if known is None else known, wanted)
 
+    def decoded(self, ref: LeafRef) -> Records | None:
+        """The leaf, where a query finds it decoded in RAM; the caller must not change it."""
+        return self._cached(ref, query=True)
+
     def _stored(self, ref: LeafRef) -> StoredLeaf | None:
         """A whole version as it is stored; None of another. Raises BadRecord, CatalogDamaged."""
         record, now = self.record(ref)

@@ -142,6 +142,37 @@ def gather(indptr: IndexArray, index: IndexArray) -> tuple[IndexArray, IndexArra
     return chosen, np.repeat(indptr[index] - chosen[:-1], lengths) + np.arange(chosen[-1], dtype=np.int64)
 
 
+def picked(parts: Sequence[tuple[Records, IndexArray]]) -> Records:
+    """As :func:`concatenate` of the neurons at the places (int64, increasing) in each, but that all is copied once.
+
+    Of whole records. Of a few neurons in each of many leaves that takes a fraction of the time.
+    """
+    if len(parts) < 2:
+        return parts[0][0].take(parts[0][1]) if parts else Records.empty()
+    first = parts[0][0]
+    columns = columns_of(first)
+    for part, _ in parts[1:]:
+        if columns_of(part) != columns:
+            check_same_columns(first, part)
+    starts = [part.indptr[place].tolist() for part, place in parts]
+    stops = [part.indptr[place + 1].tolist() for part, place in parts]
+    spans = [
+        (part, slice(start, stop))
+        for (part, _), low, high in zip(parts, starts, stops, strict=True)
+        for start, stop in zip(low, high, strict=True)
+    ]
+    return Records(
+        ids=np.concatenate([part.ids[place] for part, place in parts]),
+        state={name: np.concatenate([part.state[name][place] for part, place in parts]) for name in first.state},
+        row_kind=np.concatenate([part.row_kind[place] for part, place in parts]),
+        indptr=np.cumsum([0, *(span.stop - span.start for _, span in spans)], dtype=np.int64),
+        projection=np.concatenate([part.projection[span] for part, span in spans]),
+        target=np.concatenate([part.target[span] for part, span in spans]),
+        weight=np.concatenate([part.weight[span] for part, span in spans]),
+        delay=end_to_end([None if part.delay is None else part.delay[span] for part, span in spans]),
+    )
+
+
 def concatenate(parts: Sequence[Records]) -> Records:
     """The whole records of ``parts`` one after the other; ids must increase over all of them."""
     parts = [part for part in parts if len(part)]

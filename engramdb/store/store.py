@@ -46,7 +46,7 @@ from engramdb.store.pack import Array, Packs
 from engramdb.store.place import Place
 from engramdb.store.readahead import read_few, read_leaves
 from engramdb.store.reader import LeafReader
-from engramdb.store.records import Records, concatenate, validate
+from engramdb.store.records import Records, concatenate, picked, validate
 from engramdb.store.reverse import Pairs, ReverseIndex
 from engramdb.store.state import read_state
 from engramdb.store.traces import TraceIndex
@@ -354,7 +354,7 @@ class Store:
         if len(parts) == 1 and parts[0][1].size <= _FEW:  # a fault
             return self._leaves.read_few(*parts[0], query=query)
         if query and len(ids) <= _FEW * len(parts):  # who projects to a few
-            return concatenate([few for few in read_few(self._leaves, parts) if len(few)])
+            return picked([(leaf, place) for leaf, place in read_few(self._leaves, parts) if place.size])
         if len(parts) == 1:  # nothing comes next
             leaves: Iterable[Records] = [self._leaves.read(parts[0][0], query=query)]
         else:
