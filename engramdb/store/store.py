@@ -128,7 +128,7 @@ class Store:
         cache_bytes: int, files: Files, policy: LeafPolicy,
     ) -> None:  # fmt: skip
         self.path, self.mode, self._branch_name, self._files = path, mode, branch, files
-        self.policy = policy
+        self.policy, self._durability = policy, durability
         self._pid = os.getpid()
         self._closed: str | None = None
         self._live = at is None
@@ -178,6 +178,16 @@ class Store:
     def commit(self) -> Commit:
         """The commit that the handle stands at: for the writer, the last one it made."""
         return self._place.commit
+
+    @property
+    def durability(self) -> Durability:
+        """How far a frame of the journal is on its way when it is acknowledged; see :meth:`open`."""
+        return self._durability
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by :meth:`close` or because nobody knew any more what the disk holds."""
+        return self._closed is not None
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -286,7 +296,7 @@ class Store:
             self._finalizer()
             if not isinstance(cause, OSError):
                 raise cause from None
-            raise self._unwritten(cause, "is whole, and this handle is closed", "open the engram again") from cause
+            raise self._unwritten(cause, "is whole, and it is closed", "open the engram again") from cause
         except OSError as error:  # nothing has changed
             raise self._unwritten(error, "is whole", "repeat") from error
 
