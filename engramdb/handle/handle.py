@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -125,7 +125,7 @@ class Handle:
     def _reload(self) -> None:
         """Take everything from the commit at which the store stands."""
         self._bundles: Bundles = self._store.bundles
-        self._kept = self._store.read_state()
+        self._kept: Mapping[str, npt.NDArray[Any]] = self._store.state_to_ask()
         self._wired: Wiring | None = None
         self._noted: Newest | None = None  # one that was taken was of another present
         self._stop_engine()
@@ -138,7 +138,7 @@ class Handle:
             self._wired = Wiring(self.spec, self._bundles)
         return self._wired
 
-    def _start_engine(self, tick: int, state: dict[str, npt.NDArray[Any]]) -> Engine:
+    def _start_engine(self, tick: int, state: Mapping[str, npt.NDArray[Any]]) -> Engine:
         from engramdb.engine import Engine
 
         self._stop_engine()
