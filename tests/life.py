@@ -75,7 +75,7 @@ class Life:
                 return call()
             except BudgetExceeded as error:
                 self.more()
-                done = "the journal completes" in str(error)
+                done = "opening to write completes it" in str(error)
                 self.leave()
                 self.open()
                 if done:

@@ -117,7 +117,8 @@ def test_a_journaled_command_that_fails_says_that_the_journal_completes_it(tmp_p
     files = FaultyFiles()
     e = opened(e.location, files)
     files.full_at = files.operation + 2  # the journal's write and sync are done by then
-    with pytest.raises(DiskFull, match="handle is closed: open the engram again, and the journal completes"):
+    kept = "this command is kept: do not give it again, the next opening to write completes it"
+    with pytest.raises(DiskFull, match=f"free some space; {kept}$"):
         e.connect(1, 2, 3.0)
     files.full_at = None
     with engramdb.open(e.location) as reader:
@@ -125,6 +126,47 @@ def test_a_journaled_command_that_fails_says_that_the_journal_completes_it(tmp_p
     with engramdb.open(e.location, "r+") as e:
         row = e.synapses(1)
         assert row.weights[row.targets == 2].tolist() == [3.0]
+
+
+def test_a_full_disk_at_closing_says_that_what_was_done_is_kept(tmp_path: Path) -> None:
+    with make(tmp_path, _SPEC) as e:
+        pass
+    files = FaultyFiles()
+    e = opened(e.location, files)
+    bundle = e.grow("a", 20)
+    files.full_at = files.operation
+    with pytest.raises(DiskFull, match=r"free some space; what was done is kept: do not give it again"):
+        e.close()
+    files.full_at = None
+    with engramdb.open(e.location, "r+") as e:
+        assert len(e) == 60 + 30 + bundle.neurons
+
+
+def test_a_command_that_was_not_journaled_is_to_be_repeated(tmp_path: Path) -> None:
+    with make(tmp_path, _SPEC) as e:
+        pass
+    files = FaultyFiles()
+    with opened(e.location, files) as e:
+        files.full_at = files.operation
+        with pytest.raises(DiskFull, match=r"the journal are whole: free some space and repeat$"):
+            e.grow("a", 20)
+        files.full_at = None
+        e.grow("a", 20)
+        assert len(e) == 110
+
+
+def test_without_a_journal_a_command_that_fails_is_to_be_repeated(tmp_path: Path) -> None:
+    with make(tmp_path, _SPEC) as e:
+        pass
+    files = FaultyFiles()
+    store = Store.open(e.location, "r+", durability="checkpoint", files=files)
+    e = Engram(store, memory="64MiB", threads=1)
+    files.full_at = files.operation
+    with pytest.raises(DiskFull, match=r"free some space; this command is not kept.*open the engram again and repeat$"):
+        e.grow("a", 20, materialize=True)
+    files.full_at = None
+    with engramdb.open(e.location, "r+") as e:
+        assert len(e) == 90
 
 
 def test_the_first_missing_pair_asked_for_is_named_whatever_its_layer(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_sync_that_fails_behind_closes_the_handle_with_one_clear_line(tmp_path
     store.journal_append("note", 1, {"n": 1}, {})
     behind(store, [state_change([3], 50)], 2, ring=_break_later(files))
     finished(store)
-    with pytest.raises(EngramError, match="acknowledged is whole, and this handle is closed: check the disk") as told:
+    with pytest.raises(EngramError, match="acknowledged is whole, and it is closed: check the disk") as told:
         store.snapshot("s")
     assert len(str(told.value).splitlines()) == 1
     with pytest.raises(HandleClosed, match="closed since a write failed"):

@@ -140,6 +140,7 @@ def readers_beside_a_writer(path: Path, places: int, ticks: int) -> int:
 def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Packs are written anew, copied and compacted all the time."""
     patch.setattr(writer, "_SPILL_SLACK", 0)
+    patch.setattr("engramdb.store.store.SMALL_BYTES", 1000)  # some changes wait, others do not
     patch.setattr(compaction, "BATCH_BYTES", 3000)
     patch.setattr(gc, "_COPIED_BYTES", 3000)
 

@@ -52,7 +52,7 @@ def test_a_failed_sync_closes_the_handle_and_loses_nothing_acknowledged(tmp_path
     store.journal_append("first", 1, {}, {})
     store.write(neurons(range(10)))
     files.fsync = _broken  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="this handle is closed: check the disk"):
+    with pytest.raises(Exception, match="it is closed: check the disk"):
         commit(store)
     with pytest.raises(Exception, match="closed since a write failed"):
         store.find(np.arange(3, dtype=np.uint64))

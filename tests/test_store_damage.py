@@ -248,6 +248,7 @@ def test_a_commit_that_the_catalog_lost_is_noticed_by_its_journal(engram: Path, 
 def test_verify_reads_beside_a_writer(engram: Path) -> None:
     with Store.open(engram, "r+", policy=SMALL_LEAVES) as store:
         store.write(neurons(ALL[:50], seed=3))
+        store.settle()
         report = verify(engram)
         assert report.ok
         assert any("is named by no commit" in note for note in report.notes)

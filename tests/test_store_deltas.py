@@ -302,6 +302,7 @@ def rewritten(store: Store, times: int = 6) -> DictStore:
     for seed in range(times):
         for changes in (neurons(range(0, 200, 3), seed=seed), state_change([3, 6], seed)):
             store.write(changes)
+            store.settle()
             model.write(changes)
     return model
 
@@ -365,6 +366,7 @@ def test_versions_on_top_of_what_is_not_committed_yet_are_packed_anew_together(
         for seed in range(5):
             changes = neurons(range(1000), seed=seed)
             store.write(changes)
+            store.settle()
             model.write(changes)
         store.write(state_change([5], 9))
         model.write(state_change([5], 9))
@@ -385,6 +387,7 @@ def test_nothing_is_remembered_of_a_write_that_was_refused(tmp_path: Path) -> No
     files = FaultyFiles()
     with writing(tmp_path / "a.engram", files=files) as store:
         store.write(neurons(range(10)))
+        store.cache_bytes = 0  # so that nothing waits
         files.full_at = files.operation + 1
         with pytest.raises(DiskFull):
             store.write(neurons(range(40), seed=1))

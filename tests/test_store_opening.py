@@ -109,6 +109,7 @@ def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
         commit(store)
         store.journal_append("note", 2, {}, {})
         store.write(neurons(range(70), seed=3))
+        store.settle()
         print("ready", flush=True)
         sys.stdin.read()
     """

@@ -37,6 +37,7 @@ class UnsyncedFiles(OsFiles):
 def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Let a small story reach what otherwise takes many megabytes."""
     patch.setattr(writer, "_SPILL_SLACK", 0)
+    patch.setattr("engramdb.store.store.SMALL_BYTES", 400)  # some changes wait, others do not
     patch.setattr(compaction, "BATCH_BYTES", 1000)
     patch.setattr(gc, "_COPIED_BYTES", 500)
 

@@ -16,7 +16,8 @@ from engramdb.budget import size_text
 from engramdb.cli import output, stimuli
 from engramdb.cli.history import MAIN, EngramPath, OnBranch
 from engramdb.cli.writing import open_to_write
-from engramdb.errors import BudgetExceeded, DiskFull, InvalidInput, NotFound
+from engramdb.errors import BudgetExceeded, DiskFull, EngramError, InvalidInput, NotFound
+from engramdb.handle.handle import ALL_KEPT, instead
 from engramdb.pace import Pace
 
 if TYPE_CHECKING:
@@ -172,7 +173,10 @@ def run(
         if reward is not None and not done.interrupted:
             engram.reward(reward)
         if done.ticks:
-            engram.checkpoint(f"ran ticks {done.first_tick} to {engram.tick}")
+            try:
+                engram.checkpoint(f"ran ticks {done.first_tick} to {engram.tick}")
+            except EngramError as error:  # the journal has the ticks
+                raise instead(error, ALL_KEPT) from error
         document = _document(engram, done, ticks, record)
     output.show(document, as_json, lambda: _text(document))
     if done.interrupted:

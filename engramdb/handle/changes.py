@@ -11,7 +11,8 @@ import numpy.typing as npt
 from engramdb.address import IdArray, by_layer
 from engramdb.delays import DelayArray, in_ticks
 from engramdb.distribution import is_number
-from engramdb.errors import InvalidInput
+from engramdb.errors import EngramError, InvalidInput
+from engramdb.handle.handle import instead
 from engramdb.handle.questions import Questions
 from engramdb.naming import Ids
 from engramdb.store import FORGOTTEN, Records
@@ -49,8 +50,10 @@ class Changes(Questions):
                 try:
                     fresh = self._activate(sorted_ids, given)
                     self.checkpoint(f"activated {len(sorted_ids)} neurons")
-                except BaseException:
+                except BaseException as error:
                     self._shut()  # a part of it must never be committed; the next handle begins without it
+                    if isinstance(error, EngramError):
+                        raise instead(error, "nothing of it is kept: open the engram again and repeat") from error
                     raise
                 return fresh
             else:

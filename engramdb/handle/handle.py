@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from engramdb.engine import Engine
     from engramdb.spec import Layer, Spec
     from engramdb.wiring import Wiring
+
+_KEPT = "this command is kept: do not give it again, the next opening to write completes it"
+_GONE = "this command is not kept, nor what came before it since the last checkpoint: open the engram again and repeat"
+ALL_KEPT = "what was done is kept: do not give it again, the next opening to write goes on from there"
+_ALL_GONE = "what was done since the last checkpoint is lost: open the engram again and repeat"
+
+
+def instead(error: EngramError, then: str) -> EngramError:
+    """``error`` with what to do next in place of its own advice to repeat."""
+    return type(error)(f"{str(error).removesuffix(' and repeat')}; {then}")
 
 
 class Handle:
@@ -117,7 +127,7 @@ class Handle:
     def _reload(self) -> None:
         """Take everything from the commit at which the store stands."""
         self._bundles: Bundles = self._store.bundles
-        self._kept = self._store.read_state()
+        self._kept: Mapping[str, npt.NDArray[Any]] = self._store.state_to_ask()
         self._wired: Wiring | None = None
         self._noted: Newest | None = None  # one that was taken was of another present
         self._stop_engine()
@@ -130,7 +140,7 @@ class Handle:
             self._wired = Wiring(self.spec, self._bundles)
         return self._wired
 
-    def _start_engine(self, tick: int, state: dict[str, npt.NDArray[Any]]) -> Engine:
+    def _start_engine(self, tick: int, state: Mapping[str, npt.NDArray[Any]]) -> Engine:
         from engramdb.engine import Engine
 
         self._stop_engine()
@@ -179,6 +189,9 @@ class Handle:
         try:
             if self._changed:
                 self.checkpoint()
+        except EngramError as error:
+            kept = self._store.durability != "checkpoint"
+            raise instead(error, ALL_KEPT if kept else _ALL_GONE) from error
         finally:
             self._shut()
 
@@ -219,14 +232,20 @@ class Handle:
 
         Should that fail, RAM is not what the journal says any more: this handle closes, and the next one replays it.
         """
-        self._journal(kind, meta, arrays)
+        commit = self._store.commit
+        try:
+            self._journal(kind, meta, arrays)
+        except EngramError as error:
+            if self._store.closed:  # a sync failed: nobody knows what the disk holds
+                raise instead(error, "open it to see whether this command was kept before you give it again") from error
+            raise
         try:
             yield
         except BaseException as error:
+            kept = self._store.durability != "checkpoint" or self._store.commit != commit
             self._shut()
             if isinstance(error, EngramError):
-                how = "this handle is closed: open the engram again, and the journal completes the command"
-                raise type(error)(f"{error}; {how}") from error
+                raise instead(error, _KEPT if kept else _GONE) from error
             raise
 
     @overload

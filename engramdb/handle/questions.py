@@ -108,7 +108,7 @@ class Questions(Handle):
         else:
             store = Store.open(self.location, at=number, cache_bytes=_PAST_BYTES)
             try:
-                bundles, present = store.bundles, Present(store.spec, store.read_state(), None)
+                bundles, present = store.bundles, Present(store.spec, store.state_to_ask(), None)
                 stamp = (*store.stamp, store.commit.tick)
                 self._past[number] = View(store.spec, bundles, store, _Once(store.spec, bundles), present, stamp)
             except BaseException:

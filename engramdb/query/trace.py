@@ -6,7 +6,7 @@ A trace is an *engram* in the sense of neuroscience: neurons that fired together
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,7 @@ from engramdb.birth import born_awake
 from engramdb.errors import InvalidInput
 from engramdb.growth.bundle import Bundles
 from engramdb.query.view import View
-from engramdb.state import State, awake_state
+from engramdb.state import awake_state
 from engramdb.stimuli import command
 from engramdb.store import OWN, Store
 from engramdb.store.leaf import STATE_PREFIX
@@ -186,7 +186,9 @@ class Presentation:
             raise InvalidInput(f"least_spikes={self.least_spikes}: give 1 or more")
 
 
-def what_if(view: View, tick: int, state: State | None, budget_bytes: int, threads: int) -> Engine:
+def what_if(
+    view: View, tick: int, state: Mapping[str, npt.NDArray[Any]] | None, budget_bytes: int, threads: int
+) -> Engine:
     """An engine of its own over what ``view`` sees, from ``state`` or from rest: nothing that it does is kept.
 
     At rest nobody is charged, no spike is under way and no stimulus to come; but neurons of materialized layers that

@@ -21,9 +21,11 @@ from engramdb.store.leaf import LeafPolicy, encode_delta, encode_leaf, encode_to
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, Identity, PackWriter
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import (
+    FIELD,
     FORGOTTEN,
     GENERATED,
     KEEP,
+    OWN,
     Columns,
     Records,
     check_same_columns,
@@ -93,6 +95,19 @@ class LeafWriter:
         self.synapses += synapses
         for low in shrunk:
             self._join(low)
+
+    def accepts(self, changes: Records) -> bool:
+        """Whether ``changes``, written later and together with others, are not refused then, whoever is stored by then.
+
+        So it is where nobody is forgotten and whoever is new gets all columns. Raises InvalidInput, LeafDamaged.
+        """
+        layer = int(changes.ids[0]) >> LAYER_SHIFT
+        if layer not in self._columns:
+            if next(self.directory.leaves(layer), None) is None:
+                return False  # the first to be written say which columns there are
+            self._columns[layer] = self._checked_columns(changes)
+        needed = {name for name in self._checked_columns(changes) if not name.startswith((OWN, FIELD))}
+        return needed <= changes.state.keys() - changes.kept.keys() and not (changes.row_kind == FORGOTTEN).any()
 
     def _checked_columns(self, changes: Records) -> Columns:
         """The state columns of the layer, which are the same in all its records. Raises InvalidInput."""

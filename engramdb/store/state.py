@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 from engramdb.errors import Damaged
 from engramdb.store.history import Commit, StateRef
 from engramdb.store.pack import STATE, Array, BadRecord, Identity, Packs, encode_record
+
+ADVICE = "; rows and records of this commit can be read; verify says what else can be done"
 
 
 def encode_state(state: Mapping[str, Array], *, line: int, commit: int) -> tuple[bytes, int]:
@@ -24,6 +27,25 @@ def read_state(packs: Packs, commit: Commit, ref: StateRef) -> dict[str, Array]:
     except BadRecord as error:
         name = packs.path(ref.pack).name
         raise Damaged(
-            f"in-flight state of commit {commit.number} (tick {commit.tick}) in packs/{name} at {ref.offset}: {error}; "
-            "restore another commit"
+            f"in-flight state of commit {commit.number} (tick {commit.tick}) in packs/{name} at {ref.offset}: {error}"
+            f"{ADVICE}"
         ) from error
+
+
+class LostState(Mapping[str, Array]):
+    """Stands for a state that is damaged, for whoever asks only for what is stored: what is asked of it raises."""
+
+    def __init__(self, error: Damaged) -> None:
+        self._error = error
+
+    def _raise(self) -> NoReturn:
+        raise Damaged(str(self._error)) from self._error
+
+    def __getitem__(self, name: str) -> Array:
+        self._raise()
+
+    def __iter__(self) -> Iterator[str]:
+        self._raise()
+
+    def __len__(self) -> int:
+        self._raise()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
@@ -43,12 +44,13 @@ from engramdb.store.leftovers import remove_leftovers
 from engramdb.store.opening import head_of, pack_name, pinned, take_lock
 from engramdb.store.optional import optional_columns
 from engramdb.store.pack import Array, Packs
+from engramdb.store.pending import SMALL_BYTES, Pending
 from engramdb.store.place import Place
 from engramdb.store.readahead import read_few, read_leaves
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate, picked, validate
 from engramdb.store.reverse import Pairs, ReverseIndex
-from engramdb.store.state import read_state
+from engramdb.store.state import LostState, read_state
 from engramdb.store.traces import TraceIndex
 from engramdb.store.upkeep.gc import Collected, Collector
 from engramdb.store.upkeep.retention import KEEP_DAYS, KEEP_LAST, Policy
@@ -57,6 +59,7 @@ from engramdb.store.writer import Durability, NoWayBack, Writer
 from engramdb.url import as_url, options_of
 
 Mode = Literal["r", "r+"]
+_WAITING_SHARE = 4  # of cache_bytes, what small changes take at most before they are written
 _FEW = 16  # rows that are taken from a leaf without decoding the others
 
 
@@ -128,13 +131,16 @@ class Store:
         cache_bytes: int, files: Files, policy: LeafPolicy,
     ) -> None:  # fmt: skip
         self.path, self.mode, self._branch_name, self._files = path, mode, branch, files
-        self.policy = policy
+        self.policy, self._durability = policy, durability
         self._pid = os.getpid()
         self._closed: str | None = None
         self._live = at is None
         self._background = Background()
         self._behind: Future[Sequence[Records]] | None = None
         self._behind_retargeted = True
+        self._cache_bytes = cache_bytes
+        self._pending = Pending()
+        self._flushing = RLock()  # threads that read may all want it
         self._writer: Writer | None = None
         with contextlib.ExitStack() as opened:
             if mode == "r+":
@@ -180,6 +186,16 @@ class Store:
         return self._place.commit
 
     @property
+    def durability(self) -> Durability:
+        """How far a frame of the journal is on its way when it is acknowledged; see :meth:`open`."""
+        return self._durability
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by :meth:`close` or because nobody knew any more what the disk holds."""
+        return self._closed is not None
+
+    @property
     def stamp(self) -> tuple[int, int]:
         """Line and last acknowledged frame of the state that the handle sees: equal only where that is the same."""
         commit = self._place.commit
@@ -190,7 +206,10 @@ class Store:
 
     @property
     def directory(self) -> Directory:
-        """The leaves of the commit; for the writer, with those written since."""
+        """The leaves of the commit; for the writer, with those written since: what waits in RAM is written now."""
+        if self._pending:
+            with self._writing():
+                pass
         return self._place.directory
 
     @property
@@ -207,15 +226,22 @@ class Store:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes that decoded leaves may take; may be set at any time."""
-        return self._leaves.cache.budget_bytes
+        """Bytes that decoded leaves may take, and small changes that wait to be written; may be set at any time."""
+        return self._cache_bytes
 
     @cache_bytes.setter
     def cache_bytes(self, nbytes: int) -> None:
-        self._leaves.cache.budget_bytes = nbytes
+        self._cache_bytes = nbytes
+        if self._pending and self._pending.nbytes > nbytes // _WAITING_SHARE:
+            with self._writing():
+                pass
+        self._share_cache()
         if nbytes == 0:  # memory is short: queries give theirs back too
             self._leaves.queries.clear()
             self.columns.cache.clear()
+
+    def _share_cache(self) -> None:
+        self._leaves.cache.budget_bytes = max(0, self._cache_bytes - self._pending.nbytes)
 
     @property
     def query_cache_bytes(self) -> int:
@@ -231,13 +257,13 @@ class Store:
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes that decoded leaves take now, and changes that are being written in the background.
+        """Bytes that decoded leaves take now, and changes that wait in RAM or are being written in the background.
 
         Without what queries keep: that is ``query_bytes``.
         """
         behind = self._behind
         waiting = behind.result() if behind is not None and behind.done() else ()
-        return self._leaves.cache.nbytes + sum(changes.nbytes for changes in waiting)
+        return self._leaves.cache.nbytes + self._pending.nbytes + sum(changes.nbytes for changes in waiting)
 
     @property
     def gathering(self) -> bool:
@@ -258,9 +284,9 @@ class Store:
 
     @property
     def changing(self) -> Sequence[Records]:
-        """Changes that are being written in the background, on top of what the directory's leaves hold."""
+        """Changes that wait in RAM or are being written in the background, on top of what the leaves hold."""
         behind = self._behind
-        return () if behind is None else behind.result()
+        return (*(() if behind is None else behind.result()), *self._pending.all())
 
     def _check_open(self) -> None:
         if os.getpid() != self._pid:
@@ -271,14 +297,16 @@ class Store:
             raise HandleClosed(f"this handle on {self.path} is closed{self._closed}; open the engram again")
 
     @contextlib.contextmanager
-    def _writing(self, *, settled: bool = True) -> Iterator[Writer]:
-        """``settled``: nothing is going on in the background any more."""
+    def _writing(self, *, settled: bool = True, flushed: bool = True) -> Iterator[Writer]:
+        """``settled``: nothing is going on in the background any more. ``flushed``: nothing waits in RAM either."""
         self._check_open()
         if self._writer is None:
             raise ReadOnly(f'{self.path} was opened for reading: open it with mode "r+" to change it')
         try:
             if settled:
                 self._settle(self._writer)
+            if settled and flushed and self._pending:
+                self._flush(self._writer)
             yield self._writer
         except NoWayBack as error:
             cause = error.__cause__ or error
@@ -286,7 +314,7 @@ class Store:
             self._finalizer()
             if not isinstance(cause, OSError):
                 raise cause from None
-            raise self._unwritten(cause, "is whole, and this handle is closed", "open the engram again") from cause
+            raise self._unwritten(cause, "is whole, and it is closed", "open the engram again") from cause
         except OSError as error:  # nothing has changed
             raise self._unwritten(error, "is whole", "repeat") from error
 
@@ -299,13 +327,23 @@ class Store:
         self._background.wait()
         if self._behind is not None:  # a full disk kept them from being committed
             for changes in self._behind.result():
-                writer.write(changes, retargeted=self._behind_retargeted)
+                writer.write(changes)
+                if self._behind_retargeted:
+                    writer.retarget(changes)
             self._behind = None
 
-    def settle(self) -> None:
-        """Wait until nothing goes on in the background. Raises what went wrong there: DiskFull, LeafDamaged.
+    def _flush(self, writer: Writer) -> None:
+        """Write what waits in RAM."""
+        with self._flushing:
+            for changes in self._pending.written():
+                writer.write(changes)
+            self._share_cache()
 
-        After DiskFull nothing is lost: the next call that writes tries again.
+    def settle(self) -> None:
+        """Wait until nothing goes on in the background, and write what waits in RAM.
+
+        Raises what went wrong there: DiskFull, LeafDamaged. After DiskFull nothing is lost: the next call that writes
+        tries again.
         """
         with self._writing():
             pass
@@ -315,7 +353,8 @@ class Store:
         """Whether the writer's journal has frames that no commit covers; a commit in the background is waited for."""
         if self._writer is None:
             return False
-        self.settle()
+        with self._writing(flushed=False):
+            pass
         return self._writer.journal_mark().sequence != self.commit.sequence
 
     # records
@@ -329,20 +368,27 @@ class Store:
         self._check_open()
         if ids.size and (bool((ids[1:] <= ids[:-1]).any()) or int(ids[0]) >> 48 != int(ids[-1]) >> 48):
             raise InvalidInput("the ids to find must increase strictly and belong to one layer")
-        behind = self._behind  # taken first: once it is gone, its changes are in the leaves
-        located = self.directory.locate(ids)
+        # taken first: once they are gone, their changes are in the leaves
+        behind, waiting = self._behind, self._pending.of(int(ids[0]) >> 48) if ids.size else ()
+        directory = self._place.directory
+        located = directory.locate(ids)
         while True:
             try:
                 records = self._read_located(ids, located, query=query)
                 break
             except Damaged:
-                before, located = located, self.directory.locate(ids)
+                before, located = located, directory.locate(ids)
                 if located == before:  # else a commit in the background packed away what it had replaced
                     raise
-        for changes in () if behind is None else behind.result():
-            _, there = find_in(ids, changes.ids)
-            if there.any():
-                records = apply(records, changes.take(np.flatnonzero(there)))
+        for changes in (*(() if behind is None else behind.result()), *waiting):
+            if ids.size < len(changes):
+                place, there = find_in(changes.ids, ids)
+                asked = place[there]
+            else:
+                _, there = find_in(ids, changes.ids)
+                asked = np.flatnonzero(there)
+            if asked.size:
+                records = apply(records, changes.take(asked))
         return records
 
     def _read_located(self, ids: IdArray, located: list[tuple[LeafRef, int, int]], *, query: bool) -> Records:
@@ -402,13 +448,26 @@ class Store:
         """Merge ``changes`` into their leaves: visible through this handle at once, durable with the next commit.
 
         ``retargeted``: whether a row may have a target that it did not have before, stored or generated; where not, the
-        reverse index need not know. All of it or, when an exception leaves, nothing. Raises InvalidInput, LeafDamaged,
-        DiskFull.
+        reverse index need not know. All of it or, when an exception leaves, nothing. Small changes wait in RAM, within
+        ``cache_bytes``, and are written together: damage or a full disk may show only then. Raises InvalidInput,
+        LeafDamaged, DiskFull.
         """
-        with self._writing() as writer:
+        with self._writing(flushed=False) as writer:
             validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
-            if len(changes):
-                writer.write(self.completed(changes), retargeted=retargeted)
+            if not len(changes):
+                return
+            changes = self.completed(changes)
+            waits = changes.nbytes <= SMALL_BYTES and writer.accepts(changes)
+            if not waits or self._pending.nbytes + changes.nbytes > self._cache_bytes // _WAITING_SHARE:
+                self._flush(writer)
+                waits = waits and changes.nbytes <= self._cache_bytes // _WAITING_SHARE
+            if waits:
+                self._pending.add(changes)
+                self._share_cache()
+            else:
+                writer.write(changes)
+            if retargeted:
+                writer.retarget(changes)
 
     def completed(self, changes: Records) -> Records:
         """``changes`` with all columns that their layer has, of parameters and of what its model keeps."""
@@ -458,7 +517,9 @@ class Store:
                     raise
                 behind.set_result(found)
                 for part in found:
-                    writer.write(part, retargeted=retargeted)
+                    writer.write(part)
+                    if retargeted:
+                        writer.retarget(part)
                 writer.commit_state(int(tick), state(), document, message, mark)
                 self._behind = None
                 with contextlib.suppress(EngramError, OSError):  # nothing depends on it, and verify finds damage
@@ -483,15 +544,27 @@ class Store:
     def read_state(self) -> dict[str, Array]:
         """The arrays that the commit was given as state. Raises Damaged."""
         self._check_open()
-        ref = self._history.state_ref(self.commit.number)
+        return self._state_of(self.commit)
+
+    def _state_of(self, commit: Commit) -> dict[str, Array]:
+        ref = self._history.state_ref(commit.number)
         while ref is not None:
             try:
-                return read_state(self._packs, self.commit, ref)
+                return read_state(self._packs, commit, ref)
             except Damaged:
-                moved, ref = ref, self._history.state_ref(self.commit.number)
+                moved, ref = ref, self._history.state_ref(commit.number)
                 if moved == ref:
                     raise  # else gc has moved it
         return {}
+
+    def state_to_ask(self) -> Mapping[str, Array]:
+        """As :meth:`read_state` for a handle that reads; of a damaged state, one that raises when it is asked."""
+        try:
+            return self.read_state()
+        except Damaged as error:
+            if self._writer is not None:
+                raise
+            return LostState(error)
 
     # journal
 
@@ -549,10 +622,14 @@ class Store:
         """Go back to a snapshot or commit: a new line begins there, and the branch's head moves to it.
 
         The old line stays readable. What was written or journaled since the last commit is dropped: commit
-        first to keep it. Durable on return. Raises NotFound, DiskFull.
+        first to keep it. Durable on return. Raises NotFound, DiskFull, and Damaged where its state cannot be read.
         """
-        with self._writing() as writer:
-            writer.restore(self._history.resolve(at))
+        with self._writing(flushed=False) as writer:
+            number = self._history.resolve(at)
+            self._state_of(self._history.commit(number))
+            writer.restore(number)
+            self._pending.clear()
+            self._share_cache()
 
     def branch(self, name: str, at: str | int | None = None) -> Branch:
         """A new branch at a snapshot or commit, or where the handle stands; the handle stays on its own.

@@ -42,7 +42,7 @@ from engramdb.store.versions import LeafRef, row_of
 Durability = Literal["journal", "process", "checkpoint"]
 COMPACTION_SLACK = 1 << 28
 """Compaction lets the packs grow to twice what the head needs and so many bytes more, no further: then gc must run."""
-_SPILL_SLACK = 1 << 26  # bytes that may be wasted in a private pack before it is written anew
+_SPILL_SLACK = 1 << 16  # bytes that may be wasted in a private pack before it is written anew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,10 +136,17 @@ class Writer:
 
     # leaves
 
-    def write(self, changes: Records, *, retargeted: bool = True) -> None:
+    def accepts(self, changes: Records) -> bool:
+        """Whether :meth:`write` can take ``changes`` later. Raises InvalidInput, LeafDamaged; see LeafWriter."""
+        return self._leaves.accepts(changes)
+
+    def write(self, changes: Records) -> None:
         """Merge into leaves; all of it or, when an exception leaves, nothing."""
         self._leaves.write(changes)
-        if retargeted and self.place.reverse:
+
+    def retarget(self, changes: Records) -> None:
+        """Note, where there is a reverse index, that stored rows in ``changes`` may have targets that it lacks."""
+        if self.place.reverse:
             stored = changes.ids[changes.row_kind == STORED]
             if stored.size:
                 self._touched.append(stored.copy())

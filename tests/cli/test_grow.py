@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,28 @@ def test_a_growth_that_was_cut_short_is_completed_by_the_next_command_that_write
     assert cli(*last).document["neurons"][0]["state"] == "dormant"
     assert "grew exc by 30000" in [commit["message"] for commit in cli("log", brain, "--json").document["commits"]]
     assert cli("verify", brain).code == 0
+
+
+@contextmanager
+def files_of_at_most(nbytes: int) -> Iterator[None]:
+    """Writing more into one file fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_growth_that_a_full_disk_cut_short_is_not_to_be_given_again(cli: Cli, brain: Path) -> None:
+    with files_of_at_most(400_000):
+        said = cli("grow", brain, "exc", "--neurons", 30_000, "--materialize")
+    refused(said, 1, "disk full", "free some space; this command is kept: do not give it again")
+    assert "repeat" not in said.err
+    assert "this handle" not in said.err
+    assert cli("run", brain, "--ticks", 1, "--json").document["tick"] == 11
+    with engramdb.open(brain) as e:
+        assert len(e) == 32_200
 
 
 def test_what_cannot_grow_is_refused_in_one_line(cli: Cli, brain: Path) -> None:

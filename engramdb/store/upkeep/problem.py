@@ -12,7 +12,7 @@ class Problem:
     ``ids`` is a range of neurons as text; ``good_in`` names snapshots with a whole copy. ``beneath``: the version that
     a damaged delta lies on, if that is whole, by its number. ``above``: versions, by number, that lie on the damaged
     one and cannot be read either. ``heads``: the branches whose present state needs it. ``past``: none does, and no
-    new commit will; gc can thin it out.
+    new commit will; gc can thin it out. ``snapshots``: those that cannot be restored because of it.
     """
 
     what: str
@@ -26,6 +26,7 @@ class Problem:
     above: list[int] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     past: bool = False
+    snapshots: list[str] = field(default_factory=list)
     remedy: str = "restore the engram from a copy"
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ from engramdb.store.leftovers import remove_leftovers
 from engramdb.store.opening import pack_name, take_lock
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, Array, BadRecord, Packs, PackWriter
 from engramdb.store.reader import LeafReader, describe
-from engramdb.store.state import encode_state, read_state
+from engramdb.store.state import ADVICE, encode_state, read_state
 from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.salvage import Salvage, Salvaged, Source
@@ -194,7 +194,8 @@ class _Repair:
                     "neurons are at rest, no spike is under way, no stimulus is to come"
                 )
                 return {}
-            self._done.refused.append(f"branch {branch.name}: {error}; {_FLAG}, and all neurons are at rest then")
+            problem = str(error).removesuffix(ADVICE)
+            self._done.refused.append(f"branch {branch.name}: {problem}; {_FLAG}, and all neurons are at rest then")
             return None
 
     # the new commit

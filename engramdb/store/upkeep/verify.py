@@ -24,7 +24,7 @@ from engramdb.store.journal import JournalReader, journal_path
 from engramdb.store.leftovers import leftovers
 from engramdb.store.pack import Packs
 from engramdb.store.reader import LeafReader
-from engramdb.store.state import read_state
+from engramdb.store.state import ADVICE, read_state
 from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.problem import Problem, Report
@@ -201,8 +201,23 @@ class _Verifier:
                 try:
                     read_state(self._packs, commit, ref)
                 except Damaged as error:
-                    place = f"packs/{self._names.get(ref.pack)}.pack"
-                    self._add(str(error), place, self._presence.of_commit(commit.number))
+                    self._lost_state(str(error).removesuffix(ADVICE), commit.number, ref.pack)
+
+    def _lost_state(self, what: str, number: int, pack: int) -> None:
+        heads = self._presence.of_commit(number)
+        snapshots = [snapshot.name for snapshot in self._history.snapshots() if snapshot.commit == number]
+        remedy = _GIVE_UP if heads else _PAST
+        if snapshots:
+            names = ", ".join(f'"{name}"' for name in snapshots)
+            remedy = (
+                f"snapshot{'s' * (len(snapshots) > 1)} {names} can be asked for rows and records, but not restored: "
+                "make a branch there, and verify --repair --drop-lost lets all neurons of it be at rest"
+            )
+            remedy += f"; branch {', '.join(heads)} needs it too" if heads else "; or delete the name, and gc frees it"
+        where = f"packs/{self._names.get(pack)}.pack"
+        self._report.problems.append(
+            Problem(what, where, heads=heads, past=not heads, snapshots=snapshots, remedy=remedy)
+        )
 
     def _labels(self) -> None:
         before: label_runs.BlockRef | None = None
