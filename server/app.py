@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
@@ -38,6 +38,7 @@ from engramdb.server.routes import (
 )
 from engramdb.server.routes.common import PROBLEMS
 from engramdb.server.service import Service
+from engramdb.server.text import check_body
 
 _QUESTIONS = ("select", "count", "top", "ego", "path", "recall")
 _log = logging.getLogger("engramdb.server.requests")
@@ -84,7 +85,7 @@ def make_app(service: Service) -> ASGIApp:
 
     app = FastAPI(
         title="EngramDB", version=engramdb.__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-        responses=PROBLEMS, redirect_slashes=False,
+        responses=PROBLEMS, redirect_slashes=False, dependencies=[Depends(check_body)],
     )  # fmt: skip
     app.state.service = service
     for module in _ROUTERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -32,14 +33,15 @@ class CycleRun(JobWork):
             self._begun = True
             given.setdefault("first", engram.tick)
             given.setdefault("before", len(cycle.status().history))
-            self.jobs.began(job)
+            with contextlib.suppress(Cancelled):  # the cycle has been started all the same, and is paused below
+                self.jobs.began(job)
         status = cycle.status()
         job.message = status.why
         job.version += 1
         self._result = shown(status)
         if job.cancel_asked.is_set():
-            if status.state == "running":
-                self._result = shown(cycle.pause())
+            pause(engram)
+            self._result = shown(cycle.status())
             raise Cancelled
         last = None if given["ticks"] is None else given["first"] + given["ticks"]
         done = given["cycles"] is not None and len(status.history) >= given["before"] + given["cycles"]
@@ -59,6 +61,12 @@ class CycleRun(JobWork):
     def result(self) -> dict[str, Any]:
         """Where the cycle stands."""
         return self._result
+
+
+def pause(engram: Engram) -> None:
+    """Pause the growth cycle, if it goes on."""
+    if engram.cycle.status().state == "running":
+        engram.cycle.pause()
 
 
 def shown(status: Status) -> dict[str, Any]:

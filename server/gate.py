@@ -18,6 +18,7 @@ from engramdb.server import keys, logs
 from engramdb.server.hosts import PREFLIGHT
 from engramdb.server.problems import MEDIA_TYPE, Problem, problem_of
 from engramdb.server.service import Service
+from engramdb.server.text import check_address
 
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -88,6 +89,7 @@ class Gate:
             )
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > service.limits.path_bytes:
             raise Problem(414, "too-large", f"a path with its query has at most {service.limits.path_bytes:,} bytes")
+        check_address(scope.get("raw_path", b""), scope["query_string"])
         if "\0" in path:
             raise Problem(400, "bad-request", "the path has a NUL in it")
         if path not in _PROBES:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError
 from typing import Any
 
-from engramdb.server.jobs import Job, Jobs
+from engramdb.server.jobs import OVER, Job, Jobs
 
 
 class JobWork:
@@ -29,14 +28,10 @@ class JobWork:
 
     def end(self, error: BaseException | None) -> None:
         """See :class:`~engramdb.server.desk.Work`."""
-        job, result = self.record_of, self.result()
+        job = self.record_of
         self.failed = error
-        if isinstance(error, CancelledError) and job.durable and job.goes_on:
-            # stopped with the service: the next start goes on from where the engram stands
-            job.state = "queued"
-            self.jobs.keep(job)
-        else:
-            self.jobs.ended(job, result, error)
+        if job.state not in OVER:  # else it was cancelled while it waited, and nothing has come of it
+            self.jobs.left(job, self.result(), error)
         self._loop.call_soon_threadsafe(self._set_over)
 
     def _set_over(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 import threading
@@ -52,16 +53,31 @@ class Log(logging.Handler):
         while self._lines:
             moment, content = self._lines.popleft()
             time = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            parts.append(orjson.dumps({"time": time, **content}, default=str).decode())
+            parts.append(_line({"time": time, **content}))
         if parts:
-            with contextlib.suppress(OSError):  # a full disk is no reason to stop serving
-                self._out.write("\n".join(parts) + "\n")
+            with contextlib.suppress(OSError, ValueError):  # a full disk, or a closed pipe: no reason to stop serving
+                try:
+                    self._out.write("\n".join(parts) + "\n")
+                except UnicodeEncodeError:  # where stderr takes ASCII only
+                    self._out.write("\n".join(json.dumps(json.loads(part)) for part in parts) + "\n")
                 self._out.flush()
 
     def stop(self) -> None:
         """Write what waits, and take no more."""
         self._stopped.set()
         self._thread.join()
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    """A line; what cannot be written as it is, such as text that is no Unicode, is escaped."""
+    try:
+        return orjson.dumps(content, default=str).decode()
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return json.dumps(content, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({name: ascii(content.get(name)) for name in ("time", "level", "event", *_SHOWN)})
 
 
 requests: Log | None = None

@@ -112,7 +112,9 @@ class Problem(HTTPException):
 
     def body(self, instance: str) -> bytes:
         """The document as JSON."""
-        return orjson.dumps(self.document(instance))
+        document = self.document(instance)
+        # what was sent may be told back, and need not be text: an error is answered all the same
+        return orjson.dumps({k: v if isinstance(v, int) else writable(v) for k, v in document.items()})
 
 
 def problem_of(error: BaseException, root: str = "") -> Problem:
@@ -136,6 +138,11 @@ def problem_of(error: BaseException, root: str = "") -> Problem:
     return Problem(
         500, "internal", "an error that nobody expected; the log of the service has it under this request's id"
     )
+
+
+def writable(text: str) -> str:
+    """``text``, in which what is no character is escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def pointer_of(field: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -150,7 +151,7 @@ async def export(
         await asyncio.wait([working], timeout=service.limits.export_patience_seconds)
         if working.done():
             service.jobs.forget(job)
-            if job.error is not None:
+            if job.state != "done":
                 raise _again(job)
             return await _sent(service, job)
         await service.jobs.make_durable(job)
@@ -158,8 +159,10 @@ async def export(
 
 
 def _again(job: Job) -> Problem:
-    """The problem of a job that has failed, as that of the request."""
-    error = job.error or {}
+    """The problem of a job that is not done, as that of the request."""
+    if job.state == "cancelled":
+        return Problem(409, "cancelled", f"somebody has cancelled the {job.kind}; ask again")
+    error = job.error or Problem(503, "closing", "the service is stopping; ask again").document()
     return Problem(error["status"], error["type"].rpartition("/")[2], error["detail"], pointer=error.get("pointer"))
 
 
@@ -180,7 +183,7 @@ def begin_export(service: Service, job: Job) -> asyncio.Future[None]:
         path = service.root.existing(job.engram)
         folder = service.jobs.room(job)
         for left in folder.iterdir():  # by a start that was cut short
-            left.unlink()
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         form, at = given["format"], given["commit"]
         progress: Any = job.tell
         if form in ("parquet", "sonata", "zarr"):
@@ -230,7 +233,7 @@ async def verify(request: Request, name: EngramName) -> Response:
     """Check everything that is stored, in a job (202); beside the writer, and changing nothing."""
     service = service_of(request)
     await asyncio.to_thread(service.root.existing, name)
-    job = service.jobs.add(Job("verify", name, {}, request.state.owner, cancellable=False))
+    job = service.jobs.add(Job("verify", name, {}, request.state.owner))
     await service.jobs.make_durable(job)
     begin_verify(service, job)
     return await accepted(request, job)

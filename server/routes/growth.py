@@ -12,7 +12,7 @@ from engramdb.engram import Engram
 from engramdb.run import Boundary
 from engramdb.schemas.api import Growth
 from engramdb.server.answer import reply
-from engramdb.server.jobs import Cancelled, Job, Jobs
+from engramdb.server.jobs import Job, Jobs
 from engramdb.server.jobwork import JobWork
 from engramdb.server.routes.common import EngramName, service_of
 from engramdb.server.routes.jobs import accepted, over_soon
@@ -31,8 +31,6 @@ class Growing(JobWork):
     def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> None:
         """See :class:`~engramdb.server.desk.Work`."""
         job = self.record_of
-        if job.cancel_asked.is_set():
-            raise Cancelled
         given = job.request
         self.jobs.began(job)
 
@@ -58,7 +56,7 @@ class Growing(JobWork):
 async def grow(request: Request, name: EngramName, body: Growth) -> Response:
     """Add neurons; no existing row changes. What has begun is completed, by the next opening if it must be."""
     service = service_of(request)
-    job = Job("growth", name, body.model_dump(), request.state.owner, cancellable=False)
+    job = Job("growth", name, body.model_dump(), request.state.owner)
     growing = await begin(service, job)
     if not await over_soon(service, growing, service.limits.patience_seconds):
         return await accepted(request, job)

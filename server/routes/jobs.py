@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from engramdb.server.answer import dumps, reply
 from engramdb.server.cyclerun import CycleRun
 from engramdb.server.desk import Desk
-from engramdb.server.jobs import OVER, Job
+from engramdb.server.jobs import OVER, Cancelled, Job
 from engramdb.server.jobwork import JobWork
 from engramdb.server.problems import Problem, problem_of
 from engramdb.server.routes.common import service_of
@@ -36,7 +36,7 @@ async def over_soon(service: Service, work: JobWork, patience: float) -> bool:
     Raises the problem that ended it.
     """
     done, _ = await asyncio.wait([work.over], timeout=patience)
-    if not done:
+    if not done or isinstance(work.failed, Cancelled):  # somebody has seen the job, and cancelled it
         await service.jobs.make_durable(work.record_of)
         return False
     service.jobs.forget(work.record_of)
@@ -79,13 +79,13 @@ async def job(request: Request, job_id: str) -> Response:
 
 @router.delete("/{job_id}", status_code=202, responses={204: {"description": "It was over, and is forgotten."}})
 async def cancel(request: Request, job_id: str) -> Response:
-    """Stop a job (202), or forget one that is over, with its files (204)."""
+    """Stop a job (202), or forget one that is over, with its files (204). A job that waits is cancelled at once."""
     service = service_of(request)
     found = service.jobs.get(job_id)
     if found.state in OVER:
         await service.jobs.remove(found)
         return Response(status_code=204)
-    service.jobs.cancel(found)
+    await service.jobs.cancel(found)
     desk = service.shelf.desks.get(found.engram)
     if desk is not None:
         desk.wake()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from engramdb.server import cyclerun
 from engramdb.server.jobs import Job
 from engramdb.server.routes import cycle, exchange, growth, ticks
 from engramdb.server.service import Service
@@ -9,7 +12,10 @@ from engramdb.server.service import Service
 
 async def resume(service: Service, job: Job) -> None:
     """Go on with a job. Raises what opening its engram does."""
-    if job.kind == "ticks":
+    if job.cancel_asked.is_set():  # before the service went down: nothing of it is begun any more
+        await service.shelf.write(job.engram, cyclerun.pause)
+        await asyncio.to_thread(service.jobs.keep, job)
+    elif job.kind == "ticks":
         await ticks.begin(service, job)
     elif job.kind == "cycle":
         await cycle.begin(service, job)

@@ -146,7 +146,7 @@ def test_jobs_that_were_killed_go_on_or_are_interrupted(tmp_path: Path) -> None:
         "ticks": Job("ticks", "brain", {"ticks": 5, "hz": None, "record": [], "to": None, "first": 0}),
         "recorded": Job("ticks", "brain", {"ticks": 5, "hz": None, "record": ["spikes"], "to": None}),
         "growth": Job("growth", "brain", {"layer": "exc", "neurons": 1, "k": None, "materialize": True}),
-        "crashing": Job("export", "brain", {"format": "csv", "commit": 1, "layer": None}, starts=3),
+        "crashing": Job("export", "brain", {"format": "csv", "commit": 1, "layer": None}, crashes=2),
     }
     for job in kinds.values():
         job.durable = True
