@@ -1,4 +1,4 @@
-"""Questions: select, count, top, ego, path and recall, of the present or of any commit."""
+"""Questions: select, count, top, ego, path, recall, drift and overlap, of the present or of any commit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from engramdb.server.answer import Table, reply, reply_in_thread
 from engramdb.server.keys import Key
 from engramdb.server.neuron import one
 from engramdb.server.problems import Problem
+from engramdb.server.routes import traces
 from engramdb.server.routes.common import LIVE, EngramName, ask, few, pinned, service_of, within
 
 router = APIRouter(prefix="/v1/engrams/{name}", tags=["queries"])
@@ -37,6 +38,10 @@ async def query(request: Request, name: EngramName, body: api.Query) -> Response
         return await _ego(request, name, body)
     if isinstance(body, api.Path):
         return await _path(request, name, body)
+    if isinstance(body, api.Drift):
+        return await traces.drift(request, name, body)
+    if isinstance(body, api.Overlap):
+        return await traces.overlap(request, name, body)
     return await _recall(request, name, body)
 
 

@@ -148,5 +148,21 @@ def test_traces_are_named_listed_and_forgotten(api: httpx.Client) -> None:
     problem(api.post(EXAMPLE + "/traces", json={"name": "odor", "ids": [1]}), 409, "already-exists")
     assert [one["name"] for one in api.get(EXAMPLE + "/traces").json()["traces"]] == ["odor"]
     assert ask(api, query="recall", cue=list(range(20)), ticks=5)["traces"][0]["name"] == "odor"
+    whole = api.get(EXAMPLE + "/traces/odor").json()
+    assert whole == {**made.json(), "ids": [str(neuron) for neuron in range(40)]}
+    problem(api.get(EXAMPLE + "/traces/odor?at=driven"), 404, "not-found")
+    assert api.post(EXAMPLE + "/traces", json={"name": "a/b", "ids": list(range(30, 50))}).status_code == 201
+    assert api.get(EXAMPLE + "/traces/a/b").json()["neurons"] == 20
+    counts = {"intersection": 10, "union": 50, "difference": 30}
+    for which, ids in (("intersection", range(30, 40)), ("union", range(50)), ("difference", range(30))):
+        found = ask(api, query="overlap", a="odor", b="a/b", ids=which)
+        assert found == {"a": "odor", "b": "a/b", "overlap": 0.2, **counts, "ids": [*map(str, ids)], "at": "live"}
+    assert "ids" not in ask(api, query="overlap", a="odor", b="a/b")
+    commit = api.post(EXAMPLE + "/checkpoint").json()["commit"]
+    for after in ("live", commit):
+        found = ask(api, query="drift", trace="odor", before=commit, after=after, ticks=5)
+        assert (found["shared"], found["gained"], found["lost"], found["weight_change"]) == (40, 0, 0, 0.0)
+    problem(api.post(EXAMPLE + "/query", json={"query": "drift", "trace": "odor", "before": "1"}), 404, "not-found")
+    assert api.delete(EXAMPLE + "/traces/a/b").status_code == 204
     assert api.delete(EXAMPLE + "/traces/odor").status_code == 204
     problem(api.delete(EXAMPLE + "/traces/odor"), 404, "not-found")
