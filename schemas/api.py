@@ -100,13 +100,14 @@ class Top(Body):
 
 
 class Ego(Body):
-    """The neurons around one, and the synapses between."""
+    """The neurons around one, and the synapses between. ``table``: which of them NDJSON and Arrow have."""
 
     query: Literal["ego"]
     id: Neuron
     hops: Annotated[int, Field(ge=0, le=65_536)] = 2
     limit: Annotated[int, Field(ge=1)] = 1000
     direction: Literal["out", "in"] = "out"
+    table: Literal["synapses", "neurons"] = "synapses"
     at: At = "live"
 
 

@@ -148,7 +148,19 @@ async def _wrong_field(request: Request, error: Exception) -> Response:
     if first["type"] == "too_long" and given.get("max_length") == MOST_IDS:
         told = f"{given['actual_length']:,} {named}: give at most {MOST_IDS:,} at once"
         return await _problem(request, Problem(413, "too-large", told, pointer=pointer))
-    return await _problem(request, Problem(422, "invalid-request", f"{named}: {first['msg']}", pointer=pointer))
+    return await _problem(request, Problem(422, "invalid-request", f"{named}: {_why(first)}", pointer=pointer))
+
+
+def _why(error: dict[str, Any]) -> str:
+    """What is wrong, in the words of HTTP and not of the model."""
+    kind = error["type"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        known = error.get("ctx", {}).get("expected_tags")
+        return f"there is no such question; expected {known}" if known else "say which question is asked"
+    if kind in ("model_type", "model_attributes_type", "dict_type", "dict_attributes_type"):
+        return "expected a JSON object"
+    found: str = error["msg"]
+    return found.replace("Input should be", "expected").replace("Extra inputs are not permitted", "no such field")
 
 
 def _steps(body: Any, loc: list[Any], kind: str) -> list[str]:
@@ -175,7 +187,7 @@ def _allowed(path: str) -> str:
     for module in _ROUTERS:
         for route in module.router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(path):
-                found |= route.methods
+                found.update(route.methods or ())
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 

@@ -1,4 +1,4 @@
-"""Parameters of a query that a route does not have are refused, as keys of a body are: what is misspelt does nothing."""
+"""Parameters of a query that a route does not have are refused, as keys of a body are."""
 
 from __future__ import annotations
 

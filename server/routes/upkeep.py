@@ -22,7 +22,7 @@ from engramdb.server.routes.jobs import accepted, over_soon
 from engramdb.server.service import Service
 
 router = APIRouter(prefix="/v1/engrams/{name}", tags=["upkeep"])
-_JOB = {202: {"description": "A job, whose address is in Location."}}
+_JOB: dict[int | str, dict[str, Any]] = {202: {"description": "A job, whose address is in Location."}}
 
 
 class Upkeep(JobWork):
