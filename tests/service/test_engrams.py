@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 import engramdb
+from engramdb.server.meanings import MEANINGS
+from engramdb.server.problems import TITLES
 from tests.service.served import EXAMPLE, SPEC, made, problem
 
 
@@ -112,7 +114,11 @@ def test_what_one_scrapes_and_what_one_reads(api: httpx.Client) -> None:
     assert "<script src=" in api.get("/docs").text
     assert api.get("/pages/docs.js").headers["content-type"].startswith("text/javascript")
     assert api.get("/", follow_redirects=False).status_code == 307
-    assert api.get("/problems/locked").json()["title"]
+    for slug, title in TITLES.items():
+        said = api.get(f"/problems/{slug}").json()
+        assert (said["title"], said["meaning"]) == (title, MEANINGS[slug])
+        assert said["meaning"].endswith(".")
+    assert set(MEANINGS) == set(TITLES)
     problem(api.get("/problems/nonsense"), 404, "not-found")
 
 
