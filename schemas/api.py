@@ -4,22 +4,50 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaHandler, Tag
+from pydantic_core import core_schema
 
-Neuron = Annotated[str | int, Field(description="an id (42, 0/0/42, 0x2A) or a label")]
-Neurons = Annotated[list[Neuron], Field(max_length=100_000)]
+MOST_IDS = 100_000
+"""Ids, or numbers for them, in one list."""
+
+
+class _Said:
+    """What is said of a value of another type, in place of what each branch of a union says."""
+
+    def __init__(self, expected: str) -> None:
+        self._expected = expected
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="wrong_type", custom_error_message=f"expected {self._expected}"
+        )
+
+
+Neuron = Annotated[
+    str | int,
+    _Said('a neuron id as text or whole number, such as 42, "0/0/42" or "0x2A", or a label'),
+    Field(description="an id (42, 0/0/42, 0x2A) or a label"),
+]
+Neurons = Annotated[list[Neuron], Field(max_length=MOST_IDS)]
+LayerName = Annotated[str | int, _Said("a layer, by its name or its index")]
 At = Annotated[
     str | int,
+    _Said('"live", the name of a snapshot or a branch, or the number of a commit'),
     Field(description="live: the present, at the end of a tick; or a snapshot, a branch, or the number of a commit"),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Numbers = Annotated[list[float], Field(max_length=100_000)]
+Numbers = Annotated[list[float], Field(max_length=MOST_IDS)]
+NumberOrNumbers = Annotated[
+    Annotated[float, Tag("number")] | Annotated[Numbers, Tag("numbers")],
+    Discriminator(lambda value: "numbers" if isinstance(value, list) else "number"),
+]
+"""One for all, or one for each id."""
 
 
 class Body(BaseModel):
-    """A body has no keys but these."""
+    """A body has no keys but these, and no text or truth value in place of a number."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class NewEngram(Body):
@@ -41,7 +69,7 @@ class Select(Body):
     """A page of the neurons for which a condition is true."""
 
     query: Literal["select"]
-    layer: str | int | None = None
+    layer: LayerName | None = None
     where: Annotated[str, Field(max_length=10_000)] | None = None
     columns: Annotated[list[str], Field(max_length=100)] | None = None
     order: str | None = None
@@ -54,7 +82,7 @@ class Count(Body):
     """How many neurons satisfy a condition."""
 
     query: Literal["count"]
-    layer: str | int | None = None
+    layer: LayerName | None = None
     where: Annotated[str, Field(max_length=10_000)] | None = None
     at: At = "live"
 
@@ -65,20 +93,21 @@ class Top(Body):
     query: Literal["top"]
     field: str
     n: Annotated[int, Field(ge=1)] = 50
-    layer: str | int | None = None
+    layer: LayerName | None = None
     where: Annotated[str, Field(max_length=10_000)] | None = None
     smallest: bool = False
     at: At = "live"
 
 
 class Ego(Body):
-    """The neurons around one, and all synapses between them."""
+    """The neurons around one, and all synapses between them. ``table``: which of the two NDJSON and Arrow have."""
 
     query: Literal["ego"]
     id: Neuron
     hops: Annotated[int, Field(ge=0, le=65_536)] = 2
     limit: Annotated[int, Field(ge=1)] = 1000
     direction: Literal["out", "in"] = "out"
+    table: Literal["synapses", "neurons"] = "synapses"
     at: At = "live"
 
 
@@ -108,7 +137,34 @@ class Recall(Body):
     at: At = "live"
 
 
-Query = Annotated[Select | Count | Top | Ego | Path | Recall, Field(discriminator="query")]
+class Drift(Body):
+    """How a trace differs between two places in history; it is recalled in both, by ``cue`` or by all of it.
+
+    ``before``, ``after``: as ``at`` of other questions.
+    """
+
+    query: Literal["drift"]
+    trace: Name
+    before: At
+    after: At = "live"
+    cue: Neurons | None = None
+    ticks: Annotated[int, Field(ge=1, le=100_000)] = 50
+    amplitude: float = 20.0
+    duration: Annotated[int, Field(ge=1)] = 1
+    least_spikes: Annotated[int, Field(ge=1)] = 1
+
+
+class Overlap(Body):
+    """What two traces share; ``ids``: of whom the answer has the ids, of no one by default."""
+
+    query: Literal["overlap"]
+    a: Name
+    b: Name
+    ids: Literal["intersection", "union", "difference"] | None = None
+    at: At = "live"
+
+
+Query = Annotated[Select | Count | Top | Ego | Path | Recall | Drift | Overlap, Field(discriminator="query")]
 
 
 class Stimulus(Body):
@@ -119,11 +175,11 @@ class Stimulus(Body):
 
     ids: Neurons
     kind: Literal["pulse", "poisson", "play"] = "pulse"
-    amplitude: float | Numbers
+    amplitude: NumberOrNumbers
     at: Annotated[int, Field(ge=1, lt=1 << 62)] | None = None
     duration: Annotated[int, Field(ge=1, lt=1 << 62)] | None = 1
-    rate_hz: float | Numbers | None = None
-    ticks: Annotated[list[Annotated[int, Field(ge=1, lt=1 << 62)]], Field(max_length=100_000)] | None = None
+    rate_hz: NumberOrNumbers | None = None
+    ticks: Annotated[list[Annotated[int, Field(ge=1, lt=1 << 62)]], Field(max_length=MOST_IDS)] | None = None
 
 
 class Reward(Body):
@@ -159,8 +215,8 @@ class NewSynapses(Body):
 
     pre: Neurons
     post: Neurons
-    weight: float | Numbers
-    delay_ms: float | Numbers | None = None
+    weight: NumberOrNumbers
+    delay_ms: NumberOrNumbers | None = None
     create: bool = True
 
 
@@ -174,10 +230,13 @@ class NewSnapshot(Body):
 class NewBranch(Body):
     """A branch at a snapshot or commit, or at the present. ``from`` is its key in JSON."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, populate_by_name=True)
 
     name: Name
-    start: Annotated[str | int | None, Field(alias="from")] = None
+    start: Annotated[
+        Annotated[str | int, _Said("the name of a snapshot or a branch, or the number of a commit")] | None,
+        Field(alias="from"),
+    ] = None
 
 
 class NewTrace(Body):
@@ -186,6 +245,30 @@ class NewTrace(Body):
     name: Name
     ids: Neurons
     replace: bool = False
+
+
+class Prune(Body):
+    """Take away synapses of stored rows that are weaker than ``below`` mV in size, of one ``layer`` or of all."""
+
+    below: Annotated[float, Field(ge=0)]
+    layer: LayerName | None = None
+
+
+class Index(Body):
+    """``drop``: do without the reverse index from now on."""
+
+    drop: bool = False
+
+
+class Collect(Body):
+    """Which commits without a name stay: the ``keep_last`` newest of each branch, and all younger than ``keep_days``.
+
+    ``dry_run``: only say what would go.
+    """
+
+    keep_last: Annotated[int, Field(ge=0, lt=1 << 31)] = 10
+    keep_days: Annotated[float, Field(ge=0, le=1e6)] = 7.0
+    dry_run: bool = False
 
 
 class Checkpoint(Body):
@@ -200,7 +283,7 @@ class Cycle(Body):
     ``ticks``, ``run_cycles``: how far to run; without either until it is done.
     """
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
     ticks: Annotated[int, Field(ge=0, le=1 << 40)] | None = None
     run_cycles: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

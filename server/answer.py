@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,8 @@ def _default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def chosen(request: Request) -> str:
-    """The first type that the request accepts of those there are; JSON where it does not say."""
+def chosen(request: Request, forms: Sequence[str] = (JSON, NDJSON, ARROW)) -> str:
+    """Which of ``forms`` the request accepts, the first of those it likes best; JSON where it does not say."""
     accepted = request.headers.get("accept", "*/*")
     best, weight = "", 0.0
     for part in accepted.split(","):
@@ -85,10 +85,10 @@ def chosen(request: Request) -> str:
                 except ValueError:
                     q = 0.0
         given = _ACCEPTED.get(kind)
-        if given is not None and q > weight:
+        if given is not None and given in forms and q > weight:
             best, weight = given, q
     if not best:
-        raise Problem(406, "not-acceptable", f"there is {JSON}, {NDJSON} and {ARROW}, but not {accepted[:200]}")
+        raise Problem(406, "not-acceptable", f"there is {' and '.join(forms)}, but not {accepted[:200]}")
     return best
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,7 +18,10 @@ from starlette.types import ASGIApp
 
 import engramdb
 from engramdb.errors import EngramError
+from engramdb.schemas.api import MOST_IDS
 from engramdb.server.gate import Gate
+from engramdb.server.headonly import HeadOnly
+from engramdb.server.parameters import refusing
 from engramdb.server.problems import MEDIA_TYPE, Problem, escaped, problem_of
 from engramdb.server.routes import (
     cycle,
@@ -35,12 +39,12 @@ from engramdb.server.routes import (
     stream,
     ticks,
     traces,
+    upkeep,
 )
 from engramdb.server.routes.common import PROBLEMS
 from engramdb.server.service import Service
 from engramdb.server.text import check_body
 
-_QUESTIONS = ("select", "count", "top", "ego", "path", "recall")
 _log = logging.getLogger("engramdb.server.requests")
 _ROUTERS = (
     health,
@@ -55,6 +59,7 @@ _ROUTERS = (
     cycle,
     history,
     traces,
+    upkeep,
     exchange,
     jobs,
     pages,
@@ -88,14 +93,15 @@ def make_app(service: Service) -> ASGIApp:
         responses=PROBLEMS, redirect_slashes=False, dependencies=[Depends(check_body)],
     )  # fmt: skip
     app.state.service = service
+    refuse = Depends(refusing(module.router for module in _ROUTERS))
     for module in _ROUTERS:
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[refuse] if module.router.prefix or module is exchange else [])
     app.add_exception_handler(RequestValidationError, _wrong_field)
     app.add_exception_handler(HTTPException, _no_route)
     for kind in (EngramError, OSError, MemoryError, Exception):
         app.add_exception_handler(kind, _problem)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Gate(app, service)
+    return Gate(HeadOnly(app), service)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -129,16 +135,61 @@ async def _wrong_field(request: Request, error: Exception) -> Response:
     """The first field that is wrong, where it is and why."""
     assert isinstance(error, RequestValidationError), "it is registered for these"
     first = error.errors()[0]
-    where = [str(step) for step in first["loc"]]
+    kind, *inner = first["loc"]
     if first["type"] == "json_invalid":
         why = first.get("ctx", {}).get("error", first["msg"])
         return await _problem(request, Problem(400, "bad-request", f"the body is no JSON: {why}"))
-    # the name of a question, by which its model was found, is no part of the document
-    steps = where[1:] if where[1:2] not in ([name] for name in _QUESTIONS) else where[2:]
-    pointer = "/" + "/".join(escaped(step) for step in steps) if where[0] == "body" else None
-    kind = "" if where[0] == "body" else f"{where[0]} "
+    if kind != "body":
+        named = ".".join(str(step) for step in inner)
+        return await _problem(request, Problem(422, "invalid-request", f"{kind} {named}: {first['msg']}"))
+    steps = _steps(error.body, inner, first["type"])
+    pointer = "".join(f"/{escaped(step)}" for step in steps)
     named = ".".join(steps) or "the body"
-    return await _problem(request, Problem(422, "invalid-request", f"{kind}{named}: {first['msg']}", pointer=pointer))
+    given = first.get("ctx", {})
+    if first["type"] == "too_long" and given.get("max_length") == MOST_IDS:
+        told = f"{given['actual_length']:,} {named}: give at most {MOST_IDS:,} at once"
+        return await _problem(request, Problem(413, "too-large", told, pointer=pointer))
+    return await _problem(request, Problem(422, "invalid-request", f"{named}: {_why(first)}", pointer=pointer))
+
+
+def _why(error: dict[str, Any]) -> str:
+    """What is wrong, in the words of HTTP and not of the model."""
+    kind = error["type"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        known = error.get("ctx", {}).get("expected_tags")
+        return f"there is no such question; expected {known}" if known else "say which question is asked"
+    if kind in ("model_type", "model_attributes_type", "dict_type", "dict_attributes_type"):
+        return "expected a JSON object"
+    found: str = error["msg"]
+    return found.replace("Input should be", "expected").replace("Extra inputs are not permitted", "no such field")
+
+
+def _steps(body: Any, loc: list[Any], kind: str) -> list[str]:
+    """Where in ``body`` an error of that ``kind`` is.
+
+    ``loc`` has more than the steps: the question, by which its model was found, and branches of unions. A body is an
+    object of values and of lists.
+    """
+    if not isinstance(body, dict):
+        return []
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return ["query"]
+    if loc and "query" in body and loc[0] == body["query"]:
+        loc = loc[1:]
+    steps = [str(step) for step in loc[:1]]
+    value = body.get(loc[0]) if loc else None
+    steps += [str(step) for step in loc[1:] if isinstance(value, list) and isinstance(step, int)]
+    return steps
+
+
+def _allowed(path: str) -> str:
+    """The methods of all routes that have that path: the router names those of the first alone."""
+    found: set[str] = set()
+    for module in _ROUTERS:
+        for route in module.router.routes:
+            if isinstance(route, APIRoute) and route.path_regex.match(path):
+                found.update(route.methods or ())
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -148,7 +199,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         problem = error
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _allowed(request.url.path)
         problem = Problem(
             405,
             "method-not-allowed",

@@ -74,7 +74,7 @@ class Job:
     @property
     def cancellable(self) -> bool:
         """Whether it can be stopped once it runs."""
-        return self.kind not in ("growth", "verify")
+        return self.kind not in ("growth", "verify", "prune", "index", "compact", "gc")
 
     @property
     def goes_on(self) -> bool:

@@ -10,8 +10,10 @@ import orjson
 
 from engramdb.address import IdArray, as_ids, parse
 from engramdb.engram import Engram
-from engramdb.errors import EngramError, InvalidId, NotFound
+from engramdb.errors import EngramError, InvalidId, InvalidInput, NotFound
+from engramdb.query import predicate
 from engramdb.query.neurons import Neurons
+from engramdb.server.problems import Problem
 
 
 class Lookup:
@@ -90,6 +92,12 @@ def one(engram: Engram, name: str) -> int:
 
 def rows(engram: Engram, ids: IdArray, fields: list[str] | None = None) -> list[dict[str, Any]]:
     """Each of ``ids`` as a table of plain and NumPy values: id, text, layer, state, label, fields, out_degree."""
+    known = {name for layer in engram.spec.layers for name in fields_of(layer.model)}
+    for place, name in enumerate(fields or ()):
+        try:
+            predicate.field(name, known, "fields")
+        except InvalidInput as error:
+            raise Problem(422, "invalid-input", str(error), pointer=f"/fields/{place}") from None
     if not len(ids):
         return []
     many = engram.neurons(ids)

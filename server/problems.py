@@ -96,6 +96,10 @@ class Problem(HTTPException):
         super().__init__(status, detail, dict(headers or {}))
         self.status, self.slug, self.pointer = status, slug, pointer
 
+    def pointing(self, pointer: str | None, detail: str | None = None) -> Problem:
+        """The same, pointing elsewhere."""
+        return Problem(self.status, self.slug, detail or self.detail, pointer=pointer, headers=self.headers)
+
     def document(self, instance: str = "") -> dict[str, Any]:
         """As it is sent; ``instance`` is the id of the request."""
         content: dict[str, Any] = {

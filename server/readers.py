@@ -99,7 +99,10 @@ class Readers:
 
 def commit_of(path: Path, ref: str | int) -> int:
     """The number of the commit that a snapshot, a branch or a number means."""
-    if isinstance(ref, str) and ref.isascii() and ref.isdigit():
-        ref = int(ref)
     with contextlib.closing(Store.open(path, cache_bytes=0)) as store:
-        return store.resolve(ref)
+        return store.resolve(number_or_name(ref))
+
+
+def number_or_name(ref: str | int) -> str | int:
+    """``ref`` as the engram takes it: digits are the number of a commit, since no name is made of them alone."""
+    return int(ref) if isinstance(ref, str) and ref.isascii() and ref.isdigit() and len(ref) < 19 else ref

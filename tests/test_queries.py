@@ -558,3 +558,15 @@ def test_rows_of_built_rules_are_walked_too(tmp_path: Path) -> None:
             for _ in range(5):
                 check_synapses(e, whole, None, random)
                 check_walks(e, whole, None, random)
+
+
+@pytest.mark.parametrize("at", [True, False, 1.0, b"one", ["one"]])
+def test_a_place_in_history_is_a_name_or_a_number(tmp_path: Path, at: Any) -> None:
+    with engramdb.create(tmp_path / "a.engram", Spec(layers=[Layer("a", segments=[3])])) as e:
+        e.snapshot("one")
+        for ask in (e.select, e.count, lambda at: e.neuron(1, at=at), lambda at: e.branch("b", at=at), e.restore):
+            with pytest.raises(InvalidInput, match="no place in history"):
+                ask(at=at) if ask != e.restore else e.restore(at)
+        with pytest.raises(InvalidInput, match="no place in history"):
+            engramdb.open(tmp_path / "a.engram", at=at)
+        assert e.count(at=np.int64(1)) == 3

@@ -1,4 +1,4 @@
-"""``RemoteEngram``: an engram of a service, with the verbs of :class:`engramdb.Engram`."""
+"""``RemoteEngram``: an engram of a service, with verbs of :class:`engramdb.Engram`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from engramdb.client.cycle import Cycle
 from engramdb.client.history import History
 from engramdb.client.job import Job
 from engramdb.client.memories import Memories
@@ -20,6 +21,8 @@ from engramdb.naming import Ids
 if TYPE_CHECKING:
     from engramdb.run import Run
     from engramdb.stimuli.command import Stimulus
+    from engramdb.store.compaction import Compacted
+    from engramdb.store.upkeep.gc import Collected
 
 
 class RemoteEngram(Questions, Memories, History):
@@ -161,6 +164,35 @@ class RemoteEngram(Questions, Memories, History):
         """Add ``neurons`` to the last segment of ``layer``; waits until their rows are written."""
         body = {"layer": layer, "neurons": int(neurons), "materialize": materialize, **({} if k is None else {"k": k})}
         return self._through(self.transport.post(f"{self._path}/growth", body))
+
+    @property
+    def cycle(self) -> Cycle:
+        """The growth cycle; see :class:`engramdb.client.cycle.Cycle`."""
+        return Cycle(self.transport, self._path)
+
+    # ---- upkeep
+
+    def prune(self, below: float, layer: str | int | None = None) -> int:
+        """Take away all synapses weaker than ``below`` mV of stored rows; see :meth:`engramdb.Engram.prune`."""
+        body = {"below": numbers(below), **({} if layer is None else {"layer": layer})}
+        return int(self._through(self.transport.post(f"{self._path}/prune", body))["synapses"])
+
+    def index(self, *, drop: bool = False) -> int:
+        """Build the reverse index, or ``drop`` it; returns its entries. See :meth:`engramdb.Engram.index`."""
+        return int(self._through(self.transport.post(f"{self._path}/index", {"drop": drop}))["pairs"])
+
+    def compact(self) -> Compacted:
+        """Write the leaves whose changes lie apart whole again; see :meth:`engramdb.Engram.compact`."""
+        from engramdb.store.compaction import Compacted
+
+        return Compacted(**self._through(self.transport.post(f"{self._path}/compact")))
+
+    def gc(self, *, keep_last: int = 10, keep_days: float = 7.0, dry_run: bool = False) -> Collected:
+        """Thin out commits without a name; see :meth:`engramdb.Engram.gc`. Where there are keys it needs an admin's."""
+        from engramdb.store.upkeep.gc import Collected
+
+        body = {"keep_last": keep_last, "keep_days": keep_days, "dry_run": dry_run}
+        return Collected(**self._through(self.transport.post(f"{self._path}/gc", body)))
 
     def verify(self) -> dict[str, Any]:
         """Check everything stored; waits for the report."""

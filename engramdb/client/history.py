@@ -54,6 +54,10 @@ class History:
         """All branches, by name."""
         return [_branch(one) for one in self.transport.get(f"{self._path}/branches")["branches"]]
 
+    def delete_branch(self, name: str) -> None:
+        """Forget a branch; not the one that the service goes on with."""
+        self.transport.delete(f"{self._path}/branches/{quote(name, safe='')}")
+
     def checkout(self, name: str) -> None:
         """Have the service go on with a branch, for all who use this engram."""
         self.transport.post(f"{self._path}/branches/{quote(name, safe='')}/checkout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,7 +15,8 @@ from engramdb.client.transport import Transport
 from engramdb.naming import Ids
 
 if TYPE_CHECKING:
-    from engramdb.query.trace import Match, Recall, Trace
+    from engramdb.handle.questions import At
+    from engramdb.query.trace import Drift, Match, Recall, Trace
 
 
 class Memories:
@@ -26,14 +28,15 @@ class Memories:
     def imprint(self, name: str, ids: Ids, *, replace: bool = False) -> Trace:
         """Name a set of neurons; see :meth:`engramdb.Engram.imprint`."""
         self.transport.post(f"{self._path}/traces", {"name": name, "ids": named(ids), "replace": replace})
-        return next(trace for trace in self.traces() if trace.name == name)
+        return self.trace(name)
 
-    def traces(self) -> list[Trace]:
+    def traces(self, *, at: At = None) -> list[Trace]:
         """All traces, by name."""
-        from engramdb.query.trace import Trace
+        return [_trace(one) for one in self.transport.get(f"{self._path}/traces", members=True, at=at)["traces"]]
 
-        found = self.transport.get(f"{self._path}/traces", members=True)["traces"]
-        return [Trace(one["name"], shapes.ids_of(one["ids"]), one["tick"], one["created"]) for one in found]
+    def trace(self, name: str, *, at: At = None) -> Trace:
+        """The trace of that name; ``&``, ``|`` and ``-`` of two give ids. Raises :class:`NotFound`."""
+        return _trace(self.transport.get(f"{self._path}/traces/{quote(name)}", at=at))
 
     def forget_trace(self, name: str) -> None:
         """Take the name of a trace away; its neurons stay as they are."""
@@ -57,10 +60,37 @@ class Memories:
             tuple(_match(match) for match in found["traces"]), keep,
         )  # fmt: skip
 
+    def drift(
+        self, name: str, before: At, after: At = None, *, cue_ids: Ids | None = None, ticks: int = 50,
+        amplitude: float = 20.0, duration: int = 1, least_spikes: int = 1,
+    ) -> Drift:  # fmt: skip
+        """How a trace differs from ``before`` to ``after`` (default: now); see :meth:`engramdb.Engram.drift`."""
+        from engramdb.query.trace import Drift
+
+        body: dict[str, Any] = {
+            "query": "drift", "trace": name, "ticks": ticks, "amplitude": numbers(amplitude), "duration": duration,
+            "least_spikes": least_spikes, **({} if cue_ids is None else {"cue": named(cue_ids)}),
+            **{place: "live" if at is None else at for place, at in (("before", before), ("after", after))},
+        }  # fmt: skip
+        found = self.transport.post(f"{self._path}/query", body)
+        given = {field.name: _number(found[field.name]) for field in fields(Drift)}
+        return Drift(**given)
+
+
+def _trace(one: dict[str, Any]) -> Trace:
+    from engramdb.query.trace import Trace
+
+    return Trace(one["name"], shapes.ids_of(one["ids"]), one["tick"], one["created"])
+
+
+def _number(value: Any) -> Any:
+    """JSON has no number for what is none, and lists for pairs."""
+    if isinstance(value, list):
+        return tuple(_number(one) for one in value)
+    return math.nan if value is None else value
+
 
 def _match(document: dict[str, Any]) -> Match:
-    """JSON has no number for what is none."""
     from engramdb.query.trace import Match
 
-    given: dict[str, Any] = {name: math.nan if value is None else value for name, value in document.items()}
-    return Match(**given)
+    return Match(**{name: _number(value) for name, value in document.items()})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engramdb.query.select import Ranking, Selection
     from engramdb.query.synapses import Synapses
     from engramdb.query.walk import By, Ego, Path
+    from engramdb.topology.reading import Reading
+    from engramdb.topology.settings import Settings
 
 _PAGE = 10_000  # synapses, or neurons, in one answer
 _BATCH = 10_000  # ids in one request
@@ -94,6 +96,22 @@ class Questions:
     def path(self, a: Ids, b: Ids, by: By = "hops", *, full: float = 15.0, limit: int = 100_000, at: At = None) -> Path:
         """A way from ``a`` to ``b`` along synapses; NotFound where there is none."""
         return shapes.path_of(self._ask("path", at, a=self._one(a), b=self._one(b), by=by, full=full, limit=limit))
+
+    def topology(self, settings: Settings | None = None, *, at: At = None) -> Reading:
+        """Measure the topology; see :meth:`engramdb.Engram.topology`.
+
+        Of ``settings`` the service takes ``patches`` and ``sample``; its clusters are ``"components"``. Raises
+        InvalidInput where others are set.
+        """
+        from engramdb.topology.settings import Settings
+
+        chosen = settings or Settings(clusters="components")
+        plain = Settings(patches=chosen.patches, sample=chosen.sample, clusters="components")
+        if chosen != plain:
+            raise InvalidInput('topology: a service takes patches and sample, and clusters="components"')
+        return shapes.reading_of(
+            self.transport.get(f"{self._path}/topology", patches=plain.patches, sample=plain.sample, at=at)
+        )
 
     # ---- all neurons
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from engramdb.run import Run
 
 if TYPE_CHECKING:
     from engramdb.difference import Diff, LayerDiff, Place
+    from engramdb.topology.reading import Reading
 
 Document = Mapping[str, Any]
 
@@ -126,6 +128,27 @@ def column_of(column: Any) -> npt.NDArray[Any]:
     """A column of Arrow as NumPy; what is missing is not a number."""
     found: npt.NDArray[Any] = column.to_numpy()
     return found.astype(str) if found.dtype == object else found
+
+
+def reading_of(document: Document) -> Reading:
+    """A reading of the topology."""
+    from engramdb.topology.clusters import Coarse
+    from engramdb.topology.graph import Shape
+    from engramdb.topology.patches import Patch
+    from engramdb.topology.probe import Probed
+    from engramdb.topology.reading import Reading
+    from engramdb.topology.sentinels import Sentinels
+
+    def made(kind: Any, one: Document) -> Any:
+        given = {field.name: one[field.name] for field in fields(kind)}
+        return kind(**{name: made(Shape, value) if isinstance(value, dict) else value for name, value in given.items()})
+
+    found = {field.name: document[field.name] for field in fields(Reading)} | {
+        "weights": tuple(document["weights"]), "coarse": made(Coarse, document["coarse"]),
+        "patches": tuple(made(Patch, {**one, "seed": int(one["seed"])}) for one in document["patches"]),
+        "sentinels": made(Sentinels, document["sentinels"]), "probe": made(Probed, document["probe"]),
+    }  # fmt: skip
+    return Reading(**found)
 
 
 def diff_of(document: Document, path: pathlib.Path) -> Diff:

@@ -65,7 +65,7 @@ class LineSource:
         lines, before = _sample_lines(path, sample)
         self._delimiter = _likely_delimiter(lines) if delimiter is None else _checked_delimiter(delimiter)
         records = [_fields(line, self._delimiter) for line in lines]
-        hint = ", or header=False if the first line is none" if header is None else ""
+        hint = ", or header=False if the first line names no columns" if header is None else ""
         if header is None:
             header = _looks_like_header(records, columns)
         if header:
@@ -74,6 +74,7 @@ class LineSource:
             self._field_count = Counter(map(len, records)).most_common(1)[0][0]
             names = [str(number) for number in range(1, self._field_count + 1)]
             columns = _by_position(columns, self._field_count)
+            hint = f", or delimiter=: without a line of names, columns are counted, and cut at {self._delimiter!r}"
         self._head_lines = before + bool(header)
         self._columns = columns
         self._places = columns.find(path, names, hint)

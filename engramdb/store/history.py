@@ -171,10 +171,14 @@ class History:
         return [Snapshot(name, number, self.commit(number).tick, created) for name, number, created in rows]
 
     def resolve(self, at: str | int) -> int:
-        """The commit that a snapshot, a branch's head or a commit's number stands for. Raises NotFound.
+        """The commit that a snapshot, a branch's head or a commit's number stands for. Raises NotFound, InvalidInput.
 
         Of a snapshot and a branch of the same name the snapshot is meant.
         """
+        if isinstance(at, bool) or not (isinstance(at, str) or hasattr(at, "__index__")):
+            raise InvalidInput(
+                f"at={at!r} is no place in history: give the name of a snapshot or branch, or the number of a commit"
+            )
         if not isinstance(at, str):
             return self.commit(operator.index(at)).number
         rows = self._catalog.select("snapshots", "WHERE name = ?", (at,))

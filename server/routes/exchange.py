@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +15,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 import engramdb
-from engramdb.errors import AlreadyExists
+from engramdb.errors import AlreadyExists, EngramError
 from engramdb.server.jobs import Job
 from engramdb.server.names import check_name
-from engramdb.server.problems import Problem
+from engramdb.server.problems import Problem, problem_of
 from engramdb.server.readers import commit_of
 from engramdb.server.routes.common import EngramName, service_of
 from engramdb.server.routes.jobs import accepted, file_of
@@ -28,6 +28,7 @@ from engramdb.store.catalog import FILE_NAME
 router = APIRouter(tags=["exchange"])
 
 Import = Literal["csv", "tsv", "csv.gz", "edges.parquet", "hdf5", "vdm", "vdm.npz"]
+Column = Annotated[str, Query(min_length=1, max_length=200)]
 Export = Literal["hdf5", "csv", "csv.gz", "edges.parquet", "graphml", "vdm", "parquet", "sonata", "zarr"]
 _SUFFIX = {"csv": ".csv", "tsv": ".tsv", "csv.gz": ".csv.gz", "edges.parquet": ".parquet", "hdf5": ".h5", "vdm": ".h5",
            "vdm.npz": ".npz", "graphml": ".graphml"}  # fmt: skip
@@ -43,14 +44,30 @@ async def import_(
     ids: Literal["pack", "keep"] = "pack",
     weight_scale: Annotated[float, Query(gt=-1e6, lt=1e6)] = 1.0,
     strict: bool = False,
+    duplicates: Literal["sum", "keep"] = "sum",
+    pre: Column = "pre",
+    post: Column = "post",
+    weight: Column = "weight",
+    sign: Column = "sign",
+    delay: Column = "delay",
+    header: Annotated[bool | None, Query(description="Whether the first line of text names the columns.")] = None,
+    delimiter: Annotated[str | None, Query(description="What parts columns of text.", max_length=1)] = None,
 ) -> Response:
-    """Make an engram of the body. It is received whole, and read in a job (202)."""
+    """Make an engram of the body. It is received whole, and read in a job (202).
+
+    All but ``format`` and ``name`` are of edge lists, as in Python. ``pre`` to ``delay``: what columns are called;
+    where no line names them they are counted: 1, 2, 3. What is not given is found out.
+    """
     service = service_of(request)
     check_name(name)
     path = await asyncio.to_thread(service.root.folder, name)
     if await asyncio.to_thread((path / FILE_NAME).exists):
         raise AlreadyExists(f'there is an engram "{name}" already; choose another name, or drop it')
-    given = {"format": form, "ids": ids, "weight_scale": weight_scale, "strict": strict}
+    given = {
+        "format": form, "ids": ids, "weight_scale": weight_scale, "strict": strict,
+        "edges": {"duplicates": duplicates, "pre": pre, "post": post, "weight": weight, "sign": sign, "delay": delay,
+                  "header": header, "delimiter": delimiter},
+    }  # fmt: skip
     job = Job("import", name, given, request.state.owner)
     folder = await asyncio.to_thread(service.jobs.room, job)
     try:
@@ -104,6 +121,7 @@ def begin_import(service: Service, job: Job) -> asyncio.Future[None]:
         progress: Any = job.tell
         with contextlib.ExitStack() as stack:
             stack.callback(source.unlink, missing_ok=True)
+            stack.enter_context(_as_sent(source, path))
             if given["format"] in ("vdm", "vdm.npz"):
                 found: Any = engramdb.import_vdm(source, path, memory=memory, progress=progress)
             elif given["format"] == "hdf5":
@@ -111,7 +129,7 @@ def begin_import(service: Service, job: Job) -> asyncio.Future[None]:
             else:
                 found = engramdb.import_edges(
                     source, path, ids=given["ids"], weight_scale=given["weight_scale"], strict=given["strict"],
-                    memory=memory, progress=progress,
+                    memory=memory, progress=progress, **given.get("edges", {}),
                 )  # fmt: skip
             return {
                 "engram": job.engram, "neurons": found.neurons, "synapses": found.synapses,
@@ -119,6 +137,17 @@ def begin_import(service: Service, job: Job) -> asyncio.Future[None]:
             }  # fmt: skip
 
     return service.jobs.start(job, work)
+
+
+@contextlib.contextmanager
+def _as_sent(source: Path, path: Path) -> Iterator[None]:
+    """What goes wrong, in words of who sent the file: it has no path there, and parameters are those of HTTP."""
+    try:
+        yield
+    except EngramError as error:
+        problem = problem_of(error)
+        detail = problem.detail.replace(str(source), "the file sent").replace(str(path), path.stem)
+        raise problem.pointing(None, detail.replace("header=False", "header=false")) from error
 
 
 @router.get("/v1/engrams/{name}/export", responses={202: {"description": "A job, whose address is in Location."}})

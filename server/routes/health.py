@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from engramdb.server.answer import reply
+from engramdb.server.meanings import MEANINGS
 from engramdb.server.metrics import CONTENT_TYPE
 from engramdb.server.problems import TITLES, Problem
 from engramdb.server.routes.common import service_of
@@ -38,4 +39,4 @@ async def problem(request: Request, slug: str) -> Response:
     """What a type of problem means."""
     if slug not in TITLES:
         raise Problem(404, "not-found", "there is no such type of problem")
-    return await reply(request, {"type": f"/problems/{slug}", "title": TITLES[slug]})
+    return await reply(request, {"type": f"/problems/{slug}", "title": TITLES[slug], "meaning": MEANINGS[slug]})

@@ -110,7 +110,12 @@ async def neuron(
 ) -> Response:
     """One neuron: its state, its fields, its out-degree."""
     wanted = None if fields is None else fields.split(",")
-    found = await ask(
-        request, name, at, lambda e: rows(e, np.array([one(e, neuron)], dtype=np.uint64), fields=wanted)[0]
-    )
+
+    def work(engram: Engram) -> dict[str, Any]:
+        try:
+            return rows(engram, np.array([one(engram, neuron)], dtype=np.uint64), fields=wanted)[0]
+        except Problem as problem:
+            raise problem.pointing(None) from None  # there is no body to point into
+
+    found = await ask(request, name, at, work)
     return await reply(request, found)

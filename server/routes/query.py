@@ -1,7 +1,8 @@
-"""Questions: select, count, top, ego, path and recall, of the present or of any commit."""
+"""Questions: select, count, top, ego, path, recall, drift and overlap, of the present or of any commit."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from engramdb.engram import Engram
 from engramdb.errors import InvalidInput
 from engramdb.schemas import api
 from engramdb.server import cursor as cursors
-from engramdb.server.answer import Table, reply, reply_in_thread
+from engramdb.server.answer import ARROW, JSON, NDJSON, Table, chosen, reply, reply_in_thread
 from engramdb.server.keys import Key
 from engramdb.server.neuron import one
-from engramdb.server.problems import Problem
+from engramdb.server.problems import Problem, problem_of
+from engramdb.server.routes import traces
 from engramdb.server.routes.common import LIVE, EngramName, ask, few, pinned, service_of, within
 
 router = APIRouter(prefix="/v1/engrams/{name}", tags=["queries"])
@@ -24,7 +26,27 @@ router = APIRouter(prefix="/v1/engrams/{name}", tags=["queries"])
 
 @router.post("/query")
 async def query(request: Request, name: EngramName, body: api.Query) -> Response:
-    """Ask; the body names the question, ``Accept`` the form of tables."""
+    """Ask; the body names the question, ``Accept`` the form of tables. What is no table is JSON."""
+    # before anything is done: a recall that is kept changes the engram
+    chosen(request, (JSON, NDJSON, ARROW) if isinstance(body, (api.Select, api.Top, api.Ego)) else (JSON,))
+    try:
+        return await _answer(request, name, body)
+    except InvalidInput as error:
+        raise _pointed(problem_of(error, str(service_of(request).root.path)), body) from None
+
+
+def _pointed(problem: Problem, body: api.Query) -> Problem:
+    """The problem, with a pointer to the field with whose name what it says begins."""
+    detail = problem.detail
+    if isinstance(body, api.Top):  # what a selection calls its order
+        detail = re.sub(r"^order(?=[:,])", "field", detail)
+    named = re.match(r"(\w+)(?=[:=,])", detail)
+    if named is None or named[1] not in type(body).model_fields:
+        return problem
+    return problem.pointing(f"/{named[1]}", detail)
+
+
+async def _answer(request: Request, name: str, body: api.Query) -> Response:
     if isinstance(body, api.Select):
         return await _select(request, name, body)
     if isinstance(body, api.Top):
@@ -37,6 +59,10 @@ async def query(request: Request, name: EngramName, body: api.Query) -> Response
         return await _ego(request, name, body)
     if isinstance(body, api.Path):
         return await _path(request, name, body)
+    if isinstance(body, api.Drift):
+        return await traces.drift(request, name, body)
+    if isinstance(body, api.Overlap):
+        return await traces.overlap(request, name, body)
     return await _recall(request, name, body)
 
 
@@ -84,24 +110,30 @@ async def _top(request: Request, name: str, body: api.Top) -> Response:
 async def _ego(request: Request, name: str, body: api.Ego) -> Response:
     within(body.limit, service_of(request).limits.ids, "limit")
 
+    kind = chosen(request)
+
     def work(engram: Engram) -> dict[str, Any]:
         found = engram.ego(one(engram, str(body.id)), body.hops, body.limit, body.direction)
         labels = engram.labels(found.ids) if engram.has_labels else None
-        names = [projection.name for projection in engram.spec.all_projections]
-        neurons = [
-            {"id": str(neuron), "text": format_id(neuron), "hops": hop, **({"label": labels[i]} if labels else {})}
-            for i, (neuron, hop) in enumerate(zip(found.ids.tolist(), found.hop.tolist(), strict=True))
-        ]
-        edges = zip(found.pre.tolist(), found.post.tolist(), found.weight, found.delay.tolist(),
-                    found.projection.tolist(), strict=True)  # fmt: skip
-        synapses = [
-            {"pre": str(a), "post": str(b), "weight": w, "delay_ms": d * engram.spec.dt_ms, "projection": names[p]}
-            for a, b, w, d, p in edges
-        ]
-        return {"center": str(found.center), "neurons": neurons, "synapses": synapses, "truncated": found.truncated,
-                "at": body.at}  # fmt: skip
+        names = np.array([projection.name for projection in engram.spec.all_projections], dtype=object)
+        neurons: dict[str, Any] = {
+            "id": found.ids, "text": [format_id(neuron) for neuron in found.ids.tolist()], "hops": found.hop,
+            **({"label": labels} if labels else {}),
+        }  # fmt: skip
+        synapses: dict[str, Any] = {
+            "pre": found.pre, "post": found.post, "weight": found.weight,
+            "delay_ms": found.delay * engram.spec.dt_ms, "projection": names[found.projection].tolist(),
+        }  # fmt: skip
+        tables = {"neurons": neurons, "synapses": synapses}
+        beside = {"center": str(found.center), "truncated": found.truncated, "at": body.at}
+        if kind == JSON:
+            return beside | {name: list(Table(name, columns, {}).rows()) for name, columns in tables.items()}
+        return beside | {"table": Table(body.table, tables[body.table], {})}
 
-    return await reply_in_thread(request, await ask(request, name, body.at, work))
+    found = await ask(request, name, body.at, work)
+    if kind == JSON:
+        return await reply_in_thread(request, found)
+    return await reply(request, found["table"], headers={"X-Truncated": str(found["truncated"]).lower()})
 
 
 async def _path(request: Request, name: str, body: api.Path) -> Response:

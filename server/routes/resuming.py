@@ -6,7 +6,7 @@ import asyncio
 
 from engramdb.server import cyclerun
 from engramdb.server.jobs import Job
-from engramdb.server.routes import cycle, exchange, growth, ticks
+from engramdb.server.routes import cycle, exchange, growth, ticks, upkeep
 from engramdb.server.service import Service
 
 
@@ -25,5 +25,7 @@ async def resume(service: Service, job: Job) -> None:
         exchange.begin_import(service, job)
     elif job.kind == "export":
         exchange.begin_export(service, job)
-    else:
+    elif job.kind == "verify":
         exchange.begin_verify(service, job)
+    else:
+        await upkeep.begin(service, job)

@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 import engramdb
+from engramdb.server.meanings import MEANINGS
+from engramdb.server.problems import TITLES
 from tests.service.served import EXAMPLE, SPEC, made, problem
 
 
@@ -19,6 +21,33 @@ def test_a_description_says_what_it_is_made_of_and_how_it_stands(api: httpx.Clie
     assert found["running"] is None
     assert found["bytes"] > 0
     assert found["stats"]["used_bytes"] == found["memory"]["used"] <= found["memory"]["budget"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/engrams", "GET, HEAD, POST"), (EXAMPLE, "DELETE, GET, HEAD"), (EXAMPLE + "/query", "POST"),
+     (EXAMPLE + "/cycle", "DELETE, GET, HEAD, POST"), (EXAMPLE + "/snapshots/a", "DELETE, GET, HEAD"),
+     ("/healthz", "GET, HEAD")],
+)  # fmt: skip
+def test_another_method_is_told_all_that_a_path_takes(api: httpx.Client, path: str, allowed: str) -> None:
+    answer = api.put(path)
+    assert allowed in problem(answer, 405, "method-not-allowed")["detail"]
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/snapshots", "/snapshots/driven", "/neurons/42", "/log", "/nothing", "/query"])
+def test_head_is_get_without_the_body(api: httpx.Client, path: str) -> None:
+    whole, head = api.get(EXAMPLE + path), api.head(EXAMPLE + path)
+    assert head.status_code == whole.status_code
+    assert head.content == b""
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == whole.headers[name]
+
+
+def test_head_of_a_stream_ends(api: httpx.Client) -> None:
+    head = api.head(EXAMPLE + "/stream")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
 
 
 def test_engrams_are_listed_with_those_that_cannot_be_read(api: httpx.Client, root: Path) -> None:
@@ -85,7 +114,11 @@ def test_what_one_scrapes_and_what_one_reads(api: httpx.Client) -> None:
     assert "<script src=" in api.get("/docs").text
     assert api.get("/pages/docs.js").headers["content-type"].startswith("text/javascript")
     assert api.get("/", follow_redirects=False).status_code == 307
-    assert api.get("/problems/locked").json()["title"]
+    for slug, title in TITLES.items():
+        said = api.get(f"/problems/{slug}").json()
+        assert (said["title"], said["meaning"]) == (title, MEANINGS[slug])
+        assert said["meaning"].endswith(".")
+    assert set(MEANINGS) == set(TITLES)
     problem(api.get("/problems/nonsense"), 404, "not-found")
 
 

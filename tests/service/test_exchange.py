@@ -71,6 +71,43 @@ def test_wrong_bodies_and_names_are_problems(api: httpx.Client) -> None:
     problem(api.get(EXAMPLE + "/export?format=csv&layer=cortex"), 404, "not-found")
 
 
+@pytest.mark.parametrize(
+    ("form", "body", "said"),
+    [("csv", b"Alice\nBob\n", 'the file sent has no column "2"; it has 1: say which one is meant with post='),
+     ("csv", b"source,target\na,b\n", "the file sent has no column \"pre\"; it has source, target"),
+     ("csv", b"pre,post,weight\na,b,x\n", 'the file sent holds no edges: none of 1 rows could be used: line 2'),
+     ("csv.gz", b"pre,post\n", "the file sent is a damaged gzip file"),
+     ("edges.parquet", b"x", "the file sent is no readable Parquet file"),
+     ("hdf5", b"x", "the file sent is no readable HDF5 file"), ("vdm", b"x", "the file sent is no readable VDM")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_file_is_said_to_who_sent_it(
+    api: httpx.Client, root: Path, form: str, body: bytes, said: str
+) -> None:
+    job = finished(api, api.post(f"/v1/import?format={form}&name=wrong", content=body, headers=OCTETS))
+    assert (job["state"], job["error"]["status"]) == ("failed", 422)
+    assert said in job["error"]["detail"]
+    for inside in ("source.", ".engramdb", str(root), "header=False"):
+        assert inside not in str(job).replace("source, target", "")
+
+
+def test_columns_can_be_named(api: httpx.Client) -> None:
+    body = b"source;target;mV\nAlice;Bob;3\nAlice;Bob;2\n"
+    names = {
+        "pre": "source",
+        "post": "target",
+        "weight": "mV",
+        "delimiter": ";",
+        "header": "true",
+        "duplicates": "keep",
+    }
+    answer = api.post("/v1/import", params={"format": "csv", "name": "named", **names}, content=body, headers=OCTETS)
+    job = finished(api, answer)
+    assert (job["state"], job["result"]["synapses"]) == ("done", 2), job
+    headless = {"format": "tsv", "name": "headless", "header": "false"}
+    job = finished(api, api.post("/v1/import", params=headless, content=b"Alice\tBob\nBob\tEve\n", headers=OCTETS))
+    assert (job["state"], job["result"]["neurons"]) == ("done", 3), job
+
+
 def test_verify_says_that_all_is_well_or_what_is_not(api: httpx.Client, root: Path) -> None:
     job = finished(api, api.post(EXAMPLE + "/verify"))
     assert job["result"]["ok"] is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -29,6 +30,63 @@ def test_a_neuron_is_what_the_engram_says(api: httpx.Client, root: Path) -> None
 def test_a_neuron_of_a_snapshot_and_only_some_of_its_fields(api: httpx.Client) -> None:
     found = api.get(f"{EXAMPLE}/neurons/42", params={"at": "driven", "fields": "v,u"}).json()
     assert sorted(found["fields"]) == ["u", "v"]
+
+
+def test_a_field_that_no_neuron_has_is_a_problem(api: httpx.Client) -> None:
+    one = problem(api.get(f"{EXAMPLE}/neurons/42?fields=v,zz"), 422, "invalid-input")
+    assert '"zz"' in one["detail"]
+    assert "pointer" not in one
+    for ids in ([1], []):
+        many = api.post(EXAMPLE + "/neurons:batch", json={"ids": ids, "fields": ["v", "zz"]})
+        assert problem(many, 422, "invalid-input")["pointer"] == "/fields/1"
+
+
+def test_a_parameter_that_a_route_does_not_have_is_a_problem(api: httpx.Client) -> None:
+    for path in ("", "/neurons/42", "/neurons/42/synapses", "/snapshots", "/log", "/traces"):
+        said = problem(api.get(f"{EXAMPLE}{path}?bogus=1"), 422, "invalid-request")
+        assert '"bogus"' in said["detail"]
+    assert 'did you mean "limit"' in problem(api.get("/v1/jobs?limt=1"), 422, "invalid-request")["detail"]
+    answer = api.post("/v1/import?format=csv&name=x&nam=y", content=b"pre,post\n1,2\n")
+    assert '"nam"' in problem(answer, 422, "invalid-request")["detail"]
+    problem(api.get("/v1/engrams/x"), 404, "no-such-engram")
+    assert api.get("/healthz?probe=1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [({"ids": [1.5], "amplitude": 1}, "/ids/0"), ({"ids": [1, True], "amplitude": 1}, "/ids/1"),
+     ({"ids": [1], "amplitude": "20"}, "/amplitude"), ({"ids": [1], "amplitude": [1, True]}, "/amplitude/1"),
+     ({"ids": [1], "amplitude": None}, "/amplitude"), ({"ids": [1], "amplitude": 1, "at": "3"}, "/at"),
+     ({"ids": [1], "amplitude": 1, "duration": True}, "/duration"), ({"ids": [1], "amplitude": 1, "a/~": 1}, "/a~1~0"),
+     ({"ids": 1, "amplitude": 1}, "/ids"), ({"amplitude": 1}, "/ids"), ([], "")],
+)  # fmt: skip
+def test_a_value_of_another_type_is_a_problem_that_points_into_the_body(
+    api: httpx.Client, body: Any, pointer: str
+) -> None:
+    assert problem(api.post(EXAMPLE + "/stimuli", json=body), 422, "invalid-request")["pointer"] == pointer
+
+
+def test_what_is_allowed_is_said(api: httpx.Client) -> None:
+    said = problem(api.post(EXAMPLE + "/stimuli", json={"ids": [1.5], "amplitude": 1}), 422, "invalid-request")
+    assert "a neuron id as text or whole number" in said["detail"]
+    body = b'{"ids": [1], "amplitude": 1e999}'
+    answer = api.post(EXAMPLE + "/stimuli", content=body, headers={"content-type": "application/json"})
+    said = problem(answer, 422, "invalid-request")
+    assert (said["pointer"], said["detail"]) == ("/amplitude", "amplitude: expected a finite number")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [("/stimuli", {"ids": [1], "amplitude": [1.0] * 100_001}, "/amplitude"),
+     ("/stimuli", {"ids": [1] * 100_001, "amplitude": 1.0}, "/ids"), ("/neurons:batch", {"ids": [1] * 100_001}, "/ids"),
+     ("/traces", {"name": "x", "ids": [1] * 100_001}, "/ids"),
+     ("/synapses", {"pre": [1], "post": [1] * 100_001, "weight": 1.0}, "/post"),
+     ("/query", {"query": "recall", "cue": [1] * 100_001}, "/cue")],
+)  # fmt: skip
+def test_a_list_that_is_too_long_is_too_large(api: httpx.Client, path: str, body: Any, pointer: str) -> None:
+    said = problem(api.post(EXAMPLE + path, json=body), 413, "too-large")
+    assert said["pointer"] == pointer
+    assert "at most 100,000" in said["detail"]
 
 
 @pytest.mark.parametrize(

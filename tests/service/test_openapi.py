@@ -44,7 +44,16 @@ def test_the_document_names_every_route_and_its_problems(fuzzed: tuple[httpx.Cli
             assert "application/problem+json" in what["responses"]["default"]["content"]
     assert {"type", "title", "status", "detail"} <= set(document["components"]["schemas"]["Problem"]["properties"])
     questions = paths["/v1/engrams/{name}/query"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(questions["discriminator"]["mapping"]) == {"select", "count", "top", "ego", "path", "recall"}
+    assert set(questions["discriminator"]["mapping"]) == {
+        "select",
+        "count",
+        "top",
+        "ego",
+        "path",
+        "recall",
+        "drift",
+        "overlap",
+    }
 
 
 def fuzz(client: httpx.Client, document: dict[str, Any], examples: int, left_out: tuple[str, ...]) -> int:

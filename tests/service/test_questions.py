@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,29 @@ def test_a_recall_that_is_kept_is_history(api: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "slug", "pointer"),
     [
-        ({"query": "select", "where": "volts > 3"}, 422, "invalid-input", None),
+        ({"query": "select", "where": "volts > 3"}, 422, "invalid-input", "/where"),
+        ({"query": "select", "where": "v > 3 or"}, 422, "invalid-input", "/where"),
+        ({"query": "select", "columns": ["id", "volts"]}, 422, "invalid-input", "/columns"),
+        ({"query": "select", "order": "-volts"}, 422, "invalid-input", "/order"),
+        ({"query": "select", "order": "state"}, 422, "invalid-input", "/order"),
+        ({"query": "select", "layer": True}, 422, "invalid-request", "/layer"),
+        ({"query": "select", "select": 1}, 422, "invalid-request", "/select"),
+        ({"query": "count", "where": "volts > 3"}, 422, "invalid-input", "/where"),
         ({"query": "select", "limit": 10**7}, 422, "invalid-request", "/limit"),
         ({"query": "select", "cursor": "nonsense"}, 422, "invalid-request", "/cursor"),
         ({"query": "select", "at": "nowhere"}, 404, "not-found", None),
         ({"query": "count", "layer": "cortex"}, 404, "not-found", None),
-        ({"query": "top", "field": "volts"}, 422, "invalid-input", None),
+        ({"query": "top", "field": "volts"}, 422, "invalid-input", "/field"),
         ({"query": "top"}, 422, "invalid-request", "/field"),
         ({"query": "ego", "id": "0/0/42", "hops": -1}, 422, "invalid-request", "/hops"),
         ({"query": "path", "a": 1, "b": "9/9/9"}, 404, "not-found", None),
+        ({"query": "ego", "id": 1.5}, 422, "invalid-request", "/id"),
+        ({"query": "ego", "id": True}, 422, "invalid-request", "/id"),
         ({"query": "recall", "cue": []}, 422, "invalid-input", None),
+        ({"query": "recall", "cue": [1, 1.5]}, 422, "invalid-request", "/cue/1"),
         ({"query": "recall", "cue": [1], "ticks": 10**9}, 422, "invalid-request", "/ticks"),
-        ({"query": "drop"}, 422, "invalid-request", ""),
-        ({"where": "v > 1"}, 422, "invalid-request", ""),
+        ({"query": "drop"}, 422, "invalid-request", "/query"),
+        ({"where": "v > 1"}, 422, "invalid-request", "/query"),
         ({"query": "select", "colour": 1}, 422, "invalid-request", "/colour"),
         ([], 422, "invalid-request", ""),
     ],
@@ -120,8 +131,44 @@ def test_a_wrong_question_is_a_problem_that_points_to_the_field(
     api: httpx.Client, body: Any, status: int, slug: str, pointer: str | None
 ) -> None:
     found = problem(api.post(EXAMPLE + "/query", json=body), status, slug)
-    if pointer:
-        assert found["pointer"] == pointer
+    assert found.get("pointer") == pointer
+    assert "Input" not in found["detail"]
+
+
+def test_a_question_of_no_body_points_to_the_whole(api: httpx.Client) -> None:
+    assert problem(api.post(EXAMPLE + "/query"), 422, "invalid-request")["pointer"] == ""
+
+
+def test_an_answer_that_is_no_table_is_json_or_nothing(api: httpx.Client) -> None:
+    before = api.get(EXAMPLE).json()["tick"]
+    for body in (
+        {"query": "count"},
+        {"query": "path", "a": 1, "b": 2},
+        {"query": "recall", "cue": [1], "ticks": 2, "keep": True},
+    ):
+        for accept in ("text/html", "application/x-ndjson"):
+            answer = api.post(EXAMPLE + "/query", json=body, headers={"accept": accept})
+            assert "application/json" in problem(answer, 406, "not-acceptable")["detail"]
+        assert api.post(EXAMPLE + "/query", json={**body, "keep": False} if "cue" in body else body).status_code == 200
+    assert api.get(EXAMPLE).json()["tick"] == before
+
+
+def test_the_synapses_or_the_neurons_of_surroundings_come_as_a_table(api: httpx.Client) -> None:
+    body = {"query": "ego", "id": 42, "hops": 1, "at": "driven", "limit": 5}
+    problem(api.post(EXAMPLE + "/query", json=body, headers={"accept": "text/html"}), 406, "not-acceptable")
+    whole = ask(api, **body)
+    arrow = {"accept": "application/vnd.apache.arrow.stream"}
+    answer = api.post(EXAMPLE + "/query", json=body, headers=arrow)
+    assert answer.headers["x-truncated"] == "true"
+    table = pyarrow.ipc.open_stream(io.BytesIO(answer.content)).read_all()
+    assert table["pre"].type == table["post"].type == pyarrow.uint64()
+    rows = [{**row, "pre": str(row["pre"]), "post": str(row["post"])} for row in table.to_pylist()]
+    assert [list(row.items())[:2] for row in rows] == [list(row.items())[:2] for row in whole["synapses"]]
+    assert table["projection"].to_pylist() == [row["projection"] for row in whole["synapses"]]
+    lines = api.post(EXAMPLE + "/query", json={**body, "table": "neurons"}, headers={"accept": "application/x-ndjson"})
+    assert [json.loads(line) for line in lines.text.splitlines()] == whole["neurons"]
+    none = api.post(EXAMPLE + "/query", json={"query": "ego", "id": str(1 << 48), "hops": 1}, headers=arrow)
+    assert pyarrow.ipc.open_stream(io.BytesIO(none.content)).read_all().num_rows == 0
 
 
 @pytest.mark.parametrize("of", ["weight", "v", "spike_count"])
@@ -148,5 +195,21 @@ def test_traces_are_named_listed_and_forgotten(api: httpx.Client) -> None:
     problem(api.post(EXAMPLE + "/traces", json={"name": "odor", "ids": [1]}), 409, "already-exists")
     assert [one["name"] for one in api.get(EXAMPLE + "/traces").json()["traces"]] == ["odor"]
     assert ask(api, query="recall", cue=list(range(20)), ticks=5)["traces"][0]["name"] == "odor"
+    whole = api.get(EXAMPLE + "/traces/odor").json()
+    assert whole == {**made.json(), "ids": [str(neuron) for neuron in range(40)]}
+    problem(api.get(EXAMPLE + "/traces/odor?at=driven"), 404, "not-found")
+    assert api.post(EXAMPLE + "/traces", json={"name": "a/b", "ids": list(range(30, 50))}).status_code == 201
+    assert api.get(EXAMPLE + "/traces/a/b").json()["neurons"] == 20
+    counts = {"intersection": 10, "union": 50, "difference": 30}
+    for which, ids in (("intersection", range(30, 40)), ("union", range(50)), ("difference", range(30))):
+        found = ask(api, query="overlap", a="odor", b="a/b", ids=which)
+        assert found == {"a": "odor", "b": "a/b", "overlap": 0.2, **counts, "ids": [*map(str, ids)], "at": "live"}
+    assert "ids" not in ask(api, query="overlap", a="odor", b="a/b")
+    commit = api.post(EXAMPLE + "/checkpoint").json()["commit"]
+    for after in ("live", commit):
+        found = ask(api, query="drift", trace="odor", before=commit, after=after, ticks=5)
+        assert (found["shared"], found["gained"], found["lost"], found["weight_change"]) == (40, 0, 0, 0.0)
+    problem(api.post(EXAMPLE + "/query", json={"query": "drift", "trace": "odor", "before": "1"}), 404, "not-found")
+    assert api.delete(EXAMPLE + "/traces/a/b").status_code == 204
     assert api.delete(EXAMPLE + "/traces/odor").status_code == 204
     problem(api.delete(EXAMPLE + "/traces/odor"), 404, "not-found")
