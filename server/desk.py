@@ -7,6 +7,7 @@ change something end its present slice, are done, and the run goes on. The event
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -74,7 +75,7 @@ class Desk:
         self._visits: deque[Visit | Lookup] = deque()
         self._works: deque[Work] = deque()
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = self._leaving = False
         self._engram: Engram | None = None
         self._stats_at = 0.0
         self._done: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
@@ -93,6 +94,11 @@ class Desk:
     def running(self) -> Work | None:
         """The work that is being done."""
         return self._works[0] if self._works else None
+
+    @property
+    def held_up(self) -> bool:
+        """Whether its thread opens, compiles or computes something, of which nothing is lost where it ends there."""
+        return not self._leaving and (self._engram is None or self._durability != "checkpoint")
 
     @property
     def open(self) -> bool:
@@ -230,7 +236,7 @@ class Desk:
             if until_write and not visit.reads:
                 break
             visits.popleft()
-            if visit.future.cancelled() and visit.reads:  # who asked has gone
+            if visit.future.cancelled():  # who asked has gone, and was told that it was not done
                 continue
             try:
                 self._done.append((visit.future, visit.made(self._opened()), None))
@@ -268,12 +274,14 @@ class Desk:
     def _flush(self) -> None:
         if self._done:
             done, self._done = self._done, []
-            self._loop.call_soon_threadsafe(_resolve, done)
+            with contextlib.suppress(RuntimeError):  # the loop has gone, which did not wait for what is computed here
+                self._loop.call_soon_threadsafe(_resolve, done)
 
     def _give_up(self, error: BaseException | None) -> None:
         reason = error or Problem(
             503, "closing", f'"{self.name}" is being closed; ask again', headers={"Retry-After": "1"}
         )
+        self._leaving = True
         while self._works:
             self._end(self._works.popleft(), CancelledError("the service closed the engram"))
         try:

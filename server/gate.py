@@ -6,6 +6,7 @@ body, answers point lookups itself, turns errors into problems, and logs and cou
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engramdb.server import keys, logs
 from engramdb.server.hosts import PREFLIGHT
-from engramdb.server.problems import MEDIA_TYPE, Problem, problem_of
+from engramdb.server.problems import MEDIA_TYPE, Problem, problem_of, stopping
 from engramdb.server.service import Service
 from engramdb.server.text import check_address
 
@@ -73,12 +74,22 @@ class Gate:
         if b"origin" in headers:
             answer.add(self._service.hosts.shared(headers))
         self._working += 1
+        task = asyncio.current_task()
+        assert task is not None, "requests are tasks of the server's"
+        self._service.waiting[task] = answer
         try:
             await self._pass(scope, receive, answer, headers)
+        except asyncio.CancelledError:
+            if not self._service.closing.is_set():
+                raise
+            task.uncancel()
+            asks = scope_of(scope["method"], scope["path"]) == "read"
+            await self._fail(answer, scope, stopping("ask again" if asks else "look whether it was done before"))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered
             await self._fail(answer, scope, error)
         finally:
             self._working -= 1
+            del self._service.waiting[task]
             self._note(scope, answer, began)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[bytes, bytes]) -> None:

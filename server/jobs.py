@@ -31,7 +31,6 @@ _THREADS = 2
 _KEPT_DAYS = 7.0
 _MOST_KEPT = 1000
 _MOST_CRASHES = 3  # a job during which the service went down so often is not begun again
-_CLOSING_S = 5.0  # threads have so long to end
 _log = logging.getLogger("engramdb.server")
 
 
@@ -336,14 +335,14 @@ class Jobs:
                 self._jobs.pop(job.id, None)
                 self._unlink(job.id)
 
-    def close(self) -> bool:
-        """Stop what goes on; what can be begun again will be. Whether all threads have ended, within some seconds."""
+    def close(self, seconds: float) -> bool:
+        """Stop what goes on; what can be begun again will be. Whether all threads have ended within ``seconds``."""
         self.closing.set()
         for job in list(self._jobs.values()):
             if job.kind not in ("cycle", "ticks", "growth"):
                 job.stopping.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        _, late = wait(list(self._working), timeout=_CLOSING_S)
+        _, late = wait(list(self._working), timeout=seconds)
         for job in list(self._jobs.values()):
             if job.state == "running":  # in a thread that does not come back in time, here or at a desk
                 self.left(job, None, CancelledError())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from engramdb.server.jobs import OVER, Job, Jobs
@@ -32,7 +33,8 @@ class JobWork:
         self.failed = error
         if job.state not in OVER:  # else it was cancelled while it waited, and nothing has come of it
             self.jobs.left(job, self.result(), error)
-        self._loop.call_soon_threadsafe(self._set_over)
+        with contextlib.suppress(RuntimeError):  # the loop has gone, and with it who waits
+            self._loop.call_soon_threadsafe(self._set_over)
 
     def _set_over(self) -> None:
         if not self.over.done():

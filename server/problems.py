@@ -144,6 +144,11 @@ def problem_of(error: BaseException, root: str = "") -> Problem:
     )
 
 
+def stopping(remedy: str = "ask again") -> Problem:
+    """The answer to whoever waits, or comes, while the service stops."""
+    return Problem(503, "closing", f"the service is stopping; {remedy}", headers={"Retry-After": "5"})
+
+
 def writable(text: str) -> str:
     """``text``, in which what is no character is escaped."""
     return text.encode(errors="backslashreplace").decode()

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import engramdb
 from engramdb import timelimit
@@ -28,6 +28,7 @@ class Readers:
         self._limits, self._memory = limits, memory
         self._pool = ThreadPoolExecutor(limits.readers, thread_name_prefix="reader")
         self._waiting = 0
+        self._working: set[Future[Any]] = set()
         self._open: dict[tuple[Path, int], tuple[Engram, threading.Lock]] = {}
         self._opening = threading.Lock()
 
@@ -44,7 +45,10 @@ class Readers:
                 return work()
 
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, limited)
+        working = self._pool.submit(limited)
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        future = asyncio.wrap_future(working)
         future.add_done_callback(self._left)
         try:
             return await asyncio.wait_for(asyncio.shield(future), limit.seconds)
@@ -90,11 +94,15 @@ class Readers:
                 with lock:
                     engram.close()
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        for engram, _ in self._open.values():
-            engram.close()
-        self._open.clear()
+    def close(self, seconds: float) -> bool:
+        """Whether all questions were over within so many ``seconds``; those that are not change nothing any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        _, late = wait(list(self._working), timeout=seconds)
+        if not late:
+            for engram, _ in self._open.values():
+                engram.close()
+            self._open.clear()
+        return not late
 
 
 def commit_of(path: Path, ref: str | int) -> int:

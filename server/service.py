@@ -24,6 +24,8 @@ from engramdb.server.settings import Settings
 from engramdb.server.shelf import Shelf
 
 _FORGET_S = 3600.0  # from one look for what is too old to the next
+_ANSWER_S = 2.0  # requests have so long to be answered once the service stops
+_CLOSE_S = 3.0  # and threads so long to come back from what cannot be interrupted
 _KEYS_SEEN_S = 2.0  # at most, until a revoked key is one no more
 _log = logging.getLogger("engramdb.server")
 
@@ -55,6 +57,8 @@ class Service:
         self.closing = asyncio.Event()
         self.ready = False
         self.streams = 0
+        self.waiting: dict[asyncio.Task[Any], Any] = {}  # of each request that is at work, its answer
+        self.left_behind = False  # whether a thread still computes for a service that has stopped
         self._tasks: list[asyncio.Task[None]] = []
         self._beside: set[asyncio.Task[None]] = set()
 
@@ -108,23 +112,38 @@ class Service:
             await asyncio.to_thread(self.idempotency.prune)
 
     def leave(self) -> None:
-        """Streams end now, and nothing long begins: the service is about to stop."""
+        """Streams end now, and nothing long begins: the service is about to stop. Who waits is answered soon."""
         self.ready = False
+        if not self.closing.is_set():
+            asyncio.get_running_loop().call_later(_ANSWER_S, self._hang_up)
         self.jobs.closing.set()
         self.closing.set()
         self.shelf.leave()
 
+    def _hang_up(self) -> None:
+        """Whoever waits for an engram that is still being opened, or for a kernel, gets 503 instead."""
+        for task, answer in self.waiting.items():
+            if not answer.status:
+                task.cancel()
+
     async def stop(self) -> None:
-        """End runs at a tick, checkpoint, and let go of everything."""
+        """End runs at a tick, checkpoint, and let go of everything.
+
+        What computes on and cannot be interrupted is left behind, as a kill would: the journal has every acknowledged
+        command, and jobs go on at the next start.
+        """
         self.leave()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self.shelf.close_all()
-        await asyncio.to_thread(self.jobs.close)
-        await asyncio.to_thread(self.readers.close)
+        held_up = await self.shelf.close_all(_CLOSE_S)
+        jobs = await asyncio.to_thread(self.jobs.close, _CLOSE_S)
+        readers = await asyncio.to_thread(self.readers.close, _CLOSE_S)
+        self.left_behind = bool(held_up) or not (jobs and readers)
+        for name in held_up:
+            _log.info("left without a checkpoint, which the next opening makes up for", extra={"engram": name})
         self.unlock()
         _log.info("stopped")
 

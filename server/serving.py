@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from engramdb.server.hosts import is_loopback
 from engramdb.server.service import Service
 from engramdb.server.settings import Settings
 
-_GRACE_S = 10
+_GRACE_S = 5  # answers that have begun may take so long to be sent
 _SWITCH_S = 0.0005  # so long a thread keeps the interpreter from others: an engine waits for it after each burst
 
 
@@ -109,6 +110,9 @@ def serve(settings: Settings, *, log_level: str = "info", **options: Any) -> Non
     finally:
         sys.setswitchinterval(before)
         listener.stop()
+    if serving.service.left_behind:  # the interpreter would wait for threads that nobody waits for any more
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from engramdb.server.desk import Desk
 from engramdb.server.hub import Hub
 from engramdb.server.limits import MEBI, Limits
 from engramdb.server.names import Root, write_durably
-from engramdb.server.problems import Problem
+from engramdb.server.problems import Problem, stopping
 
 T = TypeVar("T")
 MAIN = "main"
@@ -67,7 +67,7 @@ class Shelf:
         if desk is not None and desk.open:
             return desk
         if self.leaving:
-            raise Problem(503, "closing", "the service is stopping", headers={"Retry-After": "1"})
+            raise stopping()
         path = await asyncio.to_thread(self.root.existing, name)
         await self._make_room()
         desk = Desk(
@@ -77,6 +77,8 @@ class Shelf:
         self._desks[name] = desk
         try:
             await desk.write(lambda _: None)
+        except asyncio.CancelledError:  # the service stops, and closes the desk, whose thread is still opening
+            raise
         except BaseException:
             self._desks.pop(name, None)
             await desk.close()
@@ -112,9 +114,15 @@ class Shelf:
         for desk in self._desks.values():
             desk.hub.close()
 
-    async def close_all(self) -> None:
-        """Close all; each run ends at a tick."""
-        await asyncio.gather(*(self.close(name) for name in list(self._desks)))
+    async def close_all(self, seconds: float) -> list[str]:
+        """Close all; each run ends at a tick. The names of those that were still held up after so many ``seconds``."""
+        closing = {asyncio.create_task(self.close(name)): desk for name, desk in self.desks.items()}
+        pending = set(closing)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=seconds)
+            if all(closing[task].held_up for task in pending):
+                break
+        return [closing[task].name for task in pending]
 
     async def tidy(self) -> None:
         """Close, now and then, what nobody asks for."""

@@ -282,7 +282,7 @@ def test_unknown_places_and_modes_are_refused(tmp_path: Path) -> None:
         pass  # nothing that was refused holds the lock
 
 
-@pytest.mark.parametrize("name", ["", " x", "12", "a\nb", "x" * 201])
+@pytest.mark.parametrize("name", ["", " x", "12", "a\nb", "x" * 201, "live"])
 def test_names_that_cannot_be_told_apart_are_refused(tmp_path: Path, name: str) -> None:
     with writing(tmp_path / "a.engram") as store:
         for action in (store.snapshot, store.branch):
@@ -297,9 +297,32 @@ def test_a_name_can_be_taken_only_once(tmp_path: Path) -> None:
             store.snapshot("s")
         with pytest.raises(AlreadyExists, match='there is a branch "main" already'):
             store.branch("main")
+        with pytest.raises(AlreadyExists, match='there is a snapshot "s" already'):
+            store.branch("s")
+        store.branch("b")
+        with pytest.raises(AlreadyExists, match='there is a branch "b" already'):
+            store.snapshot("b")
         store.delete_snapshot("s")
         with pytest.raises(NotFound):
             store.delete_snapshot("s")
+
+
+def test_names_that_are_refused_now_are_found_where_an_engram_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.engram"
+    with writing(path) as store:
+        commit(store, tick=1)
+        number = store.commit.number
+        commit(store, tick=2)
+        with store._catalog.transaction():  # as they could be made before
+            for name in ("live", "main"):
+                store._catalog.put("snapshots", (name, number, "2026-01-01T00:00:00.000+00:00"))
+            store._catalog.put("branches", ("live", store.branches()[0].line, store.commit.number))
+    for name in ("live", "main"):
+        with Store.open(path, at=name) as past:
+            assert past.commit.number == number
+        with Store.open(path, "r+", branch=name) as store:
+            assert store.commit.tick == 2
+            store.delete_snapshot(name)
 
 
 def test_many_readers_and_one_writer_at_once(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ class History(Handle):
     def snapshot(self, name: str) -> Snapshot:
         """Name the present; a checkpoint is made first if anything has changed since the last."""
         self._check_writable()
-        if any(s.name == name for s in self._store.snapshots()):
-            return self._store.snapshot(name)
+        self._store.check_name(name, "snapshot")
         if self._changed:
             self.checkpoint(f"snapshot {name}")
         return self._store.snapshot(name)
@@ -61,8 +60,7 @@ class History(Handle):
         This handle stays on its own branch: ``engramdb.open(path, "r+", branch=name)`` goes on with the new one.
         """
         self._check_writable()
-        if any(b.name == name for b in self._store.branches()):
-            return self._store.branch(name)
+        self._store.check_name(name, "branch")
         if at is None and self._changed:
             self.checkpoint(f"branch {name}")
         return self._store.branch(name, at)

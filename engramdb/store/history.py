@@ -79,8 +79,14 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
+PRESENT = "live"
+"""What asks for the present where a snapshot, a branch or a commit can be asked for."""
+
+
 def check_name(name: str, kind: str) -> str:
-    """``name`` if it can name a snapshot or branch: 1 to 200 printable characters, not only digits."""
+    """``name`` if it can name a snapshot or branch: 1 to 200 printable characters, not only digits, not ``live``."""
+    if name == PRESENT and kind != "trace":  # of traces nobody asks for the present
+        raise InvalidInput(f'"{name}" cannot name a {kind}: it means the present; choose another name')
     if not 1 <= len(name) <= 200 or not name.isprintable() or name != name.strip() or name.isdigit():
         raise InvalidInput(
             f"{name!r} cannot name a {kind}: use 1 to 200 printable characters, no space at the ends, not only digits"
@@ -173,7 +179,7 @@ class History:
     def resolve(self, at: str | int) -> int:
         """The commit that a snapshot, a branch's head or a commit's number stands for. Raises NotFound, InvalidInput.
 
-        Of a snapshot and a branch of the same name the snapshot is meant.
+        Of a snapshot and a branch of the same name, as older engrams may have them, the snapshot is meant.
         """
         if isinstance(at, bool) or not (isinstance(at, str) or hasattr(at, "__index__")):
             raise InvalidInput(
@@ -196,10 +202,16 @@ class History:
         check_name(name, "snapshot")
         snapshot = Snapshot(name, commit.number, commit.tick, now())
         with self._catalog.transaction():
-            if self._catalog.select("snapshots", "WHERE name = ?", (name,)):
-                raise AlreadyExists(f'there is a snapshot "{name}" already; delete it first or choose another name')
+            self.check_free(name)
             self._catalog.put("snapshots", (name, commit.number, snapshot.created))
         return snapshot
+
+    def check_free(self, name: str) -> None:
+        """Raises AlreadyExists where a snapshot or a branch has the name: who asks for it has to get what is meant."""
+        if self._catalog.select("snapshots", "WHERE name = ?", (name,)):
+            raise AlreadyExists(f'there is a snapshot "{name}" already; delete it first or choose another name')
+        if self._catalog.select("branches", "WHERE name = ?", (name,)):
+            raise AlreadyExists(f'there is a branch "{name}" already; choose another name')
 
     def delete_snapshot(self, name: str) -> None:
         """Forget the name; the commit stays. Raises NotFound."""

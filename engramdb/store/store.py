@@ -598,6 +598,12 @@ class Store:
 
     # history
 
+    def check_name(self, name: str, kind: str) -> None:
+        """Raises InvalidInput where ``name`` cannot name a snapshot or a branch, AlreadyExists where it names one."""
+        self._check_open()
+        check_name(name, kind)
+        self._history.check_free(name)
+
     def snapshot(self, name: str) -> Snapshot:
         """Name the commit that the handle stands at. Durable on return. Raises AlreadyExists, InvalidInput."""
         with self._writing():

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engramdb.address import IdArray
-from engramdb.errors import AlreadyExists, DiskFull, InvalidInput
+from engramdb.errors import DiskFull, InvalidInput
 from engramdb.kernels import KERNEL_VERSION
 from engramdb.store import labels as label_runs
 from engramdb.store import reverse as reverse_index
@@ -396,8 +396,7 @@ class Writer:
 
     def add_branch(self, name: str, at: int) -> Branch:
         check_name(name, "branch")
-        if name in (branch.name for branch in self._history.branches()):
-            raise AlreadyExists(f'there is a branch "{name}" already; choose another name')
+        self._history.check_free(name)
         journal = self._fresh_journal(self._history.planned_fork(name, at), self._history.commit(at))
         with self._dropped(journal):
             branch = self._history.fork(name, at)

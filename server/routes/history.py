@@ -17,7 +17,7 @@ from engramdb.schemas.api import Checkpoint, NewBranch, NewSnapshot
 from engramdb.server import cursor as cursors
 from engramdb.server.answer import reply
 from engramdb.server.readers import commit_of
-from engramdb.server.routes.common import EngramName, service_of, within
+from engramdb.server.routes.common import LIVE, EngramName, service_of, within
 from engramdb.store import Store
 
 T = TypeVar("T")
@@ -41,7 +41,8 @@ async def snapshot(request: Request, name: EngramName, body: NewSnapshot) -> Res
     """Name the present. It is durable when it is answered."""
 
     def work(engram: Engram) -> Any:
-        if body.message and all(s.name != body.name for s in engram.snapshots()):
+        taken = {LIVE} | {one.name for one in engram.snapshots()} | {one.name for one in engram.branches()}
+        if body.message and body.name not in taken:
             engram.checkpoint(body.message)
         made = engram.snapshot(body.name)
         return {"name": made.name, "commit": str(made.commit), "tick": made.tick, "created": made.created,

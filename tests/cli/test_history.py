@@ -143,3 +143,10 @@ def test_gc_keeps_by_default_what_it_keeps_from_python() -> None:
     """The command line has its own defaults: it starts without loading the store."""
     given = inspect.signature(gc).parameters
     assert (given["keep_last"].default, given["keep_days"].default) == (KEEP_LAST, KEEP_DAYS)
+
+
+def test_names_that_mean_something_else_are_refused(cli: Cli, engram: Path) -> None:
+    refused(cli("snapshot", engram, "live"), 2, '"live" cannot name a snapshot: it means the present')
+    refused(cli("branch", engram, "live"), 2, '"live" cannot name a branch: it means the present')
+    refused(cli("snapshot", engram, "what-if"), 1, 'there is a branch "what-if" already; choose another name')
+    refused(cli("branch", engram, "start", "--at", "start"), 1, 'there is a snapshot "start" already')

@@ -91,8 +91,8 @@ def test_that_a_job_is_cancelled_is_durable_before_it_has_stopped(tmp_path: Path
     assert after.load() == []
     assert after.get(job.id).state == "cancelled"
     assert Jobs(tmp_path).load() == []
-    jobs.close()
-    after.close()
+    jobs.close(5.0)
+    after.close(5.0)
 
 
 def test_a_cancelled_job_that_ends_while_the_service_stops_does_not_go_on(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_cancelled_job_that_ends_while_the_service_stops_does_not_go_on(tmp_pa
         working = [jobs.start(one, work) for one in (job, other)]
         await asyncio.to_thread(begun.wait)
         await jobs.cancel(job)
-        closing = asyncio.create_task(asyncio.to_thread(jobs.close))
+        closing = asyncio.create_task(asyncio.to_thread(jobs.close, 60.0))
         await asyncio.to_thread(other.stopping.wait)
         goes_on.set()
         await asyncio.gather(*working)
@@ -119,7 +119,7 @@ def test_a_cancelled_job_that_ends_while_the_service_stops_does_not_go_on(tmp_pa
     after = Jobs(tmp_path)
     assert [one.id for one in after.load()] == [other.id]
     assert after.get(job.id).state == "cancelled"
-    after.close()
+    after.close(5.0)
 
 
 def test_a_cycle_that_was_cancelled_before_a_kill_is_paused_by_the_next_start(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_cycle_that_was_cancelled_before_a_kill_is_paused_by_the_next_start(tm
         assert client.get(f"/v1/jobs/{job.id}").json()["state"] == "cancelled"
         while client.get(EXAMPLE + "/cycle").json()["state"] != "paused":
             pass
-    jobs.close()
+    jobs.close(5.0)
 
 
 def test_stopping_the_service_is_no_crash_of_its_jobs(tmp_path: Path) -> None:

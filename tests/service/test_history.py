@@ -22,6 +22,13 @@ def test_a_snapshot_is_listed_restored_and_forgotten(api: httpx.Client) -> None:
     assert [one["name"] for one in api.get(path + "/snapshots").json()["snapshots"]] == ["a b/c"]
     problem(api.post(path + "/snapshots", json={"name": "a b/c"}), 409, "already-exists")
     problem(api.post(path + "/snapshots", json={"name": "7"}), 422, "invalid-input")
+    commits = len(api.get(path + "/log").json()["commits"])
+    for kind in ("snapshots", "branches"):
+        live = problem(api.post(f"{path}/{kind}", json={"name": "live"}), 422, "invalid-input")
+        assert "it means the present" in live["detail"]
+    problem(api.post(path + "/snapshots", json={"name": "main", "message": "x"}), 409, "already-exists")
+    problem(api.post(path + "/branches", json={"name": "a b/c"}), 409, "already-exists")
+    assert len(api.get(path + "/log").json()["commits"]) == commits
     assert api.delete(path + "/snapshots/a b/c").status_code == 204
     problem(api.delete(path + "/snapshots/a b/c"), 404, "not-found")
     problem(api.get(path + "/snapshots/main"), 404, "not-found")

@@ -159,8 +159,8 @@ def test_jobs_that_were_killed_go_on_or_are_interrupted(tmp_path: Path) -> None:
         found = after.get(kinds[name].id)
         assert (found.state, found.error is not None) == ("interrupted", True)
     assert not (jobs.results / "orphan").exists()
-    jobs.close()
-    after.close()
+    jobs.close(5.0)
+    after.close(5.0)
 
 
 def test_an_import_that_was_interrupted_is_done_by_the_next_start(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_an_import_that_was_interrupted_is_done_by_the_next_start(tmp_path: Path
     jobs.add(job)
     jobs.began(job)
     (jobs.room(job) / "source.csv").write_text("pre,post,weight\na,b,1\n")
-    jobs.close()
+    jobs.close(5.0)
     with served(root) as client:
         while client.get(f"/v1/jobs/{job.id}").json()["state"] in ("queued", "running"):
             pass
