@@ -63,7 +63,7 @@ def test_stimuli_end_when_they_are_stopped(api: httpx.Client, path: str) -> None
     [
         ({"ids": [1], "kind": "poisson", "amplitude": 1.0}, "/rate_hz"),
         ({"ids": [1, 2], "kind": "play", "amplitude": 1.0, "ticks": [5]}, "/ticks"),
-        ({"ids": [1], "amplitude": "much"}, "/amplitude/float"),
+        ({"ids": [1], "amplitude": "much"}, "/amplitude"),
         ({"ids": [1], "amplitude": 1.0, "duration": 0}, "/duration"),
         ({"ids": [1], "amplitude": 1e9}, None),
         ({"ids": ["0/0/800"], "amplitude": 1.0}, None),
