@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaHandler, Tag
-from pydantic_core import core_schema
 
 MOST_IDS = 100_000
 """Ids, or numbers for them, in one list."""
@@ -17,10 +16,9 @@ class _Said:
     def __init__(self, expected: str) -> None:
         self._expected = expected
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.custom_error_schema(
-            handler(source), custom_error_type="wrong_type", custom_error_message=f"expected {self._expected}"
-        )
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        said = {"custom_error_type": "wrong_type", "custom_error_message": f"expected {self._expected}"}
+        return {"type": "custom-error", "schema": handler(source), **said}
 
 
 Neuron = Annotated[
