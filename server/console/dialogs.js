@@ -1,4 +1,4 @@
-/** Two questions that stop everything else: for the key, and whether one is sure. */
+/** Questions that stop everything else: for the key, for a name, and whether one is sure. */
 
 import { byId, say } from "./dom.js";
 
@@ -11,6 +11,23 @@ export function askKey(why) {
   return new Promise((resolve) => {
     dialog.returnValue = "";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "use" ? input.value.trim() || null : null), {
+      once: true,
+    });
+    dialog.showModal();
+  });
+}
+
+/** The name that was typed, or null. */
+export function askName(title, text, action) {
+  const dialog = byId("name-dialog");
+  const input = dialog.querySelector("input");
+  say(byId("name-title"), title);
+  say(byId("name-text"), text);
+  say(byId("name-yes"), action);
+  input.value = "";
+  return new Promise((resolve) => {
+    dialog.returnValue = "";
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? input.value.trim() || null : null), {
       once: true,
     });
     dialog.showModal();

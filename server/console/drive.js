@@ -4,10 +4,14 @@ import { button, byId, el, fill, say } from "./dom.js";
 import { Wrong, number, sending } from "./forms.js";
 import { count, plural, real } from "./units.js";
 
+const JOB = "It runs as a job; see Jobs.";
+const COMPILED = "The first time, kernels are compiled, which can take half a minute.";
+
 export class Drive {
   #base = null;
   #job = null;
   #stimuli = []; // that are still to come
+  #ran = false; // a tick was heard of since the page was opened
 
   /** `changed()` is called when something was done. */
   constructor(service, changed) {
@@ -49,7 +53,7 @@ export class Drive {
     const hz = number(fields, "hz");
     const run = await this.service.post(`${this.#base}/ticks`, { ticks, ...(hz === undefined ? {} : { hz }) });
     this.changed();
-    if (run.id !== undefined) return "It runs as a job; see Jobs.";
+    if (run.id !== undefined) return this.#ran ? JOB : `${JOB} ${COMPILED}`;
     return `${plural(run.ticks, "tick")} in ${real(run.elapsed_s)} s, up to tick ${count(run.tick)}.`;
   }
 
@@ -89,6 +93,9 @@ export class Drive {
 
   /** The engram has come to `tick`: what was to come until then is over. */
   tick(tick) {
+    this.#ran = true;
+    const said = byId("run").querySelector(".said");
+    if (said.textContent === `${JOB} ${COMPILED}`) say(said, JOB);
     const left = this.#stimuli.filter((one) => one.stop === null || one.stop > tick);
     if (left.length === this.#stimuli.length) return;
     this.#stimuli = left;

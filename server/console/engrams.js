@@ -27,7 +27,8 @@ export class Engrams extends EventTarget {
       this.dispatchEvent(new Event("change"));
     } catch (error) {
       if (this.list === null && !(error instanceof Disconnected)) {
-        fill(this.place, el("li", { class: "note error", role: "alert" }, error.message));
+        const said = error.status === 401 ? el("li", { class: "note" }, "a key is needed") : el("li", { class: "note error", role: "alert" }, error.message);
+        fill(this.place, said);
       }
     }
     this.place.setAttribute("aria-busy", "false");

@@ -1,7 +1,7 @@
 /** Commits, branches and snapshots as a graph, and what can be done with them. */
 
 import { Difference } from "./difference.js";
-import { sure } from "./dialogs.js";
+import { askName, sure } from "./dialogs.js";
 import { button, byId, el, fill, say, svg } from "./dom.js";
 import { sending } from "./forms.js";
 import { lanes } from "./lanes.js";
@@ -116,7 +116,16 @@ export class History {
         one.message || (snapshots.length || branches.length ? "" : el("span", { class: "unit" }, "no message")),
       ),
       el("td", { class: "text made" }, moment(one.created)),
+      el("td", { class: "acts" }, this.#acts(one, here && !this.#said.uncommitted)),
     );
+  }
+
+  /** What can be done with any commit, of an abandoned line too. `present`: the engram is just that. */
+  #acts({ id, tick }, present) {
+    return [
+      present ? null : button("restore", () => this.#restore(`commit ${id}`, id, tick), { class: "link", "aria-label": `Restore commit ${id}` }),
+      button("branch", () => this.#branchAt(id, tick), { class: "link", "aria-label": `Branch at commit ${id}` }),
+    ];
   }
 
   #branch({ name, head }) {
@@ -135,7 +144,7 @@ export class History {
       "span",
       { class: "name" },
       name,
-      button("restore", () => this.#restore(name), { class: "link", "aria-label": `Restore snapshot ${name}` }),
+      button("restore", () => this.#restore(`“${name}”`, name), { class: "link", "aria-label": `Restore snapshot ${name}` }),
     );
   }
 
@@ -177,13 +186,30 @@ export class History {
     return kind === "snapshots" ? `Snapshot “${name}” is made.` : `Branch “${name}” is made; check it out to go on there.`;
   }
 
-  #restore(name) {
+  #restore(what, id, tick) {
+    const where = tick === undefined ? "that state" : `tick ${count(tick)}`;
     return this.#move(
-      `Restore “${name}”?`,
-      "The engram goes back to that state, on a new line of history. What it is now is committed before, and stays in the log.",
+      `Restore ${what}?`,
+      `The engram goes back to ${where}, on a new line of history. What it is now is committed before, and stays in the log.`,
       "Restore",
-      `snapshots/${encodeURIComponent(name)}/restore`,
+      `snapshots/${encodeURIComponent(id)}/restore`,
     );
+  }
+
+  async #branchAt(id, tick) {
+    const text = `A branch begins at tick ${count(tick)}. The engram stays where it is until the branch is checked out.`;
+    const name = await askName(`Branch at commit ${id}`, text, "Make it");
+    if (name === null) return;
+    const said = byId("snapshot").querySelector(".said");
+    said.classList.remove("bad");
+    try {
+      await this.service.post(`${this.#base}/branches`, { name, from: String(id) });
+      say(said, `Branch “${name}” is made; check it out to go on there.`);
+    } catch (error) {
+      said.classList.add("bad");
+      say(said, error.message);
+    }
+    await this.changed();
   }
 
   #checkout(name) {

@@ -6,6 +6,7 @@ import { moment, percent } from "./units.js";
 const RUNNING_MS = 500;
 const IDLE_MS = 10_000;
 const SHOWN = 8;
+const LONG = 120; // letters: about three lines
 const UNDER_WAY = ["queued", "running"];
 
 export class Jobs {
@@ -13,6 +14,7 @@ export class Jobs {
   #underWay = new Set();
   #reading = null;
   #list = [];
+  #open = new Set(); // jobs of which the reader has opened the whole error
 
   /** `over()` is called when a job has ended. */
   constructor(service, place, over) {
@@ -54,7 +56,7 @@ export class Jobs {
       this.#underWay = now;
       if (ended) this.over();
     } catch (error) {
-      if (!this.place.querySelector("progress")) fill(this.place, el("li", { class: "note" }, error.message));
+      if (!this.place.querySelector("progress")) fill(this.place, el("li", { class: "note" }, error.status === 401 ? "a key is needed" : error.message));
     }
     const wait = document.hidden ? IDLE_MS : this.#underWay.size ? RUNNING_MS : IDLE_MS;
     this.#due = setTimeout(() => this.refresh(), wait);
@@ -88,8 +90,17 @@ export class Jobs {
         going ? button("Cancel", () => this.#cancel(job), { class: "small", "data-job": job.id, "aria-label": `Cancel ${job.kind} of ${job.engram}` }) : null,
       ),
       bar,
-      el("small", {}, [job.engram, told, going ? "" : moment(job.ended ?? job.created)].filter(Boolean).join(" · ")),
+      told.length > LONG
+        ? [el("small", {}, [job.engram, going ? "" : moment(job.ended ?? job.created)].filter(Boolean).join(" · ")), this.#long(job, told)]
+        : el("small", {}, [job.engram, told, going ? "" : moment(job.ended ?? job.created)].filter(Boolean).join(" · ")),
     );
+  }
+
+  /** A long text, of which the beginning is shown until the reader opens it: it must not push the other jobs away. */
+  #long(job, told) {
+    const more = el("details", { open: this.#open.has(job.id) }, el("summary", { "data-job": job.id }, el("small", {}, told)));
+    more.addEventListener("toggle", () => (more.open ? this.#open.add(job.id) : this.#open.delete(job.id)));
+    return more;
   }
 
   async #cancel(job) {

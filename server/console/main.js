@@ -1,6 +1,6 @@
 /** The page: which engram and which view is shown. The address says it, so that back, forward and bookmarks work. */
 
-import { byId, el, fill, say } from "./dom.js";
+import { button, byId, el, fill, say } from "./dom.js";
 import { Drive } from "./drive.js";
 import { Distributions } from "./distributions.js";
 import { Engrams } from "./engrams.js";
@@ -53,6 +53,7 @@ async function show() {
   byId("engram").hidden = !shown.name;
   byId("nothing").hidden = Boolean(shown.name);
   if (!shown.name) {
+    over.abort();
     if (listed) empty();
     return;
   }
@@ -67,6 +68,9 @@ async function show() {
     byId("engram").classList.add("unknown");
     for (const part of [live, drive, distributions, neurons, history]) part.clear();
     select(shown.view);
+    nothing(`Opening ${shown.name} … The first time, kernels are compiled, which can take half a minute.`);
+    byId("nothing").classList.add("opening");
+    connection("opening");
     await refresh();
     return;
   }
@@ -81,9 +85,22 @@ function view() {
   if (shown.view === "history") history.show(description);
 }
 
+/** Say something where the engram would be, with what can be done about it. */
+function nothing(...what) {
+  byId("nothing").classList.remove("opening");
+  byId("nothing").hidden = false;
+  fill(byId("nothing"), ...what);
+}
+
+/** What the bar says of the connection, where no stream does. */
+function connection(text) {
+  byId("connection").classList.remove("live", "lost");
+  say(byId("connection-text"), text);
+}
+
 function empty() {
-  fill(
-    byId("nothing"),
+  connection("connected");
+  nothing(
     "There is no engram in this folder yet. Make one there: ",
     el("code", {}, "engramdb demo --out ROOT/demo"),
     ", ",
@@ -95,14 +112,15 @@ function empty() {
 /** Ask for the description, and show it; what cannot be had is said, and the figures on the page become old. */
 async function refresh() {
   clearTimeout(due);
+  if (!shown?.name) return;
   const { name } = shown;
   const signal = over.signal;
-  if (!name) return;
   try {
     const said = await service.get(`/v1/engrams/${encodeURIComponent(name)}`, signal);
     if (signal.aborted) return;
     const first = description === null;
     description = said;
+    byId("nothing").hidden = true;
     byId("engram").classList.remove("old", "unknown");
     byId("engram-error").hidden = true;
     figures.show(description);
@@ -121,14 +139,31 @@ async function refresh() {
     }
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (signal.aborted) return;
+    if (error.status === 404) {
+      unknown(name);
+      return;
+    }
     byId("engram").classList.add("old");
+    if (description === null) byId("nothing").hidden = true;
     if (!(error instanceof Disconnected)) {
+      if (description === null) connection("connected");
       byId("engram-error").hidden = false;
       say(byId("engram-error"), error.message);
     }
     if (error instanceof Problem && error.status < 500) return;
   }
   due = setTimeout(refresh, description?.running ? RUNNING_MS : IDLE_MS);
+}
+
+/** There is no engram of that name: not yet, or no more. */
+function unknown(name) {
+  over.abort();
+  over = new AbortController();
+  description = null;
+  byId("engram").hidden = true;
+  connection("connected");
+  nothing(`There is no engram called “${name}” in this folder. `, el("a", { class: "link", href: "#/" }, "Back to those that there are"));
 }
 
 /** What the stream says between two descriptions. */
@@ -145,7 +180,7 @@ async function changed() {
   engrams.follow();
   await refresh();
   jobs.refresh();
-  if (shown.view === "history" && description) history.show(description, true);
+  if (shown?.view === "history" && description) history.show(description, true);
 }
 
 /** The engram stands at `tick`. Only who moved it knows: a description may be older than what the stream has told. */
@@ -177,6 +212,24 @@ for (const [place, name] of VIEWS.entries()) {
   });
 }
 
+service.addEventListener("locked", ({ detail: locked }) => {
+  over.abort();
+  over = new AbortController();
+  description = null;
+  shown = null;
+  clearTimeout(due);
+  byId("engram").hidden = true;
+  connection(locked ? "no key" : "connecting");
+  if (locked) {
+    nothing("This service wants a key, and none was given. ", button("Enter a key", () => service.unlock(), { class: "main" }));
+    return;
+  }
+  nothing("Loading…");
+  engrams.follow();
+  jobs.refresh();
+  if (address().name) show();
+});
+
 service.addEventListener("connection", ({ detail: up }) => {
   byId("disconnected").hidden = up;
   say(byId("disconnected"), up ? "" : "The service does not answer. What is shown may be old; it is asked again every few seconds.");
@@ -194,6 +247,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   byId("main").focus();
 });
 
+// on a narrow page they are below the engram
+byId("to-lists").addEventListener("click", () => byId("engrams-title").scrollIntoView());
+
 byId("forget-key").addEventListener("click", () => {
   service.key = null;
   location.reload();
@@ -201,7 +257,9 @@ byId("forget-key").addEventListener("click", () => {
 
 engrams.addEventListener("change", () => {
   byId("forget-key").hidden = service.key === null;
-  if (shown === null || !shown.name || engrams.list.length === 0) show();
+  const missing = shown?.name && description === null && byId("engram").hidden; // it may have been made since
+  if (missing && engrams.list.some((one) => one.name === shown.name)) shown = null;
+  if (shown === null || !shown.name) show();
 });
 window.addEventListener("hashchange", show);
 document.addEventListener("visibilitychange", () => {

@@ -24,12 +24,14 @@ export class Disconnected extends Error {
 }
 
 /**
- * Fires `connection` (detail: whether it answers) at a change. `askKey` is awaited when a key is wanted; it resolves to
- * one, or to null where the reader has none to give.
+ * Fires `connection` (detail: whether it answers) and `locked` (detail: whether it waits for a key) at a change. `askKey`
+ * is awaited when a key is wanted; it resolves to one, or to null where the reader has none to give. Then nobody is asked
+ * again before `unlock`.
  */
 export class Service extends EventTarget {
   #asked = null;
   #up = true;
+  #locked = false;
 
   constructor(askKey) {
     super();
@@ -95,11 +97,11 @@ export class Service extends EventTarget {
           if (message.event === "bye") break;
         }
       } catch (error) {
+        if (signal.aborted) return;
         if (error instanceof Problem && error.status < 500 && error.status !== 429) {
           state("refused", error);
           return;
         }
-        if (signal.aborted) return;
       } finally {
         clearTimeout(watchdog);
         signal.removeEventListener("abort", stop);
@@ -134,13 +136,31 @@ export class Service extends EventTarget {
   /** Whether there is another key than `used` to try; all requests that want one wait for the same answer. */
   async #newKey(used, problem) {
     if (this.key !== used) return true;
+    if (this.#locked) return false;
     this.#asked ??= this.askKey(used === null ? null : problem.message).finally(() => {
       this.#asked = null;
     });
     const key = await this.#asked;
-    if (key === null) return false;
+    if (key === null) {
+      this.#lock(true);
+      return false;
+    }
     this.key = key;
     return true;
+  }
+
+  /** Ask for a key again, after none was given. */
+  async unlock() {
+    const key = await this.askKey(null);
+    if (key === null) return;
+    this.key = key;
+    this.#lock(false);
+  }
+
+  #lock(locked) {
+    if (locked === this.#locked) return;
+    this.#locked = locked;
+    this.dispatchEvent(new CustomEvent("locked", { detail: locked }));
   }
 
   #connection(up) {

@@ -174,6 +174,34 @@ def test_history_is_named_compared_and_gone_back_in(visit: Visit, url: str, root
     expect(page.locator("#where")).to_contain_text("branch what-if")
 
 
+def test_any_commit_can_be_gone_back_to_and_branched_from(visit: Visit, url: str) -> None:
+    page = visit(f"{url}/#/celegans").page
+    expect(page.locator("#connection-text")).to_have_text("live")
+    run(page, 30)
+    expect(page.locator("#run .said")).to_contain_text("up to tick")
+    after = get(page, f"{url}/v1/engrams/celegans")["tick"]
+    page.get_by_role("tab", name="History").click()
+    page.get_by_label("Name", exact=True).fill("kept")
+    page.get_by_role("button", name="Snapshot", exact=True).click()
+    expect(page.get_by_role("button", name="Restore snapshot kept")).to_be_visible()
+    commits = get(page, f"{url}/v1/engrams/celegans/log")["commits"]
+    left = next(one for one in commits if one["tick"] == after)
+    first = min(commits, key=lambda one: int(one["id"]))
+    for one in (first, left):  # the second lies on the line that the first restore abandoned
+        page.get_by_role("button", name=f"Restore commit {one['id']}", exact=True).click()
+        page.get_by_role("button", name="Restore", exact=True).click()
+        expect(page.locator("#figure-tick")).to_have_text(f"{one['tick']:,}")
+        expect(page.locator("#snapshot .said")).to_contain_text(f"commit {one['id']}: done")
+    page.get_by_role("button", name=f"Branch at commit {first['id']}", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name of the branch").fill("from-the-first")
+    dialog.get_by_role("button", name="Make it").click()
+    expect(page.get_by_role("button", name="Check out branch from-the-first")).to_be_visible()
+    branches = get(page, f"{url}/v1/engrams/celegans/branches")["branches"]
+    made = next(one for one in branches if one["name"] == "from-the-first")
+    assert str(made["commit"]) == str(first["id"])
+
+
 def test_a_long_run_is_a_job_and_can_be_cancelled(visit: Visit, url: str) -> None:
     page = visit(f"{url}/#/celegans").page
     expect(page.locator("#connection-text")).to_have_text("live")
@@ -220,7 +248,71 @@ def test_a_folder_without_engrams_says_how_to_make_one(visit: Visit, tmp_path: P
         page = visit(f"{client.base_url}").page
         expect(page.locator("#nothing")).to_contain_text("engramdb create")
         expect(page.locator("#engrams")).to_have_text("none in this folder")
+        expect(page.locator("#connection-text")).to_have_text("connected")
         page.context.close()
+
+
+def test_an_engram_that_is_not_there_is_said_with_a_way_back(visit: Visit, url: str) -> None:
+    watched = visit(f"{url}/#/lost/history")
+    watched.expected = ("404",)
+    page = watched.page
+    expect(page.locator("#nothing")).to_contain_text("no engram called “lost”")
+    expect(page.locator("#connection-text")).to_have_text("connected")
+    page.get_by_role("link", name="Back to those").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("celegans")
+    expect(page.locator("#connection-text")).to_have_text("live")
+
+
+def test_an_engram_that_is_being_opened_is_said_to_be(visit: Visit, url: str) -> None:
+    watched = visit(f"{url}/#/lost")
+    watched.expected = ("404",)
+    page = watched.page
+    held: list[Any] = []
+    said: list[str] = []
+
+    def hold(route: Any) -> None:
+        if said:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/v1/engrams/celegans", hold)
+    page.goto(f"{url}/?again#/celegans")
+    expect(page.locator("#nothing")).to_contain_text("Opening celegans")
+    expect(page.locator("#connection-text")).to_have_text("opening")
+    said.append("opening")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#figure-neurons")).to_have_text("446")
+    expect(page.locator("#nothing")).to_be_hidden()
+
+
+def test_the_engram_comes_before_the_lists_and_its_figures_in_even_rows(visit: Visit, url: str) -> None:
+    page = visit(f"{url}/#/celegans", viewport={"width": 1024, "height": 768}).page
+    expect(page.locator("#figure-neurons")).to_have_text("446")
+    tops = page.locator("#figures > div").evaluate_all("all => all.map((one) => one.getBoundingClientRect().top)")
+    assert len(set(tops[1:])) == 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator("#main").bounding_box()["y"] < page.locator(".side").bounding_box()["y"]
+
+
+def test_a_long_error_of_a_job_leaves_room_for_the_others(visit: Visit, url: str) -> None:
+    page = visit(f"{url}/#/celegans").page
+    page.evaluate(
+        """async (text) => {
+          const { Jobs } = await import("/console/jobs.js");
+          const place = Object.assign(document.createElement("ul"), { id: "one", className: "jobs" });
+          document.querySelector(".side").append(place);
+          const job = { id: "1", kind: "export", engram: "celegans", state: "failed", created: "2026-01-01T00:00:00Z",
+                        error: { detail: text } };
+          await new Jobs({ get: async () => ({ jobs: [job] }) }, place, () => {}).refresh();
+        }""",
+        "nothing can be written there; " * 40,
+    )
+    one = page.locator("#one li")
+    assert one.bounding_box()["height"] < 160
+    one.locator("summary").click()
+    assert one.bounding_box()["height"] > 300
 
 
 def test_labels_are_shown_as_text_and_never_run(visit: Visit, tmp_path: Path) -> None:
@@ -261,6 +353,28 @@ def test_a_service_with_keys_asks_for_one(visit: Visit, worm: Path, tmp_path: Pa
         expect(page.locator("#run .said")).to_contain_text("scope")
         page.get_by_role("button", name="Forget the key").click()
         expect(dialog).to_be_visible()
+        page.context.close()
+
+
+def test_without_a_key_the_page_says_so_and_asks_when_one_is_there(visit: Visit, worm: Path, tmp_path: Path) -> None:
+    shutil.copytree(worm, tmp_path / "root" / "celegans.engram")
+    key = KeyFile(tmp_path / "root").add("reader", "read")
+    with served(tmp_path / "root") as client:
+        watched = visit(f"{client.base_url}#/celegans")
+        watched.expected = ("401",)
+        page = watched.page
+        dialog = page.get_by_role("dialog", name="This service wants a key")
+        dialog.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#nothing")).to_contain_text("none was given")
+        expect(page.locator("#connection-text")).to_have_text("no key")
+        for place in ("#engrams", "#jobs"):
+            expect(page.locator(place)).to_have_text("a key is needed")
+        expect(dialog).to_be_hidden()
+        page.get_by_role("button", name="Enter a key").click()
+        dialog.get_by_label("Key").fill(key)
+        dialog.get_by_role("button", name="Use it").click()
+        expect(page.locator("#figure-neurons")).to_have_text("446")
+        expect(page.get_by_role("link", name="celegans")).to_be_visible()
         page.context.close()
 
 
