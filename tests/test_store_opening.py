@@ -268,7 +268,10 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
 def test_unknown_places_and_modes_are_refused(tmp_path: Path) -> None:
     path = create(tmp_path / "a.engram")
     for wrong, problem in (
-        ({"at": "nothing"}, 'no snapshot "nothing"; known: none'),
+        (
+            {"at": "nothing"},
+            'no snapshot "nothing", nor a branch of that name or a commit.*snapshots: none',
+        ),
         ({"at": 99}, "no commit 99"),
         ({"at": -1}, "no commit -1"),
         ({"branch": "dev"}, 'no branch "dev"; known: main'),

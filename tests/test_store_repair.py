@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import engramdb
-from engramdb.errors import CatalogDamaged, Locked, NotAnEngram
+from engramdb.errors import CatalogDamaged, JournalDamaged, Locked, NotAnEngram
 from engramdb.store import Store, verify
 from engramdb.store.labels import BlockRef
 from engramdb.store.pack import DELTA, LEAF, parse_record
@@ -319,6 +319,7 @@ def test_a_damaged_header_of_a_journal_is_written_anew_without_any_loss(engram: 
         flip(path / "journal" / "1-4", at)
         (problem,) = verify(path).problems
         assert problem.heads == ["main"]
+        assert str(problem).endswith("commit 4 is whole; verify --repair writes its header anew, and nothing is lost")
         done = repair(path)
         assert [line.split(":")[0] for line in done.mended] == ["journal/1-4"]
         assert (done.dropped, done.refused, done.commits) == ([], [], {})
@@ -333,6 +334,7 @@ def test_commands_before_a_damaged_one_are_kept_when_told_to(engram: Path) -> No
     before = journal.read_bytes()
     (problem,) = verify(engram).problems
     assert problem.where == "journal/1-4"
+    assert "or give up what is lost with verify --repair --drop-lost" in problem.remedy
     refused = repair(engram)
     assert "keeps the 1 before it, but loses 1 whole commands" in refused.refused[0]
     assert journal.read_bytes() == before
@@ -348,6 +350,49 @@ def test_a_lost_journal_is_given_up_only_when_told_to(engram: Path) -> None:
     assert "all commands of branch main since commit 4" in repair(engram, drop_lost=True).dropped[0]
     assert verify(engram).ok
     assert frames_of(engram) == []
+
+
+def test_a_lost_folder_of_journals_is_told_and_given_up_only_when_told_to(engram: Path) -> None:
+    shutil.rmtree(engram / "journal")
+    (problem,) = verify(engram).problems
+    assert problem.heads == ["main", "other"]
+    assert "what was done on the branches main (after commit 4), other (after commit 2)" in str(problem)
+    with pytest.raises(JournalDamaged, match=r"has no folder journal any more.*--drop-lost$"):
+        Store.open(engram, "r+")
+    with Store.open(engram) as store:
+        assert len(store.find(ALL)) == 100
+        assert list(store.journal_frames()) == []
+    assert len(repair(engram).refused) == 2
+    assert not (engram / "journal").exists()
+    done = repair(engram, drop_lost=True)
+    assert [line.split(":")[0] for line in done.dropped] == [
+        "all commands of branch main since commit 4", "all commands of branch other since commit 2",
+    ]  # fmt: skip
+    assert verify(engram).ok
+    assert frames_of(engram) == []
+
+
+def test_a_leaf_without_any_good_version_is_not_promised_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.engram"
+    with writing(path) as store:
+        store.write(neurons(ALL))
+        commit(store)
+    for remedy in ("a flipped bit", "no pack"):
+        (pack,) = (path / "packs").iterdir()
+        if remedy == "no pack":
+            pack.unlink()
+        else:
+            with Store.open(path) as store:
+                flip(pack, store.directory.locate(ALL[:1])[0][0].offset)
+        leaves = [problem for problem in verify(path).problems if problem.leaf is not None]
+        assert leaves
+        for problem in leaves:
+            assert "takes the newest good version" not in str(problem)
+            assert "give up what has none with verify --repair --drop-lost" in problem.remedy
+        assert len(repair(path).refused) == len(leaves)
+    done = repair(path, drop_lost=True)
+    assert sum(leaf.lost for leaf in done.leaves) == 100
+    assert verify(path).present_ok
 
 
 def test_a_leaf_is_not_repaired_past_a_damaged_journal(engram: Path) -> None:
@@ -373,6 +418,8 @@ def test_a_damaged_catalog_is_refused_with_what_to_do(engram: Path) -> None:
         catalog.execute("UPDATE commits SET tick = 99 WHERE number = 3")
     with pytest.raises(CatalogDamaged, match=r"repair needs a whole catalog.*restore the whole engram from a copy"):
         repair(engram)
+    (problem,) = verify(engram).problems
+    assert str(problem).count("from a copy") == 1
 
 
 def test_a_whole_engram_is_left_alone(engram: Path) -> None:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dask.base import tokenize
 
 from engramdb import ZarrStore
-from engramdb.errors import NotAnEngram, NotFound
+from engramdb.errors import HandleClosed, InvalidInput, NotAnEngram, NotFound
 from engramdb.store import LeafPolicy, Store
 from tests.stores import commit, create, neurons, state_change, writing
 from tests.wholes import assert_shows, opened, whole, write_changed
@@ -34,11 +35,28 @@ def test_a_view_holds_a_pin_until_it_is_closed_or_forgotten(tmp_path: Path) -> N
         assert len(pins(path)) == 1
     assert pins(path) == []
     view.close()
-    assert opened(view).attrs["commit"] == 1  # used again, it is open again
+    view = ZarrStore(path)
     assert len(pins(path)) == 1
     del view
     gc.collect()
     assert pins(path) == []
+
+
+def test_a_view_that_was_closed_says_so(tmp_path: Path) -> None:
+    path = create(tmp_path / "a.engram")
+    view = ZarrStore(path)
+    group = opened(view)
+    view.close()
+    for read in (lambda: opened(view), lambda: list(group.keys()), lambda: view._read("zarr.json", None)):
+        with pytest.raises(HandleClosed, match=r"engramdb:.*a\.engram@1 is closed"):
+            read()
+    assert pins(path) == []
+
+
+@pytest.mark.parametrize("at", [1.5, b"x"])
+def test_a_place_that_is_none_is_refused(tmp_path: Path, at: Any) -> None:
+    with pytest.raises(InvalidInput, match="give the name of a snapshot or branch"):
+        ZarrStore(create(tmp_path / "a.engram"), at=at)
 
 
 def test_copies_see_the_same_commit_whatever_was_committed_since(tmp_path: Path) -> None:

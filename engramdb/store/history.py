@@ -64,6 +64,8 @@ class Snapshot:
     created: str
 
 
+_QUOTED = 80  # characters of a name, at most
+
 _ANCESTORS = (
     "WHERE line IN (WITH RECURSIVE up(line) AS (VALUES(?) UNION ALL "
     "SELECT lines.parent FROM up JOIN lines ON lines.line = up.line WHERE lines.parent < up.line) SELECT line FROM up)"
@@ -89,9 +91,15 @@ def check_name(name: str, kind: str) -> str:
         raise InvalidInput(f'"{name}" cannot name a {kind}: it means the present; choose another name')
     if not 1 <= len(name) <= 200 or not name.isprintable() or name != name.strip() or name.isdigit():
         raise InvalidInput(
-            f"{name!r} cannot name a {kind}: use 1 to 200 printable characters, no space at the ends, not only digits"
+            f"{shortened(name)!r} cannot name a {kind}: "
+            "use 1 to 200 printable characters, no space at the ends, not only digits"
         )
     return name
+
+
+def shortened(name: str) -> str:
+    """``name`` as an error quotes it."""
+    return name if len(name) <= _QUOTED else f"{name[: _QUOTED - 3]}..."
 
 
 class History:
@@ -165,7 +173,7 @@ class History:
         rows = self._catalog.select("branches", "WHERE name = ?", (name,))
         if not rows:
             known = ", ".join(branch.name for branch in self.branches())
-            raise NotFound(f'there is no branch "{name}"; known: {known}')
+            raise NotFound(f'there is no branch "{shortened(name)}"; known: {known}')
         return Branch(*rows[0])
 
     def branches(self) -> list[Branch]:
@@ -186,16 +194,23 @@ class History:
                 f"at={at!r} is no place in history: give the name of a snapshot or branch, or the number of a commit"
             )
         if not isinstance(at, str):
-            return self.commit(operator.index(at)).number
+            try:
+                number = operator.index(at)
+            except TypeError:
+                raise InvalidInput(f"at={at!r}: give the name of a snapshot or branch, or a commit's number") from None
+            return self.commit(number).number
         rows = self._catalog.select("snapshots", "WHERE name = ?", (at,))
         if not rows:
             rows = [(branch.name, branch.head) for branch in self.branches() if branch.name == at]
         if not rows:
             known = ", ".join(snapshot.name for snapshot in self.snapshots()) or "none"
             branches = ", ".join(branch.name for branch in self.branches())
-            raise NotFound(f'there is no snapshot "{at}"; known: {known}; branches: {branches}')
-        number: int = rows[0][1]
-        return self.commit(number).number
+            raise NotFound(
+                f'there is no snapshot "{shortened(at)}", nor a branch of that name or a commit of that number; '
+                f"snapshots: {known}; branches: {branches}"
+            )
+        found: int = rows[0][1]
+        return self.commit(found).number
 
     def add_snapshot(self, name: str, commit: Commit) -> Snapshot:
         """Durable on return. Raises AlreadyExists, InvalidInput."""

@@ -32,6 +32,8 @@ _BLOCK = 1 << 20
 
 Array = npt.NDArray[Any]
 
+ADVICE = ": verify --repair says what of it can be kept"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -68,6 +70,19 @@ class JournalHead:
 def journal_path(engram: Path, line: int, commit: int) -> Path:
     """The journal of a head."""
     return engram / "journal" / f"{line}-{commit}"
+
+
+def frames_behind_header(files: Files, path: Path, expected: JournalHead) -> bytes | None:
+    """All that lies behind the header, where that is damaged and yet leaves no doubt that it was ``expected``."""
+    data = expected.encode()
+    handle = files.open(path)
+    try:
+        found = files.pread(handle, len(data), 0)
+        if found == data or (found[-4:] != data[-4:] and found[:-4] != data[:-4]):
+            return None
+        return files.pread(handle, files.size(handle), len(data))
+    finally:
+        files.close(handle)
 
 
 def create_journal(files: Files, path: Path, head: JournalHead, frames: bytes = b"") -> None:
@@ -143,8 +158,8 @@ class JournalReader:
 
     def _damaged(self, problem: str, at: int) -> JournalDamaged:
         return JournalDamaged(
-            f"journal {self.path} is damaged at byte {at}: {problem}; commit {self.path.name.split('-')[-1]} is whole: "
-            "move this file away to go on from there without what it holds"
+            f"journal {self.path} is damaged at byte {at}: {problem}; "
+            f"commit {self.path.name.split('-')[-1]} is whole{ADVICE}"
         )
 
     def _read_head(self) -> JournalHead:

@@ -20,7 +20,8 @@ def leftovers(engram: Path, catalog: Catalog) -> Iterator[Path]:
     named = {f"{name}.pack" for _, name, _ in catalog.select("packs")}
     heads = {f"{branch.line}-{branch.head}" for branch in History(catalog).branches()}
     for folder, known in (("packs", named), ("journal", heads)):
-        for path in sorted((engram / folder).iterdir()):
+        there = (engram / folder).is_dir()  # verify says so otherwise
+        for path in sorted((engram / folder).iterdir()) if there else ():
             if path.name not in known:
                 yield path
 

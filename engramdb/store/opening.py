@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engramdb.errors import CatalogDamaged, NotFound, ReadOnly
+from engramdb.errors import CatalogDamaged, JournalDamaged, NotFound, ReadOnly
+from engramdb.kernels import KERNEL_VERSION
 from engramdb.store.catalog import Catalog
 from engramdb.store.files import Files
 from engramdb.store.history import Branch, History
+from engramdb.store.journal import JournalHead
 from engramdb.store.lock import Pin, WriterLock
 from engramdb.store.upkeep.retention import thinning
 
@@ -31,6 +33,22 @@ def head_of(catalog: Catalog, name: str) -> Branch:
             f"{catalog.path} is damaged: the head of branch {name} is missing; restore it from a copy"
         ) from error
     return branch
+
+
+def expected_head(catalog: Catalog, branch: Branch) -> JournalHead:
+    """The header that the journal of a branch must have. Raises CatalogDamaged, NotFound."""
+    commit = History(catalog).commit(branch.head)
+    engram = bytes.fromhex(catalog.meta("engram"))
+    return JournalHead(KERNEL_VERSION, branch.line, branch.head, commit.sequence, engram)
+
+
+def check_journals(engram: Path) -> None:
+    """Raises JournalDamaged where their folder is missing: a new one would hide that commands are lost."""
+    if not (engram / "journal").is_dir():
+        raise JournalDamaged(
+            f"{engram} has no folder journal any more, and what was done since the last commits is lost with it: "
+            "restore the engram from a copy, or go on from these commits with verify --repair --drop-lost"
+        )
 
 
 def pinned(files: Files, engram: Path, catalog: Catalog, at: str | int | None, branch: str) -> tuple[int, int, Pin]:

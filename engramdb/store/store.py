@@ -41,7 +41,7 @@ from engramdb.store.journal import Frame, JournalHead, JournalReader, journal_pa
 from engramdb.store.labels import Batches
 from engramdb.store.leaf import LeafPolicy
 from engramdb.store.leftovers import remove_leftovers
-from engramdb.store.opening import head_of, pack_name, pinned, take_lock
+from engramdb.store.opening import check_journals, head_of, pack_name, pinned, take_lock
 from engramdb.store.optional import optional_columns
 from engramdb.store.pack import Array, Packs
 from engramdb.store.pending import SMALL_BYTES, Pending
@@ -156,6 +156,7 @@ class Store:
             """Single columns of leaves, read apart from ``cache_bytes``."""
             self.query_cache_bytes = cache_bytes // 4
             if mode == "r+":
+                check_journals(path)
                 remove_leftovers(files, path, self._catalog)
                 self._writer = Writer(
                     files, path, self._catalog, self._packs, self._leaves,

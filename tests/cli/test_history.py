@@ -101,7 +101,11 @@ def test_a_diff_says_what_differs(cli: Cli, engram: Path) -> None:
     only = cli("diff", engram, "start", "what-if", "--layer", "exc", "--json").document
     assert list(only["layers"]) == ["exc"]
     assert "nothing differs" in cli("diff", engram, "start", "start").out
-    refused(cli("diff", engram, "start", "never"), 1, 'no snapshot "never"; known: start; branches: main, what-if')
+    looked_for = 'no snapshot "never", nor a branch of that name or a commit of that number'
+    refused(cli("diff", engram, "start", "never"), 1, f"{looked_for}; snapshots: start; branches: main, what-if")
+    said = cli("restore", engram, "x" * 5000)
+    refused(said, 1, looked_for.split(",")[1])
+    assert len(said.err) < 400
     refused(cli("diff", engram, "start", "99"), 1, "no commit 99")
     refused(cli("diff", engram, "start", "main", "--layer", "never"), 1, 'no layer "never"')
 

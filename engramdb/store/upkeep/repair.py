@@ -18,7 +18,6 @@ import numpy as np
 from engramdb.address import IdArray, format_id
 from engramdb.errors import CatalogDamaged, Damaged, JournalDamaged, ReadOnly
 from engramdb.growth.bundle import Bundles
-from engramdb.kernels import KERNEL_VERSION
 from engramdb.spec import Spec
 from engramdb.store import labels as label_runs
 from engramdb.store import reverse
@@ -26,17 +25,25 @@ from engramdb.store.catalog import FORMAT_2_TABLES, TABLES, Catalog
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files
 from engramdb.store.history import Branch, Commit, History, StateRef, commit_row, now
-from engramdb.store.journal import JournalHead, JournalReader, copied, create_journal, journal_path
+from engramdb.store.journal import ADVICE as ADVICE_ON_JOURNALS
+from engramdb.store.journal import (
+    JournalHead,
+    JournalReader,
+    copied,
+    create_journal,
+    frames_behind_header,
+    journal_path,
+)
 from engramdb.store.leaf import encode_leaf, encode_tombstone
 from engramdb.store.leftovers import remove_leftovers
-from engramdb.store.opening import pack_name, take_lock
+from engramdb.store.opening import expected_head, pack_name, take_lock
 from engramdb.store.pack import DELTA, LEAF, TOMBSTONE, Array, BadRecord, Packs, PackWriter
 from engramdb.store.reader import LeafReader, describe
 from engramdb.store.state import ADVICE, encode_state, read_state
 from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
+from engramdb.store.upkeep.recordcheck import check_records
 from engramdb.store.upkeep.salvage import Salvage, Salvaged, Source
-from engramdb.store.upkeep.versioncheck import check_records
 from engramdb.store.versions import LeafRef, row_of
 from engramdb.url import as_url
 
@@ -289,20 +296,25 @@ class _Repair:
     def _journal(self, branch: Branch, commit: Commit) -> tuple[JournalHead, bytes] | None:
         """The head of a branch's journal and its whole frames, put right if it was damaged; None where it is not."""
         path = journal_path(self._path, branch.line, branch.head)
-        expected = JournalHead(KERNEL_VERSION, branch.line, branch.head, commit.sequence, self._engram)
+        expected = expected_head(self._catalog, branch)
         try:
             return self._frames(path, branch, expected)
         except FileNotFoundError:
             problem = f"journal/{path.name} is missing"
         except JournalDamaged as error:
-            if self._header_is_known(path, expected):
+            frames = frames_behind_header(self._files, path, expected)
+            if frames is not None:
+                create_journal(self._files, path, expected, frames)
                 self._done.mended.append(f"journal/{path.name}: its header, which follows from the catalog")
                 return self._frames(path, branch, expected)
-            problem = str(error)
+            problem = str(error).removesuffix(ADVICE_ON_JOURNALS)
         what = f"all commands of branch {branch.name} since commit {branch.head}"
         if not self._drop_lost:
             self._done.refused.append(f"{problem}; {_FLAG}, with {what}")
             return None
+        if not path.parent.is_dir():
+            self._files.mkdir(path.parent)
+            self._files.fsync_dir(self._path)
         create_journal(self._files, path, expected)
         self._done.dropped.append(f"{what}: {problem}")
         return expected, b""
@@ -326,25 +338,12 @@ class _Repair:
             return head, frames
         what = f"{behind} whole commands behind a damaged one in journal/{path.name} of branch {branch.name}"
         if not self._drop_lost:
-            self._done.refused.append(f"{problem}; {_FLAG} and keeps the {whole} before it, but loses {what}")
+            told = str(problem).removesuffix(ADVICE_ON_JOURNALS)
+            self._done.refused.append(f"{told}; {_FLAG} and keeps the {whole} before it, but loses {what}")
             return None
         create_journal(self._files, path, head, frames)
         self._done.dropped.append(f"a damaged command and {what}; the {whole} before it are kept")
         return head, frames
-
-    def _header_is_known(self, path: Path, expected: JournalHead) -> bool:
-        """Write the header anew if the damage leaves no doubt what it was: the catalog has all of it but the kernel."""
-        data = expected.encode()
-        handle = self._files.open(path)
-        try:
-            found = self._files.pread(handle, len(data), 0)
-            rest = self._files.pread(handle, self._files.size(handle), len(data))
-        finally:
-            self._files.close(handle)
-        if found == data or (found[-4:] != data[-4:] and found[:-4] != data[:-4]):
-            return False
-        create_journal(self._files, path, expected, rest)
-        return True
 
     # labels
 

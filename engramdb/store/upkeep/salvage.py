@@ -16,7 +16,7 @@ from engramdb.store.history import Chain, Commit, History
 from engramdb.store.pack import LEAF, TOMBSTONE, BadRecord
 from engramdb.store.reader import LeafReader
 from engramdb.store.records import Records, concatenate
-from engramdb.store.upkeep.versioncheck import Sizes, check_records
+from engramdb.store.upkeep.recordcheck import Sizes, check_records
 from engramdb.store.versions import SELECTED, LeafRef, Table, ref_of, table_of
 
 _LOCAL_MASK = (1 << 32) - 1

@@ -20,21 +20,33 @@ from engramdb.store.catalog import Catalog
 from engramdb.store.directory import Directory
 from engramdb.store.files import OS_FILES, Files
 from engramdb.store.history import Branch, Commit, History
-from engramdb.store.journal import JournalReader, journal_path
+from engramdb.store.journal import ADVICE as ADVICE_ON_JOURNALS
+from engramdb.store.journal import JournalReader, frames_behind_header, journal_path
 from engramdb.store.leftovers import leftovers
+from engramdb.store.opening import expected_head
 from engramdb.store.pack import Packs
 from engramdb.store.reader import LeafReader
 from engramdb.store.state import ADVICE, read_state
 from engramdb.store.traces import TraceRef, read_trace
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.problem import Problem, Report
-from engramdb.store.upkeep.versioncheck import Sizes, VersionCheck, stored
+from engramdb.store.upkeep.recordcheck import Sizes
+from engramdb.store.upkeep.versioncheck import VersionCheck, stored
 from engramdb.url import as_url, options_of
 
 _CACHE_BYTES = 16 << 20  # for what deltas lie on
 _TRIES = 3
 _PAST = "no branch needs it now, and gc frees it when no snapshot does"
 _INDEX_ANEW = "it only says again what the rows say: build it anew with engramdb index"
+_FROM_A_COPY = "; restore it from a copy"  # says what the remedy says
+_OLDER = (
+    "restore the engram from a copy, or let verify --repair take older versions of what it held; what has none is "
+    "told, and given up with --drop-lost"
+)
+_HEADER = "verify --repair writes its header anew, and nothing is lost"
+_FOLDER = (
+    "restore the engram from a copy, or go on from these commits with verify --repair --drop-lost, which makes it anew"
+)
 _GIVE_UP = "restore the engram from a copy, or give up what is lost with verify --repair --drop-lost"
 
 
@@ -60,7 +72,7 @@ def verify(path: str | Path, *, files: Files = OS_FILES) -> Report:
     except (NotAnEngram, FormatTooNew, Unreachable):
         raise
     except EngramError as error:
-        report.problems.append(Problem(str(error), "catalog.sqlite"))
+        report.problems.append(Problem(str(error).removesuffix(_FROM_A_COPY), "catalog.sqlite"))
     return report
 
 
@@ -100,11 +112,14 @@ class _Verifier:
         except EngramError as error:
             self._add(str(error), where)
 
-    def _add(self, what: str, where: str, heads: list[str] | None = None) -> None:
-        """``heads``: the branches whose present state needs it, where that can be told; [] is damage of the past."""
-        problem = Problem(what, where)
+    def _add(self, what: str, where: str, heads: list[str] | None = None, remedy: str = _GIVE_UP) -> None:
+        """``heads``: the branches whose present state needs it, where that can be told; [] is damage of the past.
+
+        ``remedy``: where a branch needs it.
+        """
+        problem = Problem(what.removesuffix(_FROM_A_COPY), where)
         if heads is not None:
-            problem = replace(problem, heads=heads, past=not heads, remedy=_GIVE_UP if heads else _PAST)
+            problem = replace(problem, heads=heads, past=not heads, remedy=remedy if heads else _PAST)
         if problem not in self._report.problems:
             self._report.problems.append(problem)
 
@@ -126,13 +141,13 @@ class _Verifier:
                 handle = self._files.open(file)
             except FileNotFoundError:
                 heads = self._presence.of_pack(pack)
-                self._add("a pack that commits name is missing", f"packs/{name}.pack", heads)
+                self._add("a pack that commits name is missing", f"packs/{name}.pack", heads, _OLDER)
                 continue
             size = self._files.size(handle)
             self._files.close(handle)
             if size < nbytes:
                 heads = self._presence.of_pack(pack)
-                self._add(f"a pack ends after {size} of its {nbytes} bytes", f"packs/{name}.pack", heads)
+                self._add(f"a pack ends after {size} of its {nbytes} bytes", f"packs/{name}.pack", heads, _OLDER)
 
     def _tree(self) -> None:
         """Commits, lines, branches and snapshots refer to each other; bundles can be read."""
@@ -278,11 +293,20 @@ class _Verifier:
         self._report.problems.append(Problem(what, where, heads=[], past=False, remedy=_INDEX_ANEW))
 
     def _journals(self) -> None:
+        if not (self._path / "journal").is_dir():
+            branches = self._history.branches()
+            since = ", ".join(f"{branch.name} (after commit {branch.head})" for branch in branches)
+            what = f"the folder of the journals is missing, with what was done on the branches {since}"
+            self._add(what, "journal/", [branch.name for branch in branches], _FOLDER)
+            return
         for branch in self._history.branches():
             try:
                 self._journal(branch)
             except JournalDamaged as error:
-                self._add(str(error), f"journal/{branch.line}-{branch.head}", [branch.name])
+                path = journal_path(self._path, branch.line, branch.head)
+                expected = expected_head(self._catalog, branch)
+                remedy = _GIVE_UP if frames_behind_header(self._files, path, expected) is None else _HEADER
+                self._add(str(error).removesuffix(ADVICE_ON_JOURNALS), f"journal/{path.name}", [branch.name], remedy)
 
     def _journal(self, branch: Branch) -> None:
         path = journal_path(self._path, branch.line, branch.head)

@@ -8,20 +8,20 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from engramdb.address import MAX_LOCAL, format_id
+from engramdb.growth.bundle import Bundles
 from engramdb.store.catalog import Catalog
 from engramdb.store.history import Commit, History
 from engramdb.store.leaf import decode_delta
 from engramdb.store.pack import DELTA, TOMBSTONE, BadRecord
 from engramdb.store.reader import LeafReader, describe, good_copies_text
-from engramdb.store.records import GENERATED, KEEP, STORED, Records
 from engramdb.store.upkeep.presence import Presence
 from engramdb.store.upkeep.problem import Problem, Report
+from engramdb.store.upkeep.recordcheck import Sizes, check_records
+from engramdb.store.upkeep.salvage import Salvage
 from engramdb.store.versions import SELECTED, LeafRef, ref_of, table_of
 
-Sizes = dict[tuple[int, int], int]
 _PAGE = 4096
 _Key = tuple[int, int, int]  # line, low, number
 
@@ -43,7 +43,7 @@ class VersionCheck:
 
     def __init__(self, catalog: Catalog, reader: LeafReader, report: Report, packs: Mapping[int, str]) -> None:
         """``packs``: their names by number, which may become known later."""
-        self._reader, self._report, self._packs = reader, report, packs
+        self._catalog, self._reader, self._report, self._packs = catalog, reader, report, packs
         self.projections = 1 << 16
         self._history, self._presence = History(catalog), Presence(catalog, reader)
         self._numbers: dict[int, list[int]] = {}
@@ -117,8 +117,13 @@ class VersionCheck:
         remedy = good_copies_text(good)
         if beneath is not None and whole:
             remedy += f"; the version beneath it, number {beneath.commit}, is whole"
-        if heads:
+        if heads and self._covered(ref, heads):
             remedy += ": verify --repair takes the newest good version"
+        elif heads:
+            remedy += (
+                ", nor has any other version of all its neurons: restore the engram from a copy, or give up what has "
+                "none with verify --repair --drop-lost"
+            )
         kind = "delta of " if ref.kind == DELTA else "end of " if ref.kind == TOMBSTONE else ""
         self._damaged[ref.line, ref.low, ref.commit] = len(self._report.problems)
         self._report.problems.append(
@@ -137,43 +142,15 @@ class VersionCheck:
             )
         )
 
-
-def check_records(ref: LeafRef, records: Records, sizes: Sizes | None, projections: int) -> None:
-    """Raise BadRecord where values that pass their checksums cannot be. ``sizes`` None: nobody knows them."""
-    ids = records.ids
-    if (len(records), records.synapses) != (ref.rows, ref.synapses) or not ids.size:
-        raise BadRecord(
-            f"it has {len(records)} neurons and {records.synapses} synapses, "
-            f"and the catalog says {ref.rows} and {ref.synapses}"
-        )
-    if (ids[1:] <= ids[:-1]).any():
-        raise BadRecord("its ids do not increase")
-    if int(ids[0]) != ref.first or int(ids[-1]) != ref.last or ref.first < ref.low or ref.low >> 32 != ref.last >> 32:
-        raise BadRecord("its ids are not those that the catalog names")
-    if ((records.row_kind == KEEP) | (records.row_kind > GENERATED)).any():
-        raise BadRecord("a row is neither stored nor generated")
-    if ((np.diff(records.indptr) > 0) & (records.row_kind != STORED)).any():
-        raise BadRecord("a generated row has synapses")
-    if sizes is not None and not exist(ids, sizes):
-        raise BadRecord("it holds ids that its segment does not have")
-    if sizes is not None and not exist(records.target, sizes):
-        raise BadRecord("a synapse leads to a neuron that does not exist")
-    if records.projection.size and int(records.projection.max()) >= projections:
-        raise BadRecord("a synapse belongs to a projection that does not exist")
-    if not np.isfinite(records.weight).all():
-        raise BadRecord("a weight is not finite")
-    if records.delay is not None and records.delay.size and not records.delay.min():
-        raise BadRecord("a delay is 0 ticks")
-
-
-def exist(ids: npt.NDArray[np.uint64], sizes: Sizes) -> bool:
-    """Whether all ids lie below the sizes of their segments."""
-    if not ids.size:
+    def _covered(self, ref: LeafRef, heads: list[str]) -> bool:
+        """Whether repair finds a good version of all neurons of the leaf, for each of the branches ``heads``."""
+        for branch, chain, directory in self._presence.heads:
+            if branch.name in heads:
+                table = directory.table(ref.low >> 32)
+                place = int(table.locate(np.array([ref.low], np.uint64))[0])
+                last = int(table.rows["low"][place + 1]) - 1 if place + 1 < len(table) else ref.low | MAX_LOCAL
+                sizes = Bundles.from_json(self._history.bundles(chain)).sizes
+                salvage = Salvage(self._catalog, self._reader, sizes, self.projections)
+                if salvage.of(table[place], chain, last).uncovered:
+                    return False
         return True
-    segments = ids >> np.uint64(32)
-    kinds = segments[:1] if bool((segments == segments[0]).all()) else np.unique(segments)
-    for segment in kinds.tolist():
-        local = ids[segments == np.uint64(segment)] & np.uint64(MAX_LOCAL)
-        if int(local.max()) >= sizes.get((segment >> 16, segment & 0xFFFF), 0):
-            return False
-    return True

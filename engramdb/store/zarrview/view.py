@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from engramdb.errors import ReadOnly
+from engramdb.errors import HandleClosed, ReadOnly
 from engramdb.store.store import Store as EngramStore
 from engramdb.store.zarrview import tree as zarrtree
 from engramdb.store.zarrview.root import Root
@@ -36,7 +36,7 @@ class ZarrStore(Store):
 
     ``at``: a snapshot's name or a commit's number; otherwise the head of ``branch`` at this moment. The commit is found
     and pinned now, and stays the same: copies that are pickled to other processes see it too. ``close()`` gives the
-    pin back; like zarr's own stores, a closed one that is used again opens again. ``cache_bytes``: for leaves that
+    pin back; reading a closed one raises HandleClosed. ``cache_bytes``: for leaves that
     have to be put together from deltas. ``path`` may be the URL of a published engram, ``storage_options`` are for its
     object store then. Reading is safe from several threads, and does not block the event loop.
 
@@ -69,8 +69,7 @@ class ZarrStore(Store):
     def _root(self) -> Root:
         with self._opening:
             if self._opened is None:
-                engram = EngramStore.open(self.path, at=self.commit, cache_bytes=self._cache_bytes)
-                self._opened = engram, Root(engram)
+                raise HandleClosed(f"{self} is closed: make a new ZarrStore")
             return self._opened[1]
 
     def close(self) -> None:
