@@ -108,7 +108,11 @@ def test_a_full_disk_in_a_command_never_parts_what_is_in_memory_from_the_journal
             assert same(found, before if outcome == "refused" else after)
         assert engramdb.verify(path).ok
         outcomes.append(outcome)
-    assert {"refused", "closed"} <= set(outcomes), outcomes
+    # a small change writes nothing behind the journal: it waits in RAM for a checkpoint
+    assert set(outcomes) - {"unknown", "done"} == {
+        "refused",
+        *(["closed"] if name in ("connect", "grow_written") else []),
+    }
 
 
 def test_a_journaled_command_that_fails_says_that_the_journal_completes_it(tmp_path: Path) -> None:
