@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engramdb import Layer, Spec
 from engramdb.errors import DiskFull, InvalidInput
+from engramdb.growth.bundle import Bundles
 from engramdb.store import Records, Store
 from engramdb.store.changes import apply
 from engramdb.store.pending import Pending
@@ -89,6 +91,31 @@ def test_what_waits_is_seen_by_whoever_asks(tmp_path: Path) -> None:
         assert sound(store.path)
 
 
+def test_neurons_that_are_new_get_what_nobody_gave_them(tmp_path: Path) -> None:
+    """Columns that all changes of a part keep are of those to be born, too."""
+    made = Spec(seed=1, layers=[Layer("a", segments=[1000, 1000], columns=("bias", "tau"))])
+    path = tmp_path / "a.engram"
+    Store.create(path, made, Bundles.initial(made))
+    with writing(path) as store:
+        store.write(neurons([1], degree=0))
+        commit(store)
+        for new in (500, 1 << 32):  # in a leaf, and in a segment without any
+            store.write(neurons([new], degree=0))
+            store.write(neurons([new, new + 1], degree=0, seed=1))
+            given = neurons([new + 1], degree=0, seed=2)
+            given.state["param.bias"] = np.array([3.0])
+            store.write(given)
+            found = store.find(ids(new, new + 1))
+            assert found.state["param.bias"].tolist()[1] == 3.0
+            assert np.isnan(found.state["param.tau"]).all()
+        commit(store)
+        assert len({tuple(sorted(part.state)) for part in store.scan()}) == 1
+        store.write(neurons([502, (1 << 32) + 2], degree=0))
+        commit(store)
+        assert merged(store.scan()).keys() == {1, 500, 501, 502, 1 << 32, (1 << 32) + 1, (1 << 32) + 2}
+    assert sound(path)
+
+
 def test_what_waits_is_dropped_by_a_restore_and_by_closing(tmp_path: Path) -> None:
     path = tmp_path / "a.engram"
     with writing(path) as store:
@@ -160,7 +187,7 @@ def test_parts_that_were_put_together_do_what_all_changes_do(story: list[tuple[i
         lambda wanted, seed: neurons(wanted, degree=0, seed=seed),
         lambda wanted, seed: neurons(wanted, degree=7, seed=seed),
     ]
-    pending, whole = Pending(), neurons(range(20))
+    pending, whole = Pending(lambda changes: changes), neurons(range(20))
     for seed, (kind, wanted) in enumerate(story):
         changes = makers[kind](sorted(set(wanted)), seed)
         pending.add(changes)

@@ -6,7 +6,7 @@ with the square of their number. The journal has what was acknowledged, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from engramdb.store.changes import compose
 from engramdb.store.records import Records
@@ -21,7 +21,10 @@ class Pending:
     A part is at least twice as long as the one after it, so adding one of ``n`` neurons costs log n on average.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, completed: Callable[[Records], Records]) -> None:
+        """``completed``: see :meth:`Store.completed`; putting changes together leaves out columns that all keep, and
+        whoever is not stored yet needs them."""
+        self._completed = completed
         self._parts: dict[int, list[Records]] = {}  # by layer, oldest first
 
     def __bool__(self) -> bool:
@@ -45,7 +48,7 @@ class Pending:
         parts = self._parts.setdefault(int(changes.ids[0]) >> 48, [])
         changes = changes.copy()
         while parts and len(parts[-1]) < 2 * len(changes):
-            changes = compose(parts.pop(), changes)
+            changes = self._completed(compose(parts.pop(), changes))
         parts.append(changes)
 
     def written(self) -> Iterator[Records]:
@@ -53,7 +56,7 @@ class Pending:
         for layer in list(self._parts):
             together, *later = self._parts[layer]
             for part in later:
-                together = compose(together, part)
+                together = self._completed(compose(together, part))
             yield together
             del self._parts[layer]
 

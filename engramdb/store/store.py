@@ -139,7 +139,7 @@ class Store:
         self._behind: Future[Sequence[Records]] | None = None
         self._behind_retargeted = True
         self._cache_bytes = cache_bytes
-        self._pending = Pending()
+        self._pending = Pending(self.completed)
         self._flushing = RLock()  # threads that read may all want it
         self._writer: Writer | None = None
         with contextlib.ExitStack() as opened:
