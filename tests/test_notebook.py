@@ -98,7 +98,15 @@ class _Terminal(io.StringIO):
 def test_progress_is_one_line_that_is_written_over_itself() -> None:
     file = _Terminal()
     line = ProgressLine(file)
-    stats = {"active": 1234, "used_bytes": 3 << 20}
+    stats = {
+        "active": 1234,
+        "charged": 5000,
+        "resident": 6000,
+        "used_bytes": 3 << 20,
+        "hits": 3,
+        "misses": 1,
+        "wait_s": 0.5,
+    }
     line(50, 200, stats)
     line(100, 200, stats)
     line.close(200, 200, stats)
@@ -108,6 +116,7 @@ def test_progress_is_one_line_that_is_written_over_itself() -> None:
     assert [part.split("|")[0] for part in parts] == ["tick 50/200  25 %", "tick 100/200  50 %", "tick 200/200 100 %"]
     assert "left" in parts[0]
     assert "left" not in parts[-1]
+    assert "1,234 active, 5,000 charged of 6,000 resident, rows there 75 %, waited 0.5 s" in line._line(200, 200, stats)
 
 
 def test_in_a_file_only_the_end_of_the_progress_is_written(

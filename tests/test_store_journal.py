@@ -136,7 +136,7 @@ def test_damage_before_the_last_frame_is_noticed_after_a_kill_too(tmp_path: Path
     damaged[150] ^= 4
     journal_of(path).write_bytes(damaged)
     with pytest.raises(
-        JournalDamaged, match=r"journal/1-1 is damaged at byte \d+: .*; commit 1 is whole: move this file"
+        JournalDamaged, match=r"journal/1-1 is damaged at byte \d+: .*; commit 1 is whole: verify --repair says"
     ):
         Store.open(path, "r+")
     with Store.open(path) as reader:

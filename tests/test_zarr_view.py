@@ -66,8 +66,9 @@ def test_a_run_and_its_past_are_shown(tmp_path: Path) -> None:
                     shown = opened(view)[f"exc/{segment}"]
                     assert_shows(shown, whole(store, 40000, segment))
                     assert 0 < shown["id"].shape[0] <= shown.attrs["neurons"]
-        assert np.any(opened(present)["exc/0/weight"][:] == np.float32(-2.5))
-        assert opened(present)["inh/0/id"].shape == (0,)
+        with e.zarr() as present:
+            assert np.any(opened(present)["exc/0/weight"][:] == np.float32(-2.5))
+            assert opened(present)["inh/0/id"].shape == (0,)
 
 
 def test_an_engram_open_to_write_shows_the_present_and_leaves_it_running(tmp_path: Path) -> None:
@@ -179,21 +180,21 @@ def test_attributes_say_what_and_when_and_how_to_read_it(changed: Path) -> None:
     with ZarrStore(changed, at="second") as view:
         group = opened(view)
         segment = group["first/1"]
-    assert {"engram": "changed", "commit": 3, "tick": 2, "dt_ms": 1.0}.items() <= dict(segment.attrs).items()
-    assert {"layer": "first", "layer_index": 0, "segment": 1, "model": "lif"}.items() <= dict(segment.attrs).items()
-    assert (segment.attrs["neurons"], segment.attrs["stored_neurons"]) == (1 << 32, 500)
-    assert "virtual" in str(segment.attrs["virtual"])
-    assert "indptr[i + 1]" in str(segment.attrs["join"])
-    assert segment["last_spike"].attrs["units"] == "tick"
-    assert segment["weight"].attrs["units"] == "mV"
-    assert all("description" in array.attrs for _, array in segment.arrays())
-    assert {name: array.metadata.dimension_names for name, array in segment.arrays()} == {
-        **dict.fromkeys(("id", "row_kind", "spike_count", "last_spike"), ("neuron",)),
-        **dict.fromkeys(("target", "weight", "projection"), ("synapse",)),
-        "indptr": ("neuron+1",),
-    }
-    assert Spec.from_document(group.attrs["spec"]).layers[0].name == "first"
-    assert group.attrs["projections"][0]["name"] == "first->first"  # type: ignore[index, call-overload]
+        assert {"engram": "changed", "commit": 3, "tick": 2, "dt_ms": 1.0}.items() <= dict(segment.attrs).items()
+        assert {"layer": "first", "layer_index": 0, "segment": 1, "model": "lif"}.items() <= dict(segment.attrs).items()
+        assert (segment.attrs["neurons"], segment.attrs["stored_neurons"]) == (1 << 32, 500)
+        assert "virtual" in str(segment.attrs["virtual"])
+        assert "indptr[i + 1]" in str(segment.attrs["join"])
+        assert segment["last_spike"].attrs["units"] == "tick"
+        assert segment["weight"].attrs["units"] == "mV"
+        assert all("description" in array.attrs for _, array in segment.arrays())
+        assert {name: array.metadata.dimension_names for name, array in segment.arrays()} == {
+            **dict.fromkeys(("id", "row_kind", "spike_count", "last_spike"), ("neuron",)),
+            **dict.fromkeys(("target", "weight", "projection"), ("synapse",)),
+            "indptr": ("neuron+1",),
+        }
+        assert Spec.from_document(group.attrs["spec"]).layers[0].name == "first"
+        assert group.attrs["projections"][0]["name"] == "first->first"  # type: ignore[index, call-overload]
 
 
 def test_a_virtual_neuron_does_not_appear_and_a_generated_row_is_empty(changed: Path) -> None:

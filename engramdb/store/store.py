@@ -453,7 +453,8 @@ class Store:
         ``cache_bytes``, and are written together: damage or a full disk may show only then. Raises InvalidInput,
         LeafDamaged, DiskFull.
         """
-        with self._writing(flushed=False) as writer:
+        # a thread that reads ahead may want what waits to be written meanwhile
+        with self._writing(flushed=False) as writer, self._flushing:
             validate(changes, len(self.spec.all_projections), delays=self.spec.varying_delays)
             if not len(changes):
                 return
