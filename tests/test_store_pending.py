@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from engramdb.growth.bundle import Bundles
 from engramdb.store import Records, Store
 from engramdb.store.changes import apply
 from engramdb.store.pending import Pending
+from engramdb.store.writer import Writer
 from engramdb.testing import DictStore, FaultyFiles, merged
 from tests.stores import commit, forgotten, ids, neurons, sound, state_change, writing
 
@@ -202,3 +204,31 @@ def test_parts_that_were_put_together_do_what_all_changes_do(story: list[tuple[i
     assert len(together) == (1 if story else 0)
     assert not pending
     assert merged([apply(neurons(range(20)), part) for part in together] or [whole]) == merged([whole])
+
+
+def test_a_thread_that_has_what_waits_written_and_one_that_writes_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bulk writing looks for the last leaf of a segment in a thread, while the one before it is being written."""
+    with writing(tmp_path / "a.engram") as store:
+        store.cache_bytes = 1 << 24
+        store.write(neurons(range(5)))
+        began, go_on = Event(), Event()
+        write = Writer.write
+
+        def slowly(writer: Writer, changes: Records) -> None:
+            began.set()
+            go_on.wait(30)
+            write(writer, changes)
+
+        monkeypatch.setattr(Writer, "write", slowly)
+        reading = Thread(target=lambda: store.directory)
+        reading.start()
+        assert began.wait(30)
+        adding = Thread(target=lambda: store.write(neurons(range(10, 15))))
+        adding.start()
+        adding.join(0.2)  # it may be done by now only where nobody takes turns
+        go_on.set()
+        reading.join()
+        adding.join()
+        assert [int(i) for part in store.scan() for i in part.ids] == [*range(5), *range(10, 15)]
