@@ -212,7 +212,8 @@ def test_a_thread_that_has_what_waits_written_and_one_that_writes_take_turns(
     """Bulk writing looks for the last leaf of a segment in a thread, while the one before it is being written."""
     with writing(tmp_path / "a.engram") as store:
         store.cache_bytes = 1 << 24
-        store.write(neurons(range(5)))
+        for first in (0, 20):  # the first of a layer wait for nothing
+            store.write(neurons(range(first, first + 5)))
         began, go_on = Event(), Event()
         write = Writer.write
 
@@ -231,4 +232,4 @@ def test_a_thread_that_has_what_waits_written_and_one_that_writes_take_turns(
         go_on.set()
         reading.join()
         adding.join()
-        assert [int(i) for part in store.scan() for i in part.ids] == [*range(5), *range(10, 15)]
+        assert [int(i) for part in store.scan() for i in part.ids] == [*range(5), *range(10, 15), *range(20, 25)]
