@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,13 @@ import pytest
 
 from engramdb.server.jobs import Job, Jobs
 from tests.service.served import EXAMPLE, Process, events_of, finished, made, served
+
+
+def in_a_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """What ``work`` gives, in a loop of its own; that of this thread may be a browser's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
 
 ASYNC = {"prefer": "respond-async"}
 RUN: dict[str, Any] = {"ticks": 10**9, "hz": 1.0, "record": [], "to": None}
@@ -85,7 +94,7 @@ def test_a_job_that_was_cancelled_stays_so_after_a_restart(tmp_path: Path, kille
 def test_that_a_job_is_cancelled_is_durable_before_it_has_stopped(tmp_path: Path) -> None:
     jobs, job = kept(tmp_path)
     jobs.began(job)
-    asyncio.run(jobs.cancel(job))
+    in_a_loop(jobs.cancel(job))
     assert job.state == "running"
     after = Jobs(tmp_path)  # as after a kill
     assert after.load() == []
@@ -115,7 +124,7 @@ def test_a_cancelled_job_that_ends_while_the_service_stops_does_not_go_on(tmp_pa
         await asyncio.gather(*working)
         assert await closing
 
-    asyncio.run(stop())
+    in_a_loop(stop())
     after = Jobs(tmp_path)
     assert [one.id for one in after.load()] == [other.id]
     assert after.get(job.id).state == "cancelled"
@@ -132,7 +141,7 @@ def test_a_cycle_that_was_cancelled_before_a_kill_is_paused_by_the_next_start(tm
         assert client.get(EXAMPLE + "/cycle").json()["state"] == "running"
     jobs, job = kept(root / ".engramdb-service", kind="cycle", request={"ticks": None, "cycles": None})
     jobs.began(job)
-    asyncio.run(jobs.cancel(job))
+    in_a_loop(jobs.cancel(job))
     with served(root) as client:
         assert client.get(f"/v1/jobs/{job.id}").json()["state"] == "cancelled"
         while client.get(EXAMPLE + "/cycle").json()["state"] != "paused":
