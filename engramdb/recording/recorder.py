@@ -18,6 +18,7 @@ from engramdb.errors import EngramError, InvalidInput, NotFound
 from engramdb.recording.probe import Probe
 from engramdb.recording.table import ARROW, PARQUET, Table
 from engramdb.spec import Spec
+from engramdb.store.catalog import FILE_NAME
 from engramdb.workingset import WorkingSet
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _files(to: Path | None, tables: list[str]) -> dict[str, Path]:
     place = to.resolve()
     if not place.parent.is_dir():
         raise NotFound(f"cannot record to {to}: folder {to.parent} does not exist")
-    if within := next((each for each in (place, *place.parents) if (each / "catalog.sqlite").exists()), None):
+    if within := next((each for each in (place, *place.parents) if (each / FILE_NAME).exists()), None):
         raise InvalidInput(f"cannot record to {to}: it lies within the engram {within.name}; give a place beside it")
     suffix = to.suffix.lower()
     if len(tables) == 1 and not to.is_dir():

@@ -15,6 +15,7 @@ from engramdb.server.cyclerun import CycleRun
 from engramdb.server.desk import Desk
 from engramdb.server.jobs import OVER, Cancelled, Job
 from engramdb.server.jobwork import JobWork
+from engramdb.server.onestep import Do, OneStep
 from engramdb.server.problems import Problem, problem_of
 from engramdb.server.routes.common import service_of
 from engramdb.server.service import Service
@@ -43,6 +44,24 @@ async def over_soon(service: Service, work: JobWork, patience: float) -> bool:
     if work.failed is not None:
         raise problem_of(work.failed, str(service.root.path))
     return True
+
+
+async def begin_step(service: Service, job: Job, do: Do) -> OneStep:
+    """Put work of one step on its engram's desk."""
+    desk = await service.shelf.desk(job.engram)
+    work = OneStep(job, service.jobs, do)
+    service.jobs.add(job)
+    desk.put(work)
+    return work
+
+
+async def done_soon(request: Request, job: Job, do: Do) -> Response:
+    """What work of one step came to, or 202 where that takes a while."""
+    service = service_of(request)
+    work = await begin_step(service, job, do)
+    if not await over_soon(service, work, service.limits.patience_seconds):
+        return await accepted(request, job)
+    return await reply(request, job.result)
 
 
 def put_and_tell(service: Service, desk: Desk, work: CycleRun | TickRun) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,48 +9,17 @@ from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from engramdb.engram import Engram
-from engramdb.run import Boundary
 from engramdb.schemas import api
-from engramdb.server.answer import reply
-from engramdb.server.jobs import Cancelled, Job, Jobs
-from engramdb.server.jobwork import JobWork
+from engramdb.server.jobs import Job
 from engramdb.server.keys import Key
+from engramdb.server.onestep import Do, counting
 from engramdb.server.problems import Problem
-from engramdb.server.routes.common import EngramName, service_of
-from engramdb.server.routes.jobs import accepted, over_soon
+from engramdb.server.routes.common import EngramName
+from engramdb.server.routes.jobs import begin_step, done_soon
 from engramdb.server.service import Service
 
 router = APIRouter(prefix="/v1/engrams/{name}", tags=["upkeep"])
 _JOB: dict[int | str, dict[str, Any]] = {202: {"description": "A job, whose address is in Location."}}
-
-
-class Upkeep(JobWork):
-    """The work of a desk: one step, in which nothing else is done with the engram."""
-
-    def __init__(self, job: Job, jobs: Jobs) -> None:
-        super().__init__(job, jobs)
-        self._result: dict[str, Any] = {}
-
-    def step(self, engram: Engram, let_in: Callable[[Boundary], bool]) -> None:
-        """See :class:`~engramdb.server.desk.Work`."""
-        job = self.record_of
-        if job.cancel_asked.is_set():
-            raise Cancelled
-        self.jobs.began(job)
-        self._result = _WORKS[job.kind](engram, job)
-
-    def result(self) -> dict[str, Any]:
-        """What it came to."""
-        return self._result
-
-
-def _counting(job: Job, what: str) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        job.percent = round(100.0 * done / max(1, total), 1)
-        job.message = f"{done:,} of {total:,} {what}"
-        job.version += 1
-
-    return progress
 
 
 def _prune(engram: Engram, job: Job) -> dict[str, Any]:
@@ -60,11 +28,11 @@ def _prune(engram: Engram, job: Job) -> dict[str, Any]:
 
 
 def _index(engram: Engram, job: Job) -> dict[str, Any]:
-    return {"pairs": engram.index(drop=job.request["drop"], progress=_counting(job, "neurons"))}
+    return {"pairs": engram.index(drop=job.request["drop"], progress=counting(job, "neurons"))}
 
 
 def _compact(engram: Engram, job: Job) -> dict[str, Any]:
-    return asdict(engram.compact(_counting(job, "leaves")))
+    return asdict(engram.compact(counting(job, "leaves")))
 
 
 def _gc(engram: Engram, job: Job) -> dict[str, Any]:
@@ -72,27 +40,16 @@ def _gc(engram: Engram, job: Job) -> dict[str, Any]:
     return asdict(engram.gc(**job.request))
 
 
-_WORKS: dict[str, Callable[[Engram, Job], dict[str, Any]]] = {
-    "prune": _prune, "index": _index, "compact": _compact, "gc": _gc,
-}  # fmt: skip
+_WORKS: dict[str, Do] = {"prune": _prune, "index": _index, "compact": _compact, "gc": _gc}
 
 
 async def _done(request: Request, kind: str, name: str, given: dict[str, Any]) -> Response:
-    service = service_of(request)
-    job = Job(kind, name, given, request.state.owner)
-    upkeep = await begin(service, job)
-    if not await over_soon(service, upkeep, service.limits.patience_seconds):
-        return await accepted(request, job)
-    return await reply(request, job.result)
+    return await done_soon(request, Job(kind, name, given, request.state.owner), _WORKS[kind])
 
 
-async def begin(service: Service, job: Job) -> Upkeep:
+async def begin(service: Service, job: Job) -> None:
     """Put it on its engram's desk."""
-    desk = await service.shelf.desk(job.engram)
-    upkeep = Upkeep(job, service.jobs)
-    service.jobs.add(job)
-    desk.put(upkeep)
-    return upkeep
+    await begin_step(service, job, _WORKS[job.kind])
 
 
 @router.post("/prune", responses=_JOB)
